@@ -1,0 +1,26 @@
+//! The contract between hub, regional agents and edge agents.
+//!
+//! Everything here is pure: no sockets, no clock, no randomness. Time and entropy are arguments,
+//! so that the same input always gives the same bytes (invariant 12).
+//!
+//! - [`id`]: who and what: agents, generations, digests
+//! - [`plan`]: the complete desired state of one agent, and how it is signed and addressed
+//! - [`report`]: observed state on its way up
+//! - [`telemetry`]: the envelope of durable telemetry: streams, batches, gaps, acknowledgements
+//! - [`enrolment`]: join, renewal, trust bundles
+//! - [`message`]: everything that travels on a link, by lane
+
+pub mod enrolment;
+pub mod id;
+pub mod message;
+pub mod plan;
+pub mod report;
+pub mod telemetry;
+
+/// Fields that a later minor version adds: (tag, bytes) pairs that an older reader keeps and ignores.
+///
+/// postcard is positional, so a struct that crosses the wire never gains a field; it gains a tag here.
+pub type Extensions = Vec<(u16, bytes::Bytes)>;
+
+/// Milliseconds since the Unix epoch, UTC.
+pub type UnixMillis = u64;
