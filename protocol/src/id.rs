@@ -14,13 +14,17 @@ pub const NAME_BYTES_MAX: usize = 63;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// Not a DNS label.
-    #[error("name \"{0}\" is not a DNS label: 1 to 63 of a-z, 0-9 and \"-\", starting and ending with a letter or digit")]
+    #[error(
+        "name \"{0}\" is not a DNS label: 1 to 63 of a-z, 0-9 and \"-\", starting and ending with a letter or digit"
+    )]
     Name(String),
     /// Not a UUID.
     #[error("edge id \"{0}\" is not a UUID: 32 hexadecimal digits in groups of 8-4-4-4-12")]
     Edge(String),
     /// Not a SPIFFE id of this mesh.
-    #[error("\"{0}\" is not an agent id: expected spiffe://<trust-domain>/hub, /region/<name> or /edge/<uuid>")]
+    #[error(
+        "\"{0}\" is not an agent id: expected spiffe://<trust-domain>/hub, /region/<name> or /edge/<uuid>"
+    )]
     Spiffe(String),
     /// Not a digest.
     #[error("digest \"{0}\" is not 64 hexadecimal digits")]

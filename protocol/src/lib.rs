@@ -9,12 +9,20 @@
 //! - [`telemetry`]: the envelope of durable telemetry: streams, batches, gaps, acknowledgements
 //! - [`enrolment`]: join, renewal, trust bundles
 //! - [`message`]: everything that travels on a link, by lane
+//! - [`codec`]: values as bytes; [`blob`]: content as differences
+//! - [`lane`] and [`frame`]: kinds, limits, and how messages lie on a stream
+//! - [`session`]: the control lane as a state machine without I/O
 
+pub mod blob;
+pub mod codec;
 pub mod enrolment;
+pub mod frame;
 pub mod id;
+pub mod lane;
 pub mod message;
 pub mod plan;
 pub mod report;
+pub mod session;
 pub mod telemetry;
 
 /// Fields that a later minor version adds: (tag, bytes) pairs that an older reader keeps and ignores.

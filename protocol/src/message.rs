@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | control | one bidirectional, ordered, frames <= 64 KiB | [`Hello`], [`Welcome`], [`Control`] |
 //! | telemetry | one unidirectional per class | [`crate::telemetry::TelemetryItem`] |
-//! | blob | unidirectional, low priority, two at a time | [`BlobPart`]s too big for control |
+//! | blob | unidirectional, low priority, two at a time | [`BlobDelivery`]: blobs too big for control |
 //! | call | one bidirectional per call | [`Request`], then [`Response`] |
 //!
 //! Control carries both an agent's own affairs and, between region and hub, those of the region's edges: the
@@ -190,6 +190,17 @@ pub struct BlobPart {
     pub size: u32,
     /// A zstd frame.
     pub compressed: Bytes,
+}
+
+/// A blob on a stream of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobDelivery {
+    /// For which edge of the region; `None` is the receiver's own.
+    pub edge: Option<EdgeId>,
+    /// The blob.
+    pub part: BlobPart,
+    /// Room for later minor versions.
+    pub ext: Extensions,
 }
 
 /// An edge's link as its region sees it.

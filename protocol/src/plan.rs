@@ -241,7 +241,10 @@ impl PlanBody {
         self.units
             .iter()
             .flat_map(|unit| {
-                unit.objects.iter().chain(unit.hooks.iter().map(|hook| &hook.object)).map(|entry| entry.digest)
+                unit.objects
+                    .iter()
+                    .chain(unit.hooks.iter().map(|hook| &hook.object))
+                    .map(|entry| entry.digest)
             })
             .filter(move |digest| seen.insert(*digest))
     }
