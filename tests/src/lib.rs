@@ -1,1 +1,6 @@
 //! What the tests of the whole share.
+
+pub mod control_plane;
+pub mod parts;
+pub mod process;
+pub mod wait;

@@ -1,0 +1,3 @@
+//! Tests against real Kubernetes programs, built by `tests/parts/install`. Run them with `tests/run real`.
+
+mod control_plane;
