@@ -1,0 +1,144 @@
+//! The mesh on this machine: which parts it has, and how each is started.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use process::Bound;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::children::{Children, Doing, Spec};
+use super::clusters::Clusters;
+use super::ports::Ports;
+use crate::state_dir::StateDir;
+
+/// Everything the mesh on this machine is made of.
+#[derive(Clone)]
+pub struct Mesh {
+    /// Where it keeps its state.
+    pub state: StateDir,
+    /// Its ports and record.
+    pub ports: Ports,
+    /// Its agents.
+    pub children: Children,
+    /// Its Kubernetes APIs.
+    pub clusters: Clusters,
+    /// Owner of its tasks.
+    pub tasks: TaskTracker,
+    /// Cancelled when it is to end.
+    pub cancel: CancellationToken,
+}
+
+impl Mesh {
+    /// The mesh of a state directory; nothing of it runs yet.
+    ///
+    /// # Errors
+    /// When the path of this program is unknown.
+    pub fn new(state: StateDir, ports: Ports, tasks: TaskTracker, cancel: CancellationToken) -> Result<Self> {
+        let program = std::env::current_exe().context("the path of this program is unknown")?;
+        let children = Children::new(program, tasks.clone(), cancel.clone());
+        let clusters = Clusters::new(state.clone(), ports.clone(), tasks.clone(), cancel.clone());
+        Ok(Self { state, ports, children, clusters, tasks, cancel })
+    }
+
+    /// Starts the hub.
+    ///
+    /// # Errors
+    /// When no port or folder can be had.
+    pub fn start_hub(&self) -> Result<()> {
+        let link = self.ports.address("hub/link", true)?;
+        let http = self.ports.address("hub/http", false)?;
+        let mut arguments = vec!["--listen".into(), link.to_string().into()];
+        arguments.extend(["--advertise".into(), link.to_string().into()]);
+        self.supervise("hub", "hub", &[], arguments, http.to_string())
+    }
+
+    /// Starts a region's agent; the token serves until it is enrolled.
+    ///
+    /// # Errors
+    /// When no port or folder can be had.
+    pub fn start_region(&self, name: &str, token: Option<&str>) -> Result<()> {
+        let part = format!("region/{name}");
+        let link = self.ports.address(&format!("{part}/link"), true)?;
+        let http = self.ports.address(&format!("{part}/http"), false)?;
+        let mut arguments = vec!["--listen".into(), link.to_string().into()];
+        arguments.extend(["--advertise".into(), link.to_string().into()]);
+        arguments.extend(["--embedded-host".into(), self.state.socket().into_os_string()]);
+        arguments.extend(token.into_iter().flat_map(|token| ["--token".into(), token.into()]));
+        self.supervise(&part, "regional-agent", &["run"], arguments, http.to_string())
+    }
+
+    /// Starts an edge agent; the token serves until it is enrolled.
+    ///
+    /// # Errors
+    /// When no port or folder can be had.
+    pub fn start_edge(&self, name: &str, token: Option<&str>) -> Result<()> {
+        let part = format!("edge/{name}");
+        let address = |role: &str| self.ports.address(&format!("{part}/{role}"), false);
+        let (http, grpc, otlp) = (address("http")?, address("otlp-grpc")?, address("otlp-http")?);
+        let mut arguments: Vec<OsString> = vec!["--name".into(), name.into()];
+        arguments.extend(["--otlp-grpc".into(), grpc.to_string().into()]);
+        arguments.extend(["--otlp-http".into(), otlp.to_string().into()]);
+        arguments.extend(token.into_iter().flat_map(|token| ["--token".into(), token.into()]));
+        self.supervise(&part, "edge-agent", &["run"], arguments, http.to_string())
+    }
+
+    fn supervise(&self, part: &str, agent: &str, command: &[&str], own: Vec<OsString>, http: String) -> Result<()> {
+        let folder = self.state.agent(part);
+        std::fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
+        let mut arguments: Vec<OsString> = vec!["agent".into(), agent.into()];
+        arguments.extend(command.iter().map(OsString::from));
+        arguments.extend(own);
+        arguments.extend(["--kubeconfig".into(), self.state.kubeconfig(part).into_os_string()]);
+        arguments.extend(["--state".into(), folder.clone().into_os_string()]);
+        arguments.extend(["--bound-file".into(), self.bound_file(part).into_os_string()]);
+        arguments.extend(["--http".into(), http.into(), "--exit-with-parent".into()]);
+        let wanted = !self.ports.record().stopped.contains(part);
+        let spec = Spec { part: part.to_owned(), arguments, log: folder.join("log"), bound: self.bound_file(part) };
+        self.children.supervise(spec, wanted);
+        Ok(())
+    }
+
+    /// Starts or stops a part, and remembers it for the next `skein up`. `None` if there is no such part.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub async fn want(&self, part: &str, run: bool) -> Result<Option<Doing>> {
+        let doing = self.children.want(part, run).await;
+        if doing.is_some() {
+            self.ports.change(|record| {
+                if run {
+                    record.stopped.remove(part);
+                } else {
+                    record.stopped.insert(part.to_owned());
+                }
+            })?;
+        }
+        Ok(doing)
+    }
+
+    /// Where a part writes the addresses it bound.
+    pub fn bound_file(&self, part: &str) -> PathBuf {
+        self.state.agent(part).join("bound.json")
+    }
+
+    /// Waits until a part has bound its addresses.
+    ///
+    /// # Errors
+    /// When it has not within 20 seconds; its log says why.
+    pub async fn bound(&self, part: &str) -> Result<Bound> {
+        let path = self.bound_file(part);
+        for _ in 0..2_000 {
+            if let Ok(bound) = Bound::read(&path) {
+                return Ok(bound);
+            }
+            tokio::select! {
+                () = self.cancel.cancelled() => bail!("stopped while waiting for {part}"),
+                () = tokio::time::sleep(Duration::from_millis(10)) => {}
+            }
+        }
+        bail!("{part} did not start within 20 s; see {}", self.state.agent(part).join("log").display())
+    }
+}
