@@ -119,7 +119,7 @@ impl Close {
     /// A close with the reason cut to what fits.
     pub fn new(code: CloseCode, reason: impl Into<String>) -> Self {
         let mut reason: String = reason.into();
-        reason.truncate(reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX));
+        cut(&mut reason);
         Self { code, reason }
     }
 }
@@ -419,9 +419,17 @@ impl Session {
     }
 }
 
+/// Shortens a text to what fits a close, between two characters.
+fn cut(text: &mut String) {
+    if text.len() > CLOSE_REASON_BYTES_MAX {
+        let end = (0..=CLOSE_REASON_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+    }
+}
+
 /// The refusal with a text that fits a greeting.
 fn bounded(mut refusal: Refusal) -> Refusal {
-    refusal.message.truncate(refusal.message.floor_char_boundary(CLOSE_REASON_BYTES_MAX));
+    cut(&mut refusal.message);
     refusal
 }
 

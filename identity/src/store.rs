@@ -1,0 +1,403 @@
+//! Where keys rest: one directory per version of an identity, swapped as a whole.
+//!
+//! ```text
+//! <directory>/                 0700
+//!   device.key                 PKCS #8 seed of the device, written once, before the first join is sent
+//!   secrets/<name>             32 random bytes each, base64
+//!   identity-00000007/         the highest number counts; the one before stays until the next
+//!     identity.json            who, where, whom to trust: fit for reading
+//!     chain.pem  tls.key
+//! ```
+//! A version is written beside the others under another name, every file is synced, then the directory is
+//! renamed to its number and the parent synced: after a crash at any point the highest number is complete, and
+//! a key never meets the certificate of another.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use protocol::UnixMillis;
+use protocol::enrolment::{PlanKey, TrustBundle};
+use protocol::plan::KeyId;
+use serde::{Deserialize, Serialize};
+
+use crate::agent::AgentIdentity;
+use crate::entropy::Entropy;
+use crate::key::{DeviceKey, ED25519_KEY_BYTES, TlsKey};
+
+/// Longest file that is read.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Begin of the name of a version's directory.
+const VERSION_PREFIX: &str = "identity-";
+
+/// Why an identity cannot be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is none.
+    #[error("no identity in \"{}\": enrol first", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A file or directory could not be read.
+    #[error("failed to read \"{}\"", path.display())]
+    Read {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file or directory could not be written.
+    #[error("failed to write \"{}\"", path.display())]
+    Write {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file says something else than it should.
+    #[error("\"{}\" is damaged: {detail}", path.display())]
+    Damaged {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+/// Where an agent keeps who it is. Files for now; TPM and PKCS #11 fit behind it.
+pub trait KeyStore: Send + Sync {
+    /// The device's key; made at the first call.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn device_key(&self, entropy: &mut dyn Entropy) -> Result<DeviceKey, StoreError>;
+
+    /// The identity, if the agent is enrolled.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn load(&self) -> Result<Option<AgentIdentity>, StoreError>;
+
+    /// Replaces the identity; durable when it returns.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the one before then still counts.
+    fn store(&self, identity: &AgentIdentity) -> Result<(), StoreError>;
+}
+
+/// A directory.
+#[derive(Debug, Clone)]
+pub struct FileStore {
+    directory: PathBuf,
+}
+
+impl FileStore {
+    /// Keeps everything in that directory; it is made when something is written.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into() }
+    }
+
+    /// 32 random bytes of that name, drawn at the first call and the same ever after, also after a restart.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn secret(&self, name: &str, entropy: &mut dyn Entropy) -> Result<[u8; 32], StoreError> {
+        let path = self.directory.join("secrets").join(name);
+        self.seed(&path, entropy)
+    }
+
+    fn seed(&self, path: &Path, entropy: &mut dyn Entropy) -> Result<[u8; 32], StoreError> {
+        if let Some(text) = read(path)? {
+            return STANDARD
+                .decode(text.trim())
+                .ok()
+                .and_then(|bytes| <[u8; ED25519_KEY_BYTES]>::try_from(bytes).ok())
+                .ok_or_else(|| damaged(path, "is not the base64 of 32 bytes"));
+        }
+        let mut seed = [0; ED25519_KEY_BYTES];
+        entropy.fill(&mut seed);
+        let parent = path.parent().unwrap_or(&self.directory);
+        make_directory(&self.directory)?;
+        make_directory(parent)?;
+        let temporary = path.with_extension("new");
+        remove_file(&temporary)?;
+        write(&temporary, format!("{}\n", STANDARD.encode(seed)).as_bytes())?;
+        rename(&temporary, path)?;
+        sync_directory(parent)?;
+        Ok(seed)
+    }
+
+    /// The numbers of the versions there are, lowest first.
+    fn versions(&self) -> Result<Vec<u64>, StoreError> {
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(StoreError::Read { path: self.directory.clone(), source }),
+        };
+        let mut versions = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|source| StoreError::Read { path: self.directory.clone(), source })?;
+            let name = entry.file_name();
+            let number: Option<u64> =
+                name.to_str().and_then(|name| name.strip_prefix(VERSION_PREFIX)?.parse().ok());
+            versions.extend(number);
+        }
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    fn version(&self, number: u64) -> PathBuf {
+        self.directory.join(format!("{VERSION_PREFIX}{number:08}"))
+    }
+}
+
+impl KeyStore for FileStore {
+    fn device_key(&self, entropy: &mut dyn Entropy) -> Result<DeviceKey, StoreError> {
+        Ok(DeviceKey::from_seed(self.seed(&self.directory.join("device.key"), entropy)?))
+    }
+
+    fn load(&self) -> Result<Option<AgentIdentity>, StoreError> {
+        let Some(number) = self.versions()?.pop() else { return Ok(None) };
+        let directory = self.version(number);
+        let text = |name: &str| {
+            let path = directory.join(name);
+            read(&path)?.ok_or_else(|| damaged(&path, "is missing"))
+        };
+        let path = directory.join("identity.json");
+        let record: Record = serde_json::from_str(&text("identity.json")?)
+            .map_err(|error| damaged(&path, &error.to_string()))?;
+        let chain = from_pem("CERTIFICATE", &text("chain.pem")?)
+            .ok_or_else(|| damaged(&directory.join("chain.pem"), "is not PEM"))?;
+        let key_path = directory.join("tls.key");
+        let key = from_pem("PRIVATE KEY", &text("tls.key")?).and_then(|blocks| blocks.into_iter().next());
+        let key = key.ok_or_else(|| damaged(&key_path, "is not PEM"))?;
+        let tls = TlsKey::from_pkcs8(&key).map_err(|error| damaged(&key_path, &error.to_string()))?;
+        let device_path = self.directory.join("device.key");
+        if !device_path.exists() {
+            return Err(damaged(&device_path, "is missing beside an identity"));
+        }
+        let device = DeviceKey::from_seed(self.seed(&device_path, &mut NoEntropy)?);
+        let chain = chain.into_iter().map(Bytes::from).collect();
+        record.identity(chain, tls, device).map_err(|detail| damaged(&path, &detail)).map(Some)
+    }
+
+    fn store(&self, identity: &AgentIdentity) -> Result<(), StoreError> {
+        make_directory(&self.directory)?;
+        let device_path = self.directory.join("device.key");
+        let device = self.seed(&device_path, &mut FixedEntropy(*identity.device.seed()))?;
+        if device != *identity.device.seed() {
+            return Err(damaged(&device_path, "belongs to another device than the identity to store"));
+        }
+        let versions = self.versions()?;
+        let number = versions.last().map_or(1, |last| last + 1);
+        let temporary = self.directory.join("identity.new");
+        match fs::remove_dir_all(&temporary) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::Write { path: temporary, source });
+            }
+            Ok(()) | Err(_) => {}
+        }
+        make_directory(&temporary)?;
+        let path = temporary.join("identity.json");
+        let record = serde_json::to_string_pretty(&Record::of(identity))
+            .map_err(|error| StoreError::Write { path: path.clone(), source: io::Error::other(error) })?;
+        let chain: String = identity.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
+        write(&path, record.as_bytes())?;
+        write(&temporary.join("chain.pem"), chain.as_bytes())?;
+        write(&temporary.join("tls.key"), pem("PRIVATE KEY", identity.tls.pkcs8()).as_bytes())?;
+        sync_directory(&temporary)?;
+        rename(&temporary, &self.version(number))?;
+        sync_directory(&self.directory)?;
+        // The one before stays as a way back; older ones go. A leftover does no harm.
+        for old in versions.iter().rev().skip(1) {
+            let path = self.version(*old);
+            fs::remove_dir_all(&path).map_err(|source| StoreError::Write { path, source })?;
+        }
+        Ok(())
+    }
+}
+
+/// Stands where a seed must exist already.
+struct NoEntropy;
+
+impl Entropy for NoEntropy {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        bytes.fill(0);
+    }
+}
+
+/// Gives one seed.
+struct FixedEntropy([u8; 32]);
+
+impl Entropy for FixedEntropy {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&self.0[..bytes.len()]);
+    }
+}
+
+/// What `identity.json` says.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    agent: String,
+    name: String,
+    region: String,
+    endpoints: Vec<String>,
+    not_before: UnixMillis,
+    not_after: UnixMillis,
+    trust: TrustRecord,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TrustRecord {
+    sequence: u64,
+    trust_domain: String,
+    roots: Vec<String>,
+    plan_keys: Vec<PlanKeyRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PlanKeyRecord {
+    id: String,
+    public_key: String,
+}
+
+impl Record {
+    fn of(identity: &AgentIdentity) -> Self {
+        let trust = &identity.trust;
+        let plan_key = |key: &PlanKey| PlanKeyRecord {
+            id: hex::encode(key.id.0),
+            public_key: STANDARD.encode(&key.public_key),
+        };
+        Self {
+            agent: identity.agent.to_string(),
+            name: identity.name.clone(),
+            region: identity.region.to_string(),
+            endpoints: identity.endpoints.clone(),
+            not_before: identity.not_before,
+            not_after: identity.not_after,
+            trust: TrustRecord {
+                sequence: trust.sequence,
+                trust_domain: trust.trust_domain.clone(),
+                roots: trust.roots.iter().map(|root| STANDARD.encode(root)).collect(),
+                plan_keys: trust.plan_keys.iter().map(plan_key).collect(),
+            },
+        }
+    }
+
+    fn identity(self, chain: Vec<Bytes>, tls: TlsKey, device: DeviceKey) -> Result<AgentIdentity, String> {
+        let bytes = |text: &String| STANDARD.decode(text).map(Bytes::from).map_err(|error| error.to_string());
+        let plan_key = |key: &PlanKeyRecord| {
+            let mut id = [0; 8];
+            hex::decode_to_slice(&key.id, &mut id).map_err(|error| error.to_string())?;
+            Ok::<_, String>(PlanKey { id: KeyId(id), public_key: bytes(&key.public_key)? })
+        };
+        Ok(AgentIdentity {
+            agent: self.agent.parse().map_err(|error: protocol::id::IdError| error.to_string())?,
+            name: self.name,
+            region: self.region.parse().map_err(|error: protocol::id::IdError| error.to_string())?,
+            chain,
+            tls,
+            device,
+            trust: TrustBundle {
+                sequence: self.trust.sequence,
+                trust_domain: self.trust.trust_domain,
+                roots: self.trust.roots.iter().map(bytes).collect::<Result<_, _>>()?,
+                plan_keys: self.trust.plan_keys.iter().map(plan_key).collect::<Result<_, _>>()?,
+            },
+            endpoints: self.endpoints,
+            not_before: self.not_before,
+            not_after: self.not_after,
+        })
+    }
+}
+
+/// A PEM block (RFC 7468).
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    let encoded = STANDARD.encode(der);
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for line in encoded.as_bytes().chunks(64) {
+        text.extend(line.iter().map(|byte| char::from(*byte)));
+        text.push('\n');
+    }
+    text.push_str(&format!("-----END {label}-----\n"));
+    text
+}
+
+/// The contents of all blocks, if there is nothing but blocks of that label.
+pub(crate) fn from_pem(label: &str, text: &str) -> Option<Vec<Vec<u8>>> {
+    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+    let mut blocks = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let (body, behind) = rest.strip_prefix(&begin)?.split_once(&end)?;
+        let encoded: String = body.chars().filter(|c| !c.is_whitespace()).collect();
+        blocks.push(STANDARD.decode(encoded).ok()?);
+        rest = behind.trim();
+    }
+    if blocks.is_empty() { None } else { Some(blocks) }
+}
+
+fn damaged(path: &Path, detail: &str) -> StoreError {
+    StoreError::Damaged { path: path.to_owned(), detail: detail.to_owned() }
+}
+
+/// The text of a file, nothing when it does not exist.
+fn read(path: &Path) -> Result<Option<String>, StoreError> {
+    let wrong = |source| StoreError::Read { path: path.to_owned(), source };
+    let size = match fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(wrong(source)),
+    };
+    if size > FILE_BYTES_MAX {
+        return Err(damaged(path, &format!("has {size} bytes, at most {FILE_BYTES_MAX} are read")));
+    }
+    fs::read_to_string(path).map(Some).map_err(wrong)
+}
+
+/// A new file that only its owner can read, on disk when this returns.
+fn write(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let written =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).and_then(|mut file| {
+            file.write_all(content)?;
+            file.sync_all()
+        });
+    written.map_err(|source| StoreError::Write { path: path.to_owned(), source })
+}
+
+fn make_directory(path: &Path) -> Result<(), StoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| StoreError::Write { path: path.to_owned(), source })
+}
+
+fn remove_file(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::Write { path: path.to_owned(), source })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(from, to).map_err(|source| StoreError::Write { path: to.to_owned(), source })
+}
+
+fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|source| StoreError::Write { path: path.to_owned(), source })
+}

@@ -1,0 +1,408 @@
+//! TLS as links use it: version 1.3 only, mutual, no resumption, no 0-RTT, post-quantum key exchange first.
+//!
+//! One listener serves both protocols. Client certificates are asked for and verified on every connection that
+//! shows one, but cannot be demanded, since a newcomer has none: **the listener must close a connection of
+//! [`ALPN_LINK`] without a peer certificate before it reads anything** (the `link` crate does).
+
+use std::sync::{Arc, OnceLock};
+
+use protocol::UnixMillis;
+use protocol::enrolment::TrustBundle;
+use protocol::id::{AgentId, IdError, RegionName};
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError,
+    PeerIncompatible, ServerConfig, SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
+
+use crate::agent::AgentIdentity;
+use crate::authority::LinkIdentity;
+use crate::certificate::{PeerCertificate, rustls_chain, spki_hash};
+use crate::time::{Clock, TlsClock, unix_time};
+use crate::token::JoinToken;
+use crate::trust::{Anchors, Trust, TrustError};
+
+/// Protocol of links.
+pub const ALPN_LINK: &[u8] = b"skein/1";
+/// Protocol of joining.
+pub const ALPN_JOIN: &[u8] = b"skein-join/1";
+/// The name that dialling sends; certificates are checked by SPIFFE id, not by it.
+pub const SERVER_NAME: &str = "skein.internal";
+
+/// Why no TLS configuration can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The trust bundle is unusable.
+    #[error("failed to use the trust bundle")]
+    Trust(#[source] TrustError),
+    /// Key and chain do not fit, or the provider lacks something.
+    #[error("failed to configure TLS")]
+    Configure(#[source] Error),
+}
+
+/// Whom a listener takes links from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepts {
+    /// The hub: regions.
+    Regions,
+    /// A region: edges.
+    Edges,
+}
+
+/// Whom a dialler expects to find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upper {
+    /// The hub.
+    Hub,
+    /// The regional agent of that region.
+    Region(RegionName),
+}
+
+impl Upper {
+    /// Whom that agent dials: a region the hub, an edge its region.
+    pub fn of(identity: &AgentIdentity) -> Self {
+        match identity.agent {
+            AgentId::Region(_) => Self::Hub,
+            AgentId::Edge(_) => Self::Region(identity.region.clone()),
+        }
+    }
+
+    fn spiffe(&self, trust_domain: &str) -> String {
+        match self {
+            Self::Hub => format!("spiffe://{trust_domain}/hub"),
+            Self::Region(name) => AgentId::Region(name.clone()).spiffe(trust_domain),
+        }
+    }
+}
+
+/// The listener's configuration for links and joins.
+///
+/// # Errors
+/// [`TlsError`] when key and chain do not fit.
+pub fn server_config(
+    identity: &LinkIdentity,
+    trust: Arc<Trust>,
+    accepts: Accepts,
+    clock: Arc<dyn Clock>,
+) -> Result<ServerConfig, TlsError> {
+    let certified = |with_root: bool| {
+        let mut chain = rustls_chain(&identity.chain);
+        if with_root {
+            chain.push(CertificateDer::from(identity.root.to_vec()));
+        }
+        CertifiedKey::from_der(chain, identity.tls.rustls_key(), provider())
+            .map(Arc::new)
+            .map_err(TlsError::Configure)
+    };
+    let resolver = ShowChain { link: certified(false)?, join: certified(true)? };
+    let mut config = ServerConfig::builder_with_details(Arc::clone(provider()), Arc::new(TlsClock(clock)))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsError::Configure)?
+        .with_client_cert_verifier(Arc::new(LowerVerifier { trust, accepts }))
+        .with_cert_resolver(Arc::new(resolver));
+    config.alpn_protocols = vec![ALPN_LINK.to_vec(), ALPN_JOIN.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+/// An agent's configuration for its uplink.
+///
+/// # Errors
+/// [`TlsError`] when key and chain do not fit or the bundle has no usable root.
+pub fn client_config(identity: &AgentIdentity, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
+    let anchors = Anchors::new(identity.trust.clone()).map_err(TlsError::Trust)?;
+    let verifier = UpperVerifier { anchors, expected: Upper::of(identity) };
+    let mut config = client_builder(Arc::new(verifier), clock)?
+        .with_client_auth_cert(rustls_chain(&identity.chain), identity.tls.rustls_key())
+        .map_err(TlsError::Configure)?;
+    finish_client(&mut config, ALPN_LINK);
+    Ok(config)
+}
+
+/// A newcomer's configuration: believes the roots that the token pins, and shows nothing.
+///
+/// # Errors
+/// [`TlsError::Configure`].
+pub fn join_config(token: &JoinToken, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
+    let verifier = PinVerifier { pins: token.pins.clone() };
+    let mut config = client_builder(Arc::new(verifier), clock)?.with_no_client_auth();
+    finish_client(&mut config, ALPN_JOIN);
+    Ok(config)
+}
+
+/// That a client chain leads to a root of the bundle and is valid at that time.
+pub(crate) fn verify_chain(
+    chain: &[CertificateDer<'_>],
+    trust: &TrustBundle,
+    now: UnixMillis,
+) -> Result<(), Error> {
+    let anchors = Anchors::new(trust.clone()).map_err(other)?;
+    let (leaf, rest) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+    verify_path(leaf, rest, &anchors.anchors, unix_time(now), KeyUsage::client_auth())
+}
+
+type ClientBuilder = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
+
+fn client_builder(
+    verifier: Arc<dyn ServerCertVerifier>,
+    clock: Arc<dyn Clock>,
+) -> Result<ClientBuilder, TlsError> {
+    Ok(ClientConfig::builder_with_details(Arc::clone(provider()), Arc::new(TlsClock(clock)))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsError::Configure)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier))
+}
+
+fn finish_client(config: &mut ClientConfig, alpn: &[u8]) {
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    config.enable_sni = false;
+}
+
+/// aws-lc-rs, with X25519MLKEM768 preferred.
+fn provider() -> &'static Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER.get_or_init(|| Arc::new(aws_lc_rs::default_provider()))
+}
+
+/// Shows the root to those who join, since a pin is all they have.
+#[derive(Debug)]
+struct ShowChain {
+    link: Arc<CertifiedKey>,
+    join: Arc<CertifiedKey>,
+}
+
+impl ResolvesServerCert for ShowChain {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let joins = hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ALPN_JOIN));
+        Some(Arc::clone(if joins { &self.join } else { &self.link }))
+    }
+}
+
+/// Why a certificate that leads to a trusted root is still not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Unwanted {
+    #[error("{0} may not link here: this listener takes links from {1:?}")]
+    Tier(AgentId, Accepts),
+    #[error("the other side is \"{found}\", expected \"{expected}\"")]
+    Name { found: String, expected: String },
+    #[error("the other side does not lead to a root that the join token pins")]
+    Pin,
+    #[error(transparent)]
+    Id(#[from] IdError),
+}
+
+/// Verifies who dials: chain, validity, trust domain, tier, deny set.
+#[derive(Debug)]
+struct LowerVerifier {
+    trust: Arc<Trust>,
+    accepts: Accepts,
+}
+
+impl LowerVerifier {
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let anchors = self.trust.anchors();
+        verify_path(leaf, rest, &anchors.anchors, now, KeyUsage::client_auth())?;
+        let certificate = PeerCertificate::read(leaf).map_err(other)?;
+        let agent =
+            certificate.agent(&anchors.bundle.trust_domain).map_err(|error| other(Unwanted::Id(error)))?;
+        match (self.accepts, &agent) {
+            (Accepts::Regions, AgentId::Region(_)) | (Accepts::Edges, AgentId::Edge(_)) => {}
+            (Accepts::Regions, AgentId::Edge(_)) | (Accepts::Edges, AgentId::Region(_)) => {
+                return Err(other(Unwanted::Tier(agent, self.accepts)));
+            }
+        }
+        if self.trust.deny().denies(&agent, &certificate) {
+            return Err(CertificateError::Revoked.into());
+        }
+        Ok(())
+    }
+}
+
+impl ClientCertVerifier for LowerVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.check(end_entity, intermediates, now).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Verifies whom an agent dialled.
+#[derive(Debug)]
+struct UpperVerifier {
+    anchors: Anchors,
+    expected: Upper,
+}
+
+impl UpperVerifier {
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        verify_path(leaf, rest, &self.anchors.anchors, now, KeyUsage::server_auth())?;
+        let found = PeerCertificate::read(leaf).map_err(other)?.spiffe;
+        let expected = self.expected.spiffe(&self.anchors.bundle.trust_domain);
+        if found == expected { Ok(()) } else { Err(other(Unwanted::Name { found, expected })) }
+    }
+}
+
+/// Verifies whom a newcomer dialled: any listener whose root the token pins.
+#[derive(Debug)]
+struct PinVerifier {
+    pins: Vec<[u8; 32]>,
+}
+
+impl PinVerifier {
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let root = rest
+            .iter()
+            .find(|der| spki_hash(der).is_ok_and(|pin| self.pins.contains(&pin)))
+            .ok_or_else(|| other(Unwanted::Pin))?;
+        let anchor = webpki::anchor_from_trusted_cert(root).map_err(|error| other(PathError(error)))?;
+        // Only listeners have certificates for servers, so whoever passes is the hub or a region.
+        verify_path(leaf, rest, &[anchor], now, KeyUsage::server_auth())
+    }
+}
+
+/// A server verifier is its check and the signature rules of TLS 1.3.
+macro_rules! server_verifier {
+    ($verifier:ty) => {
+        impl ServerCertVerifier for $verifier {
+            fn verify_server_cert(
+                &self,
+                end_entity: &CertificateDer<'_>,
+                intermediates: &[CertificateDer<'_>],
+                _server_name: &ServerName<'_>,
+                _ocsp_response: &[u8],
+                now: UnixTime,
+            ) -> Result<ServerCertVerified, Error> {
+                self.check(end_entity, intermediates, now).map(|()| ServerCertVerified::assertion())
+            }
+
+            fn verify_tls12_signature(
+                &self,
+                _message: &[u8],
+                _cert: &CertificateDer<'_>,
+                _dss: &DigitallySignedStruct,
+            ) -> Result<HandshakeSignatureValid, Error> {
+                Err(tls12())
+            }
+
+            fn verify_tls13_signature(
+                &self,
+                message: &[u8],
+                cert: &CertificateDer<'_>,
+                dss: &DigitallySignedStruct,
+            ) -> Result<HandshakeSignatureValid, Error> {
+                verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
+            }
+
+            fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+                provider().signature_verification_algorithms.supported_schemes()
+            }
+        }
+    };
+}
+
+server_verifier!(UpperVerifier);
+server_verifier!(PinVerifier);
+
+/// A path from the leaf to one of the anchors, valid now, for that usage.
+fn verify_path(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    anchors: &[TrustAnchor<'_>],
+    now: UnixTime,
+    usage: KeyUsage,
+) -> Result<(), Error> {
+    let certificate = EndEntityCert::try_from(leaf).map_err(path_error)?;
+    let algorithms = provider().signature_verification_algorithms.all;
+    certificate
+        .verify_for_usage(algorithms, anchors, intermediates, now, usage, None, None)
+        .map_err(path_error)?;
+    Ok(())
+}
+
+/// What webpki says about a chain.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("certificate chain does not verify: {0}")]
+struct PathError(webpki::Error);
+
+/// In rustls' words where the peer's alert depends on it.
+fn path_error(error: webpki::Error) -> Error {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "webpki has some 40 errors and adds to them")]
+    match error {
+        webpki::Error::CertExpired { time, not_after } => {
+            CertificateError::ExpiredContext { time, not_after }.into()
+        }
+        webpki::Error::CertNotValidYet { time, not_before } => {
+            CertificateError::NotValidYetContext { time, not_before }.into()
+        }
+        webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer.into(),
+        unusual => other(PathError(unusual)),
+    }
+}
+
+fn other(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    CertificateError::Other(OtherError(Arc::new(error))).into()
+}
+
+fn tls12() -> Error {
+    PeerIncompatible::Tls12NotOffered.into()
+}
