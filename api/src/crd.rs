@@ -15,6 +15,7 @@ use kube::core::schema::{OptionalEnum, OptionalIntOrString, StructuralSchemaRewr
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::AddNullable;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::schema::REQUIRED;
@@ -179,8 +180,25 @@ fn running_text(text: &str) -> String {
 /// Fails only where a CRD cannot be written as YAML, which none of [`all_crds`] is.
 pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::ser::Error> {
     let json = serde_json::to_value(crd).unwrap_or_default();
-    Ok(format!(
-        "# Generated from api/src. Change it there, then: SKEIN_BLESS=1 cargo test -p api\n{}",
-        serde_saphyr::to_string(&json)?
-    ))
+    let yaml = serde_saphyr::to_string(&Sorted(&json))?;
+    Ok(format!("# Generated from api/src. Change it there, then: SKEIN_BLESS=1 cargo test -p api\n{yaml}"))
+}
+
+/// A value whose fields are written in the order of their names, whatever order `serde_json` is built to keep.
+struct Sorted<'a>(&'a Value);
+
+impl Serialize for Sorted<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Sorted)),
+            Value::Object(fields) => {
+                let fields: BTreeMap<_, _> =
+                    fields.iter().map(|(name, value)| (name, Sorted(value))).collect();
+                serializer.collect_map(fields)
+            }
+            scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+                scalar.serialize(serializer)
+            }
+        }
+    }
 }

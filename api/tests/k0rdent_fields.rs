@@ -64,7 +64,9 @@ const ACCEPTED: &[Accepted] = &[
     Accepted {
         crd: "",
         theirs: "      sourceRef: object REQ",
-        ours: &["      sourceRef: object REQ default={\"kind\":\"HelmRepository\",\"name\":\"kcm-templates\"}"],
+        ours: &[
+            "      sourceRef: object REQ default={\"kind\":\"HelmRepository\",\"name\":\"kcm-templates\"}",
+        ],
         why: "k0rdent's webhook fills an absent chartSpec.sourceRef; here the schema does",
     },
 ];
@@ -75,7 +77,8 @@ const CONTROLLER_GEN: &str = "'controller-gen.kubebuilder.io/version': 'v0.21.0'
 #[test]
 fn every_field_of_k0rdent_is_here_and_equal() {
     let theirs = sections(LIST);
-    let ours: String = api::k0rdent_crds().iter().map(|crd| flatten(&serde_json::to_value(crd).unwrap())).collect();
+    let ours: String =
+        api::k0rdent_crds().iter().map(|crd| flatten(&serde_json::to_value(crd).unwrap())).collect();
     let ours = sections(&ours);
     assert_eq!(theirs.len(), 22);
     assert_eq!(theirs.keys().collect::<Vec<_>>(), ours.keys().collect::<Vec<_>>());
@@ -86,6 +89,32 @@ fn every_field_of_k0rdent_is_here_and_equal() {
         }
     }
     assert!(report.is_empty(), "the generated CRDs differ from k0rdent's (- theirs, + ours):\n{report}");
+}
+
+/// Perturbs the list in every way it can differ and expects each to be noticed.
+#[test]
+fn the_comparison_notices_every_line_that_is_missing_changed_or_added() {
+    let theirs = sections(LIST);
+    for (name, lines) in &theirs {
+        for number in 0..lines.len() {
+            let mut missing = lines.clone();
+            missing.remove(number);
+            let mut changed = lines.clone();
+            changed[number].push_str(" maxItems=1");
+            assert!(!differences(name, lines, &changed).is_empty(), "{name}: {} changed", lines[number]);
+            // A field that holds others takes its place from the first of them, so only leaves can go missing alone.
+            let leaf = lines.get(number + 1).is_none_or(|next| indent(next) <= indent(&lines[number]));
+            if leaf && !differences(name, lines, &missing).is_empty() {
+                assert!(!differences(name, &missing, lines).is_empty(), "{name}: {} added", lines[number]);
+            } else if leaf {
+                panic!("{name}: {} is missing and nobody notices", lines[number]);
+            }
+        }
+    }
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
 }
 
 /// The list as CRD name -> lines.
@@ -106,7 +135,8 @@ fn differences(crd: &str, theirs: &[String], ours: &[String]) -> Vec<String> {
     let accepted: Vec<&Accepted> = ACCEPTED.iter().filter(|a| a.crd.is_empty() || a.crd == crd).collect();
     let theirs = placed(theirs);
     let ours = placed(ours);
-    let replaced = |line: &str, instead: &str| accepted.iter().any(|a| a.theirs == line && a.ours.contains(&instead));
+    let replaced =
+        |line: &str, instead: &str| accepted.iter().any(|a| a.theirs == line && a.ours.contains(&instead));
     let added = |line: &str| accepted.iter().any(|a| a.theirs.is_empty() && a.ours.contains(&line));
     let mut found = Vec::new();
     for (place, line) in &theirs {
@@ -178,7 +208,8 @@ fn flatten(crd: &Value) -> String {
         .unwrap();
         for column in version["additionalPrinterColumns"].as_array().into_iter().flatten() {
             let priority = column["priority"].as_i64().unwrap_or(0);
-            let (name, type_, path) = (text(&column["name"]), text(&column["type"]), text(&column["jsonPath"]));
+            let (name, type_, path) =
+                (text(&column["name"]), text(&column["type"]), text(&column["jsonPath"]));
             writeln!(out, "  col {name} {type_} {path} {priority}").unwrap();
         }
         fields(schema, 0, &mut out);
@@ -188,16 +219,22 @@ fn flatten(crd: &Value) -> String {
 
 /// The fields of an object, sorted, each with what is inside it.
 fn fields(schema: &Value, depth: usize, out: &mut String) {
-    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let required = if required.contains(&name.as_str()) { " REQ" } else { "" };
         let (items, values) = (&field["items"], &field["additionalProperties"]);
         let indent = "  ".repeat(depth);
         if items.is_object() {
-            let (kind, condition) = (type_of(items), if is_condition(items) { " (metav1.Condition)" } else { "" });
+            let (kind, condition) =
+                (type_of(items), if is_condition(items) { " (metav1.Condition)" } else { "" });
             let list = list_type(field);
             let (limits, item_limits) = (limits(field), limits(items));
-            writeln!(out, "{indent}{name}[]: array{required}{limits}{list} of {kind}{item_limits}{condition}").unwrap();
+            writeln!(
+                out,
+                "{indent}{name}[]: array{required}{limits}{list} of {kind}{item_limits}{condition}"
+            )
+            .unwrap();
             if condition.is_empty() {
                 fields(items, depth + 1, out);
             }
@@ -225,12 +262,18 @@ fn type_of(schema: &Value) -> String {
 }
 
 fn is_condition(schema: &Value) -> bool {
-    ["lastTransitionTime", "reason", "status", "type"].iter().all(|name| schema["properties"][name].is_object())
+    ["lastTransitionTime", "reason", "status", "type"]
+        .iter()
+        .all(|name| schema["properties"][name].is_object())
 }
 
 fn list_type(schema: &Value) -> String {
-    let keys: Vec<&str> =
-        schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let keys: Vec<&str> = schema["x-kubernetes-list-map-keys"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     match schema["x-kubernetes-list-type"].as_str() {
         None => String::new(),
         Some(kind) if keys.is_empty() => format!(" list={kind}"),
@@ -247,7 +290,8 @@ fn limits(schema: &Value) -> String {
     if let Some(values) = schema["enum"].as_array() {
         write!(out, " enum={}", values.iter().map(text).collect::<Vec<_>>().join("|")).unwrap();
     }
-    for key in ["pattern", "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "nullable"] {
+    for key in ["pattern", "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "nullable"]
+    {
         match &schema[key] {
             Value::Null => {}
             Value::String(text) => write!(out, " {key}={text}").unwrap(),
@@ -284,7 +328,8 @@ fn python(value: &Value) -> String {
         Value::Number(number) => number.to_string(),
         Value::Array(items) => format!("[{}]", items.iter().map(python).collect::<Vec<_>>().join(", ")),
         Value::Object(entries) => {
-            let entries: Vec<String> = entries.iter().map(|(key, value)| format!("'{key}': {}", python(value))).collect();
+            let entries: Vec<String> =
+                entries.iter().map(|(key, value)| format!("'{key}': {}", python(value))).collect();
             format!("{{{}}}", entries.join(", "))
         }
     }
