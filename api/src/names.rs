@@ -18,6 +18,14 @@ pub const SKEIN_STATE_MANAGEMENT_PROVIDER: &str = "skein";
 pub const DEFAULT_HELM_REPOSITORY: &str = "kcm-templates";
 /// Region that stands for the management cluster itself.
 pub const LOCAL_REGION: &str = "local";
+/// Secret in the system namespace with the keys of the certificate authority.
+pub const AUTHORITY_SECRET: &str = "skein-authority";
+/// ConfigMap in the system namespace with what agents must know to trust the hub.
+pub const TRUST_CONFIG_MAP: &str = "skein-trust";
+/// Lease in the system namespace of the hub that leads; its transitions are the term of generations.
+pub const HUB_LEASE: &str = "skein-hub";
+/// HelmRepository of the charts that come with Skein.
+pub const SKEIN_HELM_REPOSITORY: &str = "skein-charts";
 
 /// Finalizers.
 pub mod finalizer {
@@ -77,6 +85,8 @@ pub mod label {
     pub const PROVIDER: &str = "cluster.x-k8s.io/provider";
     /// Name of the Edge an object was made for.
     pub const EDGE: &str = "skein.dev/edge";
+    /// On Edges: name of the ClusterDeployment the edge was made for.
+    pub const CLUSTER_DEPLOYMENT: &str = "skein.dev/cluster-deployment";
 }
 
 /// Annotations.

@@ -1,5 +1,7 @@
 //! The CRDs in `deploy/crds/` are the ones the types generate. `SKEIN_BLESS=1 cargo test -p api` rewrites them.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs};

@@ -4,6 +4,8 @@
 //! every field with type, default, enum, pattern, limits, list type and CEL rules. The generated CRDs are flattened
 //! into the same format. They may differ only as [`ACCEPTED`] says: where ours accepts or shows more.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
