@@ -5,6 +5,7 @@
 //!
 //! - [`id`]: who and what: agents, generations, digests
 //! - [`plan`]: the complete desired state of one agent, and how it is signed and addressed
+//! - [`offer`]: what of a plan must travel to a receiver that has another one
 //! - [`report`]: observed state on its way up
 //! - [`telemetry`]: the envelope of durable telemetry: streams, batches, gaps, acknowledgements
 //! - [`enrolment`]: join, renewal, trust bundles
@@ -20,6 +21,7 @@ pub mod frame;
 pub mod id;
 pub mod lane;
 pub mod message;
+pub mod offer;
 pub mod plan;
 pub mod report;
 pub mod session;

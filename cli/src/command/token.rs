@@ -120,7 +120,11 @@ pub(crate) async fn mint(client: &kube::Client, wanted: Wanted) -> Result<String
     let (token, public_key) = identity::JoinToken::mint(scope, &mut SystemEntropy);
     let id = hex::encode(token.id.0);
     let object = JoinToken {
-        metadata: ObjectMeta { name: Some(format!("{}-{}", wanted.region, &id[..8])), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(format!("{}-{}", wanted.region, &id[..8])),
+            labels: Some(BTreeMap::from([("skein.dev/token-id".to_owned(), id.clone())])),
+            ..ObjectMeta::default()
+        },
         spec: JoinTokenSpec {
             labels: wanted.labels,
             max_uses: wanted.max_uses,

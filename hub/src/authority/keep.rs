@@ -1,0 +1,134 @@
+//! The authority's Secret, and the ConfigMap from which tokens are made.
+
+use std::collections::BTreeMap;
+
+use identity::authority::AuthorityError;
+use identity::{Authority, Clock, Entropy};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+
+/// Where the keys are.
+const SECRET: &str = "skein-authority";
+/// Where trust is published.
+const TRUST: &str = "skein-trust";
+
+/// Why there is no authority.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityKeptError {
+    /// The Secret cannot be read or written.
+    #[error("failed to {action} {kind} {namespace}/{name}; may the hub's account do that?")]
+    Object {
+        /// `read`, `create` or `apply`.
+        action: &'static str,
+        /// Its kind.
+        kind: &'static str,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: &'static str,
+        /// What the API server says.
+        #[source]
+        source: kube::Error,
+    },
+    /// The Secret does not hold an authority.
+    #[error("Secret {namespace}/{SECRET} does not hold an authority; restore it from a backup: agents trust no other")]
+    Damaged {
+        /// Its namespace.
+        namespace: String,
+        #[source]
+        source: AuthorityError,
+    },
+    /// No new authority could be made.
+    #[error("failed to make an authority")]
+    Make(#[source] AuthorityError),
+}
+
+/// The authority in the Secret; a new one when there is none yet.
+///
+/// Of two hubs that start on a new cluster at once, one creates the Secret and the other reads it.
+///
+/// # Errors
+/// [`AuthorityKeptError`]; a damaged Secret is never replaced.
+pub async fn load_or_create(
+    client: &kube::Client,
+    namespace: &str,
+    trust_domain: &str,
+    clock: &dyn Clock,
+    entropy: &mut dyn Entropy,
+) -> Result<Authority, AuthorityKeptError> {
+    let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
+    let failed = |action, source| object(action, "Secret", namespace, SECRET, source);
+    if let Some(kept) = secrets.get_opt(SECRET).await.map_err(|error| failed("read", error))? {
+        return read(kept, namespace);
+    }
+    let authority = Authority::create(trust_domain, clock.now(), entropy).map_err(AuthorityKeptError::Make)?;
+    let data = authority.to_secret().into_iter().map(|(part, bytes)| (part, ByteString(bytes))).collect();
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(SECRET.to_owned()),
+            labels: Some(labels()),
+            ..ObjectMeta::default()
+        },
+        data: Some(data),
+        type_: Some("skein.dev/authority".to_owned()),
+        ..Secret::default()
+    };
+    match secrets.create(&PostParams::default(), &secret).await {
+        Ok(_) => Ok(authority),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            read(secrets.get(SECRET).await.map_err(|error| failed("read", error))?, namespace)
+        }
+        Err(error) => Err(failed("create", error)),
+    }
+}
+
+fn read(secret: Secret, namespace: &str) -> Result<Authority, AuthorityKeptError> {
+    let parts: BTreeMap<_, _> = secret.data.unwrap_or_default().into_iter().map(|(part, bytes)| (part, bytes.0)).collect();
+    Authority::from_secret(&parts)
+        .map_err(|source| AuthorityKeptError::Damaged { namespace: namespace.to_owned(), source })
+}
+
+/// Tells everybody whom to trust and where the hub listens. Nothing in it is secret.
+///
+/// # Errors
+/// [`AuthorityKeptError::Object`].
+pub async fn publish_trust(
+    client: &kube::Client,
+    namespace: &str,
+    authority: &Authority,
+    endpoints: &[String],
+) -> Result<(), AuthorityKeptError> {
+    let pins: Vec<_> = authority.pins().iter().map(hex::encode).collect();
+    let roots = authority.to_secret().remove("root.crt").unwrap_or_default();
+    let data = BTreeMap::from([
+        ("ca.pem".to_owned(), String::from_utf8_lossy(&roots).into_owned()),
+        ("pins".to_owned(), pins.join(",")),
+        ("trustDomain".to_owned(), authority.trust_domain().to_owned()),
+        ("hubEndpoints".to_owned(), endpoints.join(",")),
+    ]);
+    let map = ConfigMap {
+        metadata: ObjectMeta { name: Some(TRUST.to_owned()), labels: Some(labels()), ..ObjectMeta::default() },
+        data: Some(data),
+        ..ConfigMap::default()
+    };
+    Api::<ConfigMap>::namespaced(client.clone(), namespace)
+        .patch(TRUST, &PatchParams::apply("skein-hub").force(), &Patch::Apply(&map))
+        .await
+        .map(|_| ())
+        .map_err(|error| object("apply", "ConfigMap", namespace, TRUST, error))
+}
+
+fn object(
+    action: &'static str,
+    kind: &'static str,
+    namespace: &str,
+    name: &'static str,
+    source: kube::Error,
+) -> AuthorityKeptError {
+    AuthorityKeptError::Object { action, kind, namespace: namespace.to_owned(), name, source }
+}
+
+fn labels() -> BTreeMap<String, String> {
+    BTreeMap::from([(api::names::label::COMPONENT.to_owned(), api::names::label::COMPONENT_KCM.to_owned())])
+}

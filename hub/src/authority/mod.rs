@@ -1,0 +1,26 @@
+//! The hub's authority over identities: where its keys are kept, and who becomes an agent.
+//!
+//! - [`keep`]: the Secret with the keys and the ConfigMap that tells everybody whom to trust
+//! - [`registrar`]: joins, renewals and tokens for child clusters
+
+mod keep;
+mod registrar;
+
+pub use keep::{AuthorityKeptError, load_or_create, publish_trust};
+pub use registrar::Registrar;
+
+use std::sync::Arc;
+
+use identity::Authority;
+use protocol::plan::{PlanHeader, SignedPlan};
+
+use crate::plans::SignPlan;
+
+/// The authority as the planner sees it.
+pub struct Signer(pub Arc<Authority>);
+
+impl SignPlan for Signer {
+    fn sign(&self, header: &PlanHeader) -> SignedPlan {
+        self.0.sign_plan(header)
+    }
+}

@@ -1,0 +1,513 @@
+//! Who becomes an agent: joins, renewals, and tokens for the clusters that regions make.
+//!
+//! ```text
+//! JoinRequest -> find JoinToken -> check_join (pure) -> bind in JoinToken.status -> Edge object -> certificate
+//!                     ^                                      | conflict: another request was faster
+//!                     +--------------------------------------+
+//! ```
+//! Every step can be repeated: a device whose answer got lost asks again and gets the same one. The binding is
+//! written with the resource version that was read, so of two devices with one token one wins.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::k0rdent::{ClusterDeployment, ClusterDeploymentRef, Region};
+use api::names::{LOCAL_REGION, label};
+use api::skein::{
+    Edge, EdgeSpec, EdgeStatus, JoinRole, JoinToken, JoinTokenSpec, JoinTokenUse, RefusedJoins,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use identity::{Authority, Clock, JoinDecision, SystemEntropy, TokenRecord, TokenRole, TokenUse, check_join, check_renewal};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::Resource;
+use protocol::UnixMillis;
+use protocol::enrolment::{JoinGrant, JoinRequest, Refusal, RefusalReason, RenewGrant, RenewRequest, TokenId};
+use protocol::id::{AgentId, RegionName};
+use protocol::message::Response;
+use sha2::{Digest as _, Sha256};
+
+/// Label of a JoinToken: the token's id in hexadecimal.
+pub const TOKEN_ID: &str = "skein.dev/token-id";
+/// Label of an Edge: its agent's id.
+pub const AGENT_ID: &str = "skein.dev/agent-id";
+/// Annotation of an Edge or Region: its agent's device key, in base64.
+pub const DEVICE_KEY: &str = "skein.dev/device-key";
+/// How long a token for a cluster that a region made can be used.
+const CLUSTER_TOKEN_MS: UnixMillis = 3_600_000;
+/// Rounds of reading and binding before the device is asked to come back.
+const ROUNDS: u32 = 5;
+
+/// Decides who becomes an agent.
+#[derive(Clone)]
+pub struct Registrar {
+    client: kube::Client,
+    namespace: String,
+    authority: Arc<Authority>,
+    endpoints: Arc<[String]>,
+    clock: Arc<dyn Clock>,
+    events: Recorder,
+}
+
+/// Why a request is not granted: the peer's fault, or the API server's.
+enum Denied {
+    Refused(Refusal),
+    Api(kube::Error),
+}
+
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<kube::Error> for Denied {
+    fn from(error: kube::Error) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl Registrar {
+    /// A registrar for the mesh of this authority. `endpoints` is where the hub listens.
+    pub fn new(
+        client: kube::Client,
+        namespace: String,
+        authority: Arc<Authority>,
+        endpoints: Vec<String>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let reporter = Reporter { controller: "skein-hub".to_owned(), instance: None };
+        let events = Recorder::new(client.clone(), reporter);
+        Self { client, namespace, authority, endpoints: endpoints.into(), clock, events }
+    }
+
+    /// Answers a join; `via` is the region that relays it, `None` for one that dialled the hub itself.
+    pub async fn join(&self, via: Option<&RegionName>, request: &JoinRequest) -> Response {
+        match self.try_join(via, request).await {
+            Ok(grant) => {
+                tracing::info!(agent = %grant.agent, name = grant.name, "joined");
+                Response::Joined(grant)
+            }
+            Err(denied) => self.denied("join", denied),
+        }
+    }
+
+    async fn try_join(&self, via: Option<&RegionName>, request: &JoinRequest) -> Result<JoinGrant, Denied> {
+        for _ in 0..ROUNDS {
+            let token = self.token(request.token).await?;
+            let checked = token_record(&token, &request.device_key)
+                .and_then(|record| check_via(via, &record).map(|()| record))
+                .and_then(|record| check_join(request, &record, self.clock.now()));
+            let decision = match checked {
+                Ok(decision) => decision,
+                Err(refusal) => {
+                    self.record_refusal(&token, &refusal).await;
+                    return Err(refusal.into());
+                }
+            };
+            if let Some(binding) = &decision.binding
+                && !self.bind(&token, binding).await?
+            {
+                continue;
+            }
+            return self.grant(&token, request, decision).await;
+        }
+        Err(Refusal {
+            reason: RefusalReason::Unavailable,
+            message: "the token is being used by several devices at once".to_owned(),
+            retry_after_ms: Some(1_000),
+        }
+        .into())
+    }
+
+    async fn token(&self, id: TokenId) -> Result<JoinToken, Denied> {
+        let wanted = hex::encode(id.0);
+        let tokens = Api::<JoinToken>::all(self.client.clone());
+        let found = tokens.list(&ListParams::default().labels(&format!("{TOKEN_ID}={wanted}"))).await?.items;
+        let token = found.into_iter().find(|token| token.spec.token_id.as_deref() == Some(&wanted));
+        Ok(token.ok_or_else(|| identity::join::unknown_token(id))?)
+    }
+
+    /// Binds the token to a device. False when somebody else changed the token meanwhile.
+    async fn bind(&self, token: &JoinToken, binding: &TokenUse) -> Result<bool, Denied> {
+        let mut bound = token.clone();
+        bound.status.get_or_insert_default().uses.push(JoinTokenUse {
+            agent_id: binding.agent.to_string(),
+            bound_at: Time(self.now()),
+            spki_hash: spki_hash(&binding.device_key),
+        });
+        match self.tokens(token).replace_status(&token.name_any(), &PostParams::default(), &bound).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn grant(&self, token: &JoinToken, request: &JoinRequest, decision: JoinDecision) -> Result<JoinGrant, Denied> {
+        let JoinDecision { agent, name, labels, .. } = decision;
+        let region: RegionName = token.spec.region.parse().map_err(malformed)?;
+        let endpoints = match &agent {
+            AgentId::Region(_) => {
+                self.keep_device_key(&region, &request.device_key).await?;
+                self.endpoints.to_vec()
+            }
+            AgentId::Edge(_) => {
+                self.ensure_edge(token, &agent, &name, labels, &request.device_key).await?;
+                self.region_endpoints(&region).await?
+            }
+        };
+        let chain = self
+            .authority
+            .issue(&agent, &request.csr, self.clock.now(), &mut SystemEntropy)
+            .map_err(malformed)?;
+        let (trust, time) = (self.authority.trust(), self.clock.now());
+        Ok(JoinGrant { agent, name, region, chain, trust, endpoints, time, ext: Vec::new() })
+    }
+
+    async fn region_endpoints(&self, region: &RegionName) -> Result<Vec<String>, Denied> {
+        let found = Api::<Region>::all(self.client.clone()).get_opt(region.as_str()).await?;
+        let agent = found.and_then(|region| region.status).and_then(|status| status.agent);
+        Ok(agent.map(|agent| agent.endpoints).unwrap_or_default())
+    }
+
+    async fn keep_device_key(&self, region: &RegionName, key: &Bytes) -> Result<(), Denied> {
+        let regions = Api::<Region>::all(self.client.clone());
+        if regions.get_opt(region.as_str()).await?.is_none() {
+            let message = format!("there is no Region \"{region}\": create it first");
+            return Err(Refusal { reason: RefusalReason::OutOfScope, message, retry_after_ms: None }.into());
+        }
+        let patch = serde_json::json!({"metadata": {"annotations": {DEVICE_KEY: STANDARD.encode(key)}}});
+        regions.patch(region.as_str(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// The Edge object of an agent, made when it is not there yet.
+    async fn ensure_edge(
+        &self,
+        token: &JoinToken,
+        agent: &AgentId,
+        name: &str,
+        mut labels: BTreeMap<String, String>,
+        key: &Bytes,
+    ) -> Result<(), Denied> {
+        let uuid = agent.edge().map(|edge| edge.to_string()).unwrap_or_default();
+        let namespace = match &token.spec.cluster_deployment {
+            Some(cluster) => cluster.namespace.clone(),
+            None => token.spec.template_namespace.clone().unwrap_or_else(|| self.namespace.clone()),
+        };
+        let edges = Api::<Edge>::namespaced(self.client.clone(), &namespace);
+        if let Some(there) = edges.get_opt(name).await? {
+            if there.labels().get(AGENT_ID) == Some(&uuid) {
+                return Ok(());
+            }
+            let message = format!("the name \"{name}\" belongs to another edge in namespace \"{namespace}\"");
+            return Err(Refusal { reason: RefusalReason::OutOfScope, message, retry_after_ms: None }.into());
+        }
+        labels.insert(AGENT_ID.to_owned(), uuid.clone());
+        labels.insert(label::REGION.to_owned(), token.spec.region.clone());
+        labels.insert(label::COMPONENT.to_owned(), label::COMPONENT_KCM.to_owned());
+        let edge = Edge {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: Some(namespace),
+                labels: Some(labels),
+                annotations: Some(BTreeMap::from([(DEVICE_KEY.to_owned(), STANDARD.encode(key))])),
+                owner_references: self.owner(token).await?.map(|owner| vec![owner]),
+                ..ObjectMeta::default()
+            },
+            spec: EdgeSpec {
+                cluster_deployment: token.spec.cluster_deployment.clone(),
+                region: token.spec.region.clone(),
+                template_namespace: token.spec.template_namespace.clone(),
+                ..EdgeSpec::default()
+            },
+            status: None,
+        };
+        let made = edges.create(&PostParams::default(), &edge).await?;
+        let status = EdgeStatus { agent_id: Some(uuid), ..EdgeStatus::default() };
+        let patch = serde_json::json!({"status": status});
+        edges.patch_status(&made.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// An edge made for a ClusterDeployment goes with it.
+    async fn owner(
+        &self,
+        token: &JoinToken,
+    ) -> Result<Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference>, Denied> {
+        let Some(ClusterDeploymentRef { namespace, name, .. }) = &token.spec.cluster_deployment else {
+            return Ok(None);
+        };
+        let clusters = Api::<ClusterDeployment>::namespaced(self.client.clone(), namespace);
+        Ok(clusters.get_opt(name).await?.and_then(|cluster| cluster.owner_ref(&())))
+    }
+
+    /// Answers a renewal over the link of `peer`, which is the agent itself or its region.
+    pub async fn renew(&self, peer: &AgentId, request: &RenewRequest) -> Response {
+        match self.try_renew(peer, request).await {
+            Ok(grant) => Response::Renewed(grant),
+            Err(denied) => self.denied("renewal", denied),
+        }
+    }
+
+    async fn try_renew(&self, peer: &AgentId, request: &RenewRequest) -> Result<RenewGrant, Denied> {
+        let (region, annotations, revoked) = self.registered(&request.agent).await?;
+        if revoked {
+            let message = format!("{} was revoked", request.agent);
+            return Err(Refusal { reason: RefusalReason::Revoked, message, retry_after_ms: None }.into());
+        }
+        let via_region = matches!(peer, AgentId::Region(name) if *name == region);
+        if *peer != request.agent && !via_region {
+            let message = format!("{peer} may not renew the certificate of {}", request.agent);
+            return Err(Refusal { reason: RefusalReason::Forbidden, message, retry_after_ms: None }.into());
+        }
+        let key = annotations.get(DEVICE_KEY).and_then(|key| STANDARD.decode(key).ok()).map(Bytes::from);
+        let key = key.ok_or_else(|| Refusal {
+            reason: RefusalReason::Forbidden,
+            message: format!("no device key of {} is known: let it join again", request.agent),
+            retry_after_ms: None,
+        })?;
+        check_renewal(request, &key, &request.agent)?;
+        let chain = self
+            .authority
+            .issue(&request.agent, &request.csr, self.clock.now(), &mut SystemEntropy)
+            .map_err(malformed)?;
+        let endpoints = match &request.agent {
+            AgentId::Region(_) => self.endpoints.to_vec(),
+            AgentId::Edge(_) => self.region_endpoints(&region).await?,
+        };
+        Ok(RenewGrant { chain, trust: self.authority.trust(), endpoints, time: self.clock.now(), ext: Vec::new() })
+    }
+
+    /// Region, annotations and revocation of an agent that joined.
+    async fn registered(&self, agent: &AgentId) -> Result<(RegionName, BTreeMap<String, String>, bool), Denied> {
+        let unknown = || Refusal {
+            reason: RefusalReason::Revoked,
+            message: format!("{agent} is not known here: its object was deleted"),
+            retry_after_ms: None,
+        };
+        match agent {
+            AgentId::Region(name) => {
+                let region = Api::<Region>::all(self.client.clone()).get_opt(name.as_str()).await?.ok_or_else(unknown)?;
+                Ok((name.clone(), region.annotations().clone(), false))
+            }
+            AgentId::Edge(edge) => {
+                let selector = ListParams::default().labels(&format!("{AGENT_ID}={edge}"));
+                let found = Api::<Edge>::all(self.client.clone()).list(&selector).await?.items;
+                let edge = found.into_iter().next().ok_or_else(unknown)?;
+                Ok((edge.spec.region.parse().map_err(malformed)?, edge.annotations().clone(), edge.spec.revoked))
+            }
+        }
+    }
+
+    /// Registers the token that a region drew for the edge agent of a cluster it made.
+    pub async fn cluster_token(
+        &self,
+        region: &RegionName,
+        namespace: &str,
+        name: &str,
+        id: TokenId,
+        public_key: &Bytes,
+    ) -> Response {
+        match self.try_cluster_token(region, namespace, name, id, public_key).await {
+            Ok(not_after) => Response::TokenRegistered { not_after },
+            Err(denied) => self.denied("cluster token", denied),
+        }
+    }
+
+    async fn try_cluster_token(
+        &self,
+        region: &RegionName,
+        namespace: &str,
+        name: &str,
+        id: TokenId,
+        public_key: &Bytes,
+    ) -> Result<UnixMillis, Denied> {
+        let clusters = Api::<ClusterDeployment>::namespaced(self.client.clone(), namespace);
+        let cluster = clusters.get_opt(name).await?;
+        let placed = cluster.as_ref().and_then(|cluster| cluster.status.as_ref()).and_then(|status| status.region.clone());
+        let placed = placed.filter(|placed| !placed.is_empty()).unwrap_or_else(|| LOCAL_REGION.to_owned());
+        let Some(cluster) = cluster.filter(|_| placed == region.as_str()) else {
+            let message = format!("ClusterDeployment {namespace}/{name} is not one of region \"{region}\"");
+            return Err(Refusal { reason: RefusalReason::Forbidden, message, retry_after_ms: None }.into());
+        };
+        let id = hex::encode(id.0);
+        let not_after = self.clock.now() + CLUSTER_TOKEN_MS;
+        let token = JoinToken {
+            metadata: ObjectMeta {
+                name: Some(format!("{name}-{}", &id[..8])),
+                namespace: Some(namespace.to_owned()),
+                labels: Some(BTreeMap::from([(TOKEN_ID.to_owned(), id.clone())])),
+                owner_references: cluster.owner_ref(&()).map(|owner| vec![owner]),
+                ..ObjectMeta::default()
+            },
+            spec: JoinTokenSpec {
+                cluster_deployment: Some(ClusterDeploymentRef { namespace: namespace.to_owned(), name: name.to_owned() }),
+                labels: cluster.labels().clone(),
+                name: Some(name.to_owned()),
+                not_after: Time(jiff::Timestamp::from_millisecond(not_after.cast_signed()).unwrap_or(jiff::Timestamp::MAX)),
+                public_key: STANDARD.encode(public_key),
+                region: region.to_string(),
+                role: JoinRole::Edge,
+                template_namespace: Some(namespace.to_owned()),
+                token_id: Some(id),
+                ..JoinTokenSpec::default()
+            },
+            status: None,
+        };
+        let tokens = Api::<JoinToken>::namespaced(self.client.clone(), namespace);
+        match tokens.create(&PostParams::default(), &token).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(not_after),
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(not_after),
+        }
+    }
+
+    /// Shows a refusal where the token's owner looks: in its status and as an Event.
+    async fn record_refusal(&self, token: &JoinToken, refusal: &Refusal) {
+        let before = token.status.as_ref().and_then(|status| status.refused.as_ref()).map_or(0, |refused| refused.count);
+        let refused =
+            RefusedJoins { count: before + 1, last_at: Some(Time(self.now())), last_message: Some(refusal.message.clone()) };
+        let patch = serde_json::json!({"status": {"refused": refused}});
+        let name = token.name_any();
+        if let Err(error) = self.tokens(token).patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            tracing::warn!(token = name, %error, "failed to record a refusal");
+        }
+        let event = Event {
+            type_: EventType::Warning,
+            reason: "JoinRefused".to_owned(),
+            note: Some(refusal.message.clone()),
+            action: "Join".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.events.publish(&event, &token.object_ref(&())).await {
+            tracing::warn!(token = name, %error, "failed to publish an event");
+        }
+    }
+
+    fn denied(&self, what: &str, denied: Denied) -> Response {
+        match denied {
+            Denied::Refused(refusal) => {
+                tracing::warn!(reason = ?refusal.reason, message = refusal.message, "{what} refused");
+                Response::Refused(refusal)
+            }
+            Denied::Api(error) => {
+                tracing::error!(%error, "{what} failed at the API server");
+                Response::Refused(Refusal {
+                    reason: RefusalReason::Unavailable,
+                    message: "the management cluster does not answer as it should".to_owned(),
+                    retry_after_ms: Some(2_000),
+                })
+            }
+        }
+    }
+
+    fn tokens(&self, token: &JoinToken) -> Api<JoinToken> {
+        Api::namespaced(self.client.clone(), &token.namespace().unwrap_or_default())
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::from_millisecond(self.clock.now().cast_signed()).unwrap_or_default()
+    }
+}
+
+/// A region may only relay joins of its own edges; regions join at the hub itself.
+fn check_via(via: Option<&RegionName>, record: &TokenRecord) -> Result<(), Refusal> {
+    let out_of_scope = |message| Err(Refusal { reason: RefusalReason::OutOfScope, message, retry_after_ms: None });
+    match (via, record.role) {
+        (None, TokenRole::Region) => Ok(()),
+        (Some(region), TokenRole::Edge) if *region == record.region => Ok(()),
+        (Some(region), TokenRole::Edge) => {
+            out_of_scope(format!("the token is for region \"{}\", this is region \"{region}\"", record.region))
+        }
+        (None, TokenRole::Edge) => out_of_scope("the token is for an edge: dial its region, not the hub".to_owned()),
+        (Some(_), TokenRole::Region) => out_of_scope("the token is for a region: dial the hub".to_owned()),
+    }
+}
+
+/// A JoinToken object as the pure check sees it, when a device with that key asks.
+///
+/// The object keeps hashes of keys; the asking device's own hash is known, and any other will do for "another".
+fn token_record(token: &JoinToken, asking: &Bytes) -> Result<TokenRecord, Refusal> {
+    let JoinTokenSpec { public_key, not_after, max_uses, revoked, region, role, name, labels, .. } = &token.spec;
+    let uses = token.status.iter().flat_map(|status| &status.uses);
+    Ok(TokenRecord {
+        public_key: STANDARD.decode(public_key).map(Bytes::from).map_err(malformed)?,
+        not_after: u64::try_from(not_after.0.as_millisecond()).unwrap_or_default(),
+        uses_max: u32::try_from(*max_uses).unwrap_or_default(),
+        uses: uses.filter_map(|used| token_use(used, asking)).collect(),
+        revoked: *revoked,
+        region: region.parse().map_err(malformed)?,
+        role: match role {
+            JoinRole::Region => TokenRole::Region,
+            JoinRole::Edge => TokenRole::Edge,
+        },
+        name: name.clone(),
+        labels: labels.clone(),
+    })
+}
+
+fn token_use(used: &JoinTokenUse, asking: &Bytes) -> Option<TokenUse> {
+    let agent = used.agent_id.parse().ok()?;
+    let device_key = if used.spki_hash == spki_hash(asking) {
+        asking.clone()
+    } else {
+        Bytes::from(used.spki_hash.clone().into_bytes())
+    };
+    Some(TokenUse { device_key, agent })
+}
+
+/// SHA-256 of an Ed25519 key's `SubjectPublicKeyInfo` (RFC 8410), in hexadecimal.
+fn spki_hash(device_key: &[u8]) -> String {
+    const PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    hex::encode(Sha256::new().chain_update(PREFIX).chain_update(device_key).finalize())
+}
+
+fn malformed(error: impl std::fmt::Display) -> Refusal {
+    Refusal { reason: RefusalReason::Malformed, message: error.to_string(), retry_after_ms: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(role: TokenRole) -> TokenRecord {
+        TokenRecord {
+            public_key: Bytes::new(),
+            not_after: 0,
+            uses_max: 1,
+            uses: Vec::new(),
+            revoked: false,
+            region: "eu".parse().unwrap(),
+            role,
+            name: None,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_region_relays_only_its_own_edges_and_joins_at_the_hub_itself() {
+        let (eu, us) = ("eu".parse().unwrap(), "us".parse().unwrap());
+        assert_eq!(check_via(None, &record(TokenRole::Region)), Ok(()));
+        assert_eq!(check_via(Some(&eu), &record(TokenRole::Edge)), Ok(()));
+        for (via, role) in [(Some(&us), TokenRole::Edge), (None, TokenRole::Edge), (Some(&eu), TokenRole::Region)] {
+            assert_eq!(check_via(via, &record(role)).unwrap_err().reason, RefusalReason::OutOfScope);
+        }
+    }
+
+    #[test]
+    fn a_use_by_the_asking_device_is_recognised_by_its_hash() {
+        let key = Bytes::from_static(&[7; 32]);
+        let used = JoinTokenUse {
+            agent_id: "region/eu".to_owned(),
+            bound_at: Time(jiff::Timestamp::UNIX_EPOCH),
+            spki_hash: spki_hash(&key),
+        };
+        assert_eq!(token_use(&used, &key).unwrap().device_key, key);
+        assert_ne!(token_use(&used, &Bytes::from_static(&[8; 32])).unwrap().device_key, [8; 32][..]);
+    }
+}
