@@ -1,0 +1,359 @@
+//! Walks over objects that yield field sets: which fields an object sets, and how two objects differ.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::schema::{Expect, Graph, ListRule, MapRule, Rest, Shape, ShapeId, item_element};
+use super::set::{FieldSet, PathElement};
+
+/// What a value is treated as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Leaf,
+    Map,
+    List,
+    /// `null`: takes the form of what it is compared with.
+    Null,
+}
+
+pub(crate) fn form(value: &Value, shape: &Shape) -> Form {
+    match value {
+        Value::Null => match shape.expect {
+            Expect::String | Expect::Number | Expect::Bool => Form::Leaf,
+            Expect::Any | Expect::Map | Expect::List => Form::Null,
+        },
+        Value::Object(_) => match shape.map {
+            MapRule::Atomic => Form::Leaf,
+            MapRule::Granular { .. } => Form::Map,
+        },
+        Value::Array(_) => match shape.list {
+            ListRule::Atomic => Form::Leaf,
+            ListRule::Set | ListRule::Keyed { .. } => Form::List,
+        },
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => Form::Leaf,
+    }
+}
+
+fn is_empty(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null) => true,
+        Some(Value::Object(map)) => map.is_empty(),
+        Some(Value::Array(items)) => items.is_empty(),
+        Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) => true,
+    }
+}
+
+/// How `new` differs from `old`.
+#[derive(Debug, Default)]
+pub(crate) struct Comparison {
+    pub(crate) removed: FieldSet,
+    pub(crate) modified: FieldSet,
+    pub(crate) added: FieldSet,
+}
+
+/// Which of the three sets a path itself belongs to.
+#[derive(Clone, Copy, Default)]
+struct Own {
+    removed: bool,
+    modified: bool,
+    added: bool,
+}
+
+impl Comparison {
+    fn attach(&mut self, element: PathElement, own: Own, below: Comparison) {
+        let Comparison { removed, modified, added } = below;
+        let (r, m, a) = (
+            own.removed || !removed.is_empty(),
+            own.modified || !modified.is_empty(),
+            own.added || !added.is_empty(),
+        );
+        match (r, m, a) {
+            (false, false, false) => {}
+            (true, false, false) => self.removed.insert(element, own.removed, removed),
+            (false, true, false) => self.modified.insert(element, own.modified, modified),
+            (false, false, true) => self.added.insert(element, own.added, added),
+            _ => {
+                self.removed.insert(element.clone(), own.removed, removed);
+                self.modified.insert(element.clone(), own.modified, modified);
+                self.added.insert(element, own.added, added);
+            }
+        }
+    }
+}
+
+/// Compares two objects of one kind.
+pub(crate) fn compare(graph: &Graph, root: ShapeId, old: &Value, new: &Value) -> Comparison {
+    compare_at(graph, root, Some(old), Some(new)).1
+}
+
+fn compare_at(graph: &Graph, id: ShapeId, old: Option<&Value>, new: Option<&Value>) -> (Own, Comparison) {
+    let shape = graph.shape(id);
+    let (old_form, new_form) = (old.map(|v| form(v, shape)), new.map(|v| form(v, shape)));
+    let mut below = Comparison::default();
+    let mut own = Own::default();
+    let mut walk = |what: Form| {
+        let leaf = match what {
+            Form::Leaf | Form::Null => true,
+            Form::Map | Form::List => is_empty(old) && is_empty(new),
+        };
+        if leaf {
+            match (old, new) {
+                (None, _) => own.added = true,
+                (_, None) => own.removed = true,
+                (Some(old), Some(new)) => own.modified |= old != new,
+            }
+            return true;
+        }
+        match what {
+            Form::Map => compare_maps(graph, shape, old, new, &mut below),
+            Form::List => compare_lists(graph, shape, old, new, &mut below),
+            Form::Leaf | Form::Null => {}
+        }
+        false
+    };
+    let in_leaf = match (old_form, new_form) {
+        (None, None) => true,
+        (Some(form), None) | (None | Some(Form::Null), Some(form)) => walk(form),
+        (Some(form), Some(Form::Null)) => walk(form),
+        (Some(a), Some(b)) if a == b => walk(a),
+        (Some(a), Some(b)) => {
+            walk(a);
+            walk(b)
+        }
+    };
+    if !in_leaf {
+        own.added |= old.is_none();
+        own.removed |= new.is_none();
+    }
+    (own, below)
+}
+
+fn compare_maps(
+    graph: &Graph,
+    shape: &Shape,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    out: &mut Comparison,
+) {
+    let old = old.and_then(Value::as_object);
+    let new = new.and_then(Value::as_object);
+    let mut visit = |name: &str, old: Option<&Value>, new: Option<&Value>| {
+        // Scalars that stayed as they were are most of an object.
+        if let (Some(a), Some(b)) = (old, new)
+            && !a.is_object()
+            && !a.is_array()
+            && a == b
+        {
+            return;
+        }
+        let (id, _) = graph.field(&shape.map, name);
+        let (own, below) = compare_at(graph, id, old, new);
+        out.attach(PathElement::Field(name.into()), own, below);
+    };
+    for (name, value) in old.into_iter().flatten() {
+        visit(name, Some(value), new.and_then(|new| new.get(name)));
+    }
+    for (name, value) in new.into_iter().flatten() {
+        if !old.is_some_and(|old| old.contains_key(name)) {
+            visit(name, None, Some(value));
+        }
+    }
+}
+
+fn compare_lists(
+    graph: &Graph,
+    shape: &Shape,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    out: &mut Comparison,
+) {
+    let element = match &shape.list {
+        ListRule::Keyed { element, .. } => *element,
+        ListRule::Set | ListRule::Atomic => super::schema::ATOMIC,
+    };
+    let mut items: BTreeMap<PathElement, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
+    for item in old.and_then(Value::as_array).into_iter().flatten() {
+        if let Ok(path) = item_element(&shape.list, item) {
+            items.entry(path).or_default().0.push(item);
+        }
+    }
+    for item in new.and_then(Value::as_array).into_iter().flatten() {
+        if let Ok(path) = item_element(&shape.list, item) {
+            items.entry(path).or_default().1.push(item);
+        }
+    }
+    for (path, (old, new)) in items {
+        let (mut own, mut below) = (Own::default(), Comparison::default());
+        match (old.len() > 1, new.len() > 1) {
+            (false, false) => {
+                (own, below) = compare_at(graph, element, old.first().copied(), new.first().copied());
+            }
+            // Duplicates are owned as one.
+            (true, true) => own.modified = old != new,
+            (true, false) => {
+                if let Some(new) = new.first() {
+                    (own, below) = compare_at(graph, element, None, Some(new));
+                }
+                own.removed = true;
+            }
+            (false, true) => {
+                if let Some(old) = old.first() {
+                    (own, below) = compare_at(graph, element, Some(old), None);
+                }
+                own.added = true;
+            }
+        }
+        out.attach(path, own, below);
+    }
+}
+
+/// The fields that an object sets, as an applier owns them.
+pub(crate) fn field_set(graph: &Graph, root: ShapeId, object: &Value) -> FieldSet {
+    field_set_at(graph, root, object).1
+}
+
+/// Whether the value is owned as a whole, and what is owned in it.
+fn field_set_at(graph: &Graph, id: ShapeId, value: &Value) -> (bool, FieldSet) {
+    let shape = graph.shape(id);
+    match form(value, shape) {
+        Form::Leaf | Form::Null => (true, FieldSet::default()),
+        Form::Map => (false, map_field_set(graph, shape, value.as_object())),
+        Form::List => (false, list_field_set(graph, shape, value.as_array().map_or(&[], Vec::as_slice))),
+    }
+}
+
+fn map_field_set(graph: &Graph, shape: &Shape, map: Option<&Map<String, Value>>) -> FieldSet {
+    let mut set = FieldSet::default();
+    for (name, value) in map.into_iter().flatten() {
+        let (id, named) = graph.field(&shape.map, name);
+        let (whole, below) = field_set_at(graph, id, value);
+        let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
+        set.insert(PathElement::Field(name.as_str().into()), whole || empty || !named, below);
+    }
+    set
+}
+
+fn list_field_set(graph: &Graph, shape: &Shape, items: &[Value]) -> FieldSet {
+    let element = match &shape.list {
+        ListRule::Keyed { element, .. } => Some(*element),
+        ListRule::Set | ListRule::Atomic => None,
+    };
+    let mut set = FieldSet::default();
+    for item in items {
+        let Ok(path) = item_element(&shape.list, item) else { continue };
+        let below = match element {
+            Some(element) => field_set_at(graph, element, item).1,
+            None => FieldSet::default(),
+        };
+        set.insert(path, true, below);
+    }
+    set
+}
+
+/// Why an applied object cannot be merged, with the path to the place, as Kubernetes words it.
+///
+/// # Errors
+/// One text per fault: a list item without keys, a duplicate, a field that the kind does not have, a value of
+/// the wrong type.
+pub(crate) fn check(graph: &Graph, root: ShapeId, object: &Value) -> Result<(), Vec<String>> {
+    let mut faults = Vec::new();
+    check_at(graph, root, object, &mut Vec::new(), &mut faults);
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+fn check_at(
+    graph: &Graph,
+    id: ShapeId,
+    value: &Value,
+    path: &mut Vec<PathElement>,
+    faults: &mut Vec<String>,
+) {
+    let shape = graph.shape(id);
+    if let Some(fault) = type_fault(shape.expect, value) {
+        faults.push(at(path, &fault));
+        return;
+    }
+    match (value, &shape.map, &shape.list) {
+        (Value::Object(map), MapRule::Granular { rest, fields }, _) => {
+            for (name, value) in map {
+                path.push(PathElement::Field(name.as_str().into()));
+                if matches!(rest, Rest::Forbidden) && !fields.contains_key(name.as_str()) {
+                    faults.push(at(path, "field not declared in schema"));
+                } else {
+                    check_at(graph, graph.field(&shape.map, name).0, value, path, faults);
+                }
+                path.pop();
+            }
+        }
+        (Value::Array(items), _, ListRule::Set | ListRule::Keyed { .. }) => {
+            let mut seen = Vec::with_capacity(items.len());
+            for (i, item) in items.iter().enumerate() {
+                let element = match item_element(&shape.list, item) {
+                    Ok(element) => element,
+                    Err(why) => {
+                        faults.push(at(path, &format!("element {i}: {why}")));
+                        return;
+                    }
+                };
+                if seen.contains(&element) {
+                    faults.push(at(path, &format!("duplicate entries for key {element}")));
+                }
+                if let ListRule::Keyed { element: below, .. } = &shape.list {
+                    path.push(element.clone());
+                    check_at(graph, *below, item, path, faults);
+                    path.pop();
+                }
+                seen.push(element);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn at(path: &[PathElement], fault: &str) -> String {
+    let path: String = path.iter().map(PathElement::to_string).collect();
+    if path.is_empty() { fault.to_owned() } else { format!("{path}: {fault}") }
+}
+
+fn type_fault(expect: Expect, value: &Value) -> Option<String> {
+    let go_type = |value: &Value| match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    };
+    match (expect, value) {
+        (_, Value::Null) | (Expect::Any, _) => None,
+        (Expect::String, Value::String(_))
+        | (Expect::Number, Value::Number(_))
+        | (Expect::Bool, Value::Bool(_))
+        | (Expect::Map, Value::Object(_))
+        | (Expect::List, Value::Array(_)) => None,
+        (Expect::Number, value) => Some(format!("expected numeric (int or float), got {}", go_type(value))),
+        (Expect::String, value) => {
+            Some(format!("expected string, got &value.valueUnstructured{{Value:{value}}}"))
+        }
+        (Expect::Bool, value) => Some(format!("expected boolean, got {value}")),
+        (Expect::Map, value) => Some(format!("expected map, got &{{{}}}", go_text(value))),
+        (Expect::List, value) => Some(format!("expected list, got &{{{}}}", go_text(value))),
+    }
+}
+
+/// A value as Go prints it with `%v`.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let fields: Vec<_> =
+                map.iter().map(|(name, value)| format!("{name}:{}", go_text(value))).collect();
+            format!("map[{}]", fields.join(" "))
+        }
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}

@@ -1,0 +1,275 @@
+//! How the fields of a kind merge: which lists are sets or keyed, which maps and lists change as a whole.
+//!
+//! A schema is a graph of shapes, because types share and contain themselves. A shape answers for a value of
+//! any JSON kind, so that an object that breaks its schema still merges in a defined way.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::builtin;
+use super::set::PathElement;
+
+/// How the fields of one kind merge.
+#[derive(Clone, Debug)]
+pub struct MergeSchema {
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) root: ShapeId,
+    /// What a new object of the kind holds before any field is set: those parents belong to nobody.
+    pub(crate) zero: Arc<Value>,
+}
+
+pub(crate) type ShapeId = u32;
+
+#[derive(Debug, Default)]
+pub(crate) struct Graph {
+    pub(crate) shapes: Vec<Shape>,
+}
+
+/// How a value merges, whatever it turns out to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) map: MapRule,
+    pub(crate) list: ListRule,
+    /// What the value has to be, where that is known.
+    pub(crate) expect: Expect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expect {
+    Any,
+    String,
+    Number,
+    Bool,
+    Map,
+    List,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum MapRule {
+    /// Owned and replaced as a whole.
+    Atomic,
+    /// Owned and merged by field.
+    Granular { fields: HashMap<Box<str>, ShapeId>, rest: Rest },
+}
+
+/// The fields that a granular map does not name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rest {
+    /// Fields of a struct whose names are not listed here.
+    Named(ShapeId),
+    /// Keys of a map: each is owned itself, besides what is in it.
+    Keyed(ShapeId),
+    /// There are none; an applied object that has one is refused.
+    Forbidden,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ListRule {
+    /// Owned and replaced as a whole.
+    Atomic,
+    /// Items are owned by value.
+    Set,
+    /// Items are owned by the values of these fields (each with its default) and merged by `element`.
+    Keyed { keys: Vec<(Box<str>, Option<Value>)>, element: ShapeId },
+}
+
+impl Graph {
+    pub(crate) fn add(&mut self, shape: Shape) -> ShapeId {
+        self.shapes.push(shape);
+        (self.shapes.len() - 1) as ShapeId
+    }
+
+    pub(crate) fn shape(&self, id: ShapeId) -> &Shape {
+        &self.shapes[id as usize]
+    }
+
+    /// The shape of a field; the flag says whether the field is one of a struct (and not a key of a map).
+    pub(crate) fn field(&self, rule: &MapRule, name: &str) -> (ShapeId, bool) {
+        match rule {
+            MapRule::Atomic => (DEDUCED, false),
+            MapRule::Granular { fields, rest } => match (fields.get(name), rest) {
+                (Some(id), _) => (*id, true),
+                (None, Rest::Named(id)) => (*id, true),
+                (None, Rest::Keyed(id)) => (*id, false),
+                (None, Rest::Forbidden) => (DEDUCED, false),
+            },
+        }
+    }
+}
+
+/// Every graph starts with these three.
+pub(crate) const DEDUCED: ShapeId = 0;
+pub(crate) const STRUCT: ShapeId = 1;
+pub(crate) const ATOMIC: ShapeId = 2;
+
+impl Graph {
+    pub(crate) fn new() -> Graph {
+        let granular = |rest| Shape {
+            map: MapRule::Granular { fields: HashMap::new(), rest },
+            list: ListRule::Atomic,
+            expect: Expect::Any,
+        };
+        let mut graph = Graph::default();
+        graph.add(granular(Rest::Keyed(DEDUCED)));
+        graph.add(granular(Rest::Named(STRUCT)));
+        graph.add(Shape { map: MapRule::Atomic, list: ListRule::Atomic, expect: Expect::Any });
+        graph
+    }
+}
+
+/// The path element of a list item; `Err` says why it has none.
+pub(crate) fn item_element(rule: &ListRule, item: &Value) -> Result<PathElement, String> {
+    match rule {
+        ListRule::Atomic => Err("invalid indexing of non-associative list".to_owned()),
+        ListRule::Set => match item {
+            Value::Null => {
+                Err("associative list without keys has an element that's an explicit null".to_owned())
+            }
+            Value::Array(_) => Err("not supported: associative list with lists as elements".to_owned()),
+            Value::Object(_) => {
+                Err("associative list without keys has an element that's a map type".to_owned())
+            }
+            scalar => Ok(PathElement::Value(scalar.clone())),
+        },
+        ListRule::Keyed { keys, .. } => {
+            let Value::Object(fields) = item else {
+                let what = if item.is_null() { "a null element" } else { "non-map elements" };
+                return Err(format!("associative list with keys may not have {what}"));
+            };
+            let mut found = Vec::with_capacity(keys.len());
+            for (key, default) in keys {
+                if let Some(value) = fields.get(&**key).or(default.as_ref()) {
+                    found.push((key.clone(), value.clone()));
+                }
+            }
+            if found.is_empty() {
+                let names: Vec<_> = keys.iter().map(|(key, _)| format!("{key:?}")).collect();
+                return Err(format!(
+                    "associative list with keys has an element that omits all key fields [{}] \
+                     (and doesn't have default values for any key fields)",
+                    names.join(" ")
+                ));
+            }
+            found.sort_by(|a, b| a.0.cmp(&b.0));
+            Ok(PathElement::Key(found))
+        }
+    }
+}
+
+impl MergeSchema {
+    /// How the fields of a built-in kind merge; a kind that is not known merges by its values alone.
+    pub fn builtin(group: &str, kind: &str) -> MergeSchema {
+        builtin::schema(group, kind)
+    }
+
+    /// How the fields of a custom kind merge, from its `openAPIV3Schema`.
+    pub fn from_structural(open_api_v3_schema: &Value) -> MergeSchema {
+        let mut graph = Graph::new();
+        let root = structural(&mut graph, open_api_v3_schema, true);
+        MergeSchema { graph: Arc::new(graph), root, zero: Arc::new(Value::Object(serde_json::Map::new())) }
+    }
+
+    /// The fields by which the items of the list at `path` are told apart, if it is a keyed list.
+    #[cfg(test)]
+    pub(crate) fn list_keys(&self, path: &[&str]) -> Vec<String> {
+        let mut id = self.root;
+        for name in path {
+            let shape = self.graph.shape(id);
+            id = match &shape.list {
+                ListRule::Keyed { element, .. } if *name == "[]" => *element,
+                ListRule::Keyed { .. } | ListRule::Set | ListRule::Atomic => {
+                    self.graph.field(&shape.map, name).0
+                }
+            };
+        }
+        match &self.graph.shape(id).list {
+            ListRule::Keyed { keys, .. } => keys.iter().map(|(key, _)| key.to_string()).collect(),
+            ListRule::Set => vec!["=".to_owned()],
+            ListRule::Atomic => Vec::new(),
+        }
+    }
+}
+
+/// The shapes that every object's `metadata` has.
+pub(crate) fn object_meta(graph: &mut Graph) -> ShapeId {
+    let keyed = graph.add(Shape {
+        map: MapRule::Granular { fields: HashMap::new(), rest: Rest::Keyed(DEDUCED) },
+        list: ListRule::Atomic,
+        expect: Expect::Map,
+    });
+    let set = graph.add(Shape { map: MapRule::Atomic, list: ListRule::Set, expect: Expect::List });
+    let owners = graph.add(Shape {
+        map: MapRule::Atomic,
+        list: ListRule::Keyed { keys: vec![("uid".into(), Some(Value::from("")))], element: ATOMIC },
+        expect: Expect::List,
+    });
+    let fields =
+        [("labels", keyed), ("annotations", keyed), ("finalizers", set), ("ownerReferences", owners)];
+    let fields = fields.into_iter().map(|(name, id)| (name.into(), id)).collect();
+    graph.add(Shape {
+        map: MapRule::Granular { fields, rest: Rest::Named(STRUCT) },
+        list: ListRule::Atomic,
+        expect: Expect::Map,
+    })
+}
+
+fn structural(graph: &mut Graph, schema: &Value, root: bool) -> ShapeId {
+    let flag = |name: &str| schema.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let text = |name: &str| schema.get(name).and_then(Value::as_str);
+    let preserve = flag("x-kubernetes-preserve-unknown-fields");
+    let embedded = flag("x-kubernetes-embedded-resource");
+    let expect = match text("type") {
+        _ if flag("x-kubernetes-int-or-string") => Expect::Any,
+        Some("object") => Expect::Map,
+        Some("array") => Expect::List,
+        Some("string") => Expect::String,
+        Some("integer" | "number") => Expect::Number,
+        Some("boolean") => Expect::Bool,
+        _ => Expect::Any,
+    };
+    let list = structural_list(graph, schema);
+    let mut fields: HashMap<Box<str>, ShapeId> = HashMap::new();
+    if let Some(Value::Object(properties)) = schema.get("properties") {
+        for (name, property) in properties {
+            if !((root || embedded) && name == "metadata") {
+                fields.insert(name.as_str().into(), structural(graph, property, false));
+            }
+        }
+    }
+    if root || embedded {
+        let scalar = Shape { map: MapRule::Atomic, list: ListRule::Atomic, expect: Expect::String };
+        let scalar = graph.add(scalar);
+        fields.insert("apiVersion".into(), scalar);
+        fields.insert("kind".into(), scalar);
+        let metadata = object_meta(graph);
+        fields.insert("metadata".into(), metadata);
+    }
+    let rest = match schema.get("additionalProperties") {
+        Some(Value::Object(_)) => Rest::Keyed(structural(graph, &schema["additionalProperties"], false)),
+        Some(Value::Bool(true)) => Rest::Keyed(DEDUCED),
+        _ if preserve || expect == Expect::Any => Rest::Keyed(DEDUCED),
+        _ => Rest::Forbidden,
+    };
+    let map = match text("x-kubernetes-map-type") {
+        Some("atomic") => MapRule::Atomic,
+        _ => MapRule::Granular { fields, rest },
+    };
+    graph.add(Shape { map, list, expect })
+}
+
+fn structural_list(graph: &mut Graph, schema: &Value) -> ListRule {
+    match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
+        Some("set") => ListRule::Set,
+        Some("map") => {
+            let items = schema.get("items").unwrap_or(&Value::Null);
+            let element = structural(graph, items, false);
+            let names = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
+            let keys = names.into_iter().flatten().filter_map(Value::as_str);
+            let default = |key: &str| items.get("properties")?.get(key)?.get("default").cloned();
+            ListRule::Keyed { keys: keys.map(|key| (key.into(), default(key))).collect(), element }
+        }
+        _ => ListRule::Atomic,
+    }
+}

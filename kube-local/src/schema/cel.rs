@@ -1,0 +1,284 @@
+//! The CEL rules of `x-kubernetes-validations`.
+//!
+//! Rules are compiled when the schema is parsed. A node's value is turned into a CEL value once for all of its
+//! rules, and only when one of them has to run.
+
+use kube_cel::KubeCelExt as _;
+use kube_cel::cel::objects::OptionalValue;
+use kube_cel::cel::parser::{Expression, Parser};
+use kube_cel::cel::{Context, ExecutionError, Value as Cel};
+use serde_json::Value;
+use std::sync::Arc;
+
+use super::convert::to_cel;
+use super::parse::child;
+use super::{Additional, FieldError, FieldErrorKind, Kind, Node, old_item};
+
+/// The longest message that a `messageExpression` may make.
+const MESSAGE_BYTES_MAX: usize = 5 * 1024;
+
+/// One compiled rule.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    expression: Expression,
+    source: String,
+    message: String,
+    message_expression: Option<Expression>,
+    kind: FieldErrorKind,
+    field_path: String,
+    uses_old: bool,
+    optional_old: bool,
+}
+
+thread_local! {
+    /// All functions of CEL and Kubernetes; a context cannot be shared between threads.
+    static FUNCTIONS: Context<'static> = Context::default().with_all();
+}
+
+impl Rule {
+    /// Compiles a rule; what is wrong with it goes to `errors`.
+    pub(crate) fn parse(rule: &Value, path: &str, errors: &mut Vec<FieldError>) -> Option<Rule> {
+        let text = |name: &str| rule.get(name).and_then(Value::as_str).unwrap_or("");
+        let source = text("rule").trim().to_owned();
+        let before = errors.len();
+        check_texts(rule, path, errors);
+        if source.is_empty() || errors.len() > before {
+            return None;
+        }
+        let kind = match text("reason") {
+            "" | "FieldValueInvalid" => FieldErrorKind::Invalid,
+            "FieldValueForbidden" => FieldErrorKind::Forbidden,
+            "FieldValueRequired" => FieldErrorKind::Required,
+            "FieldValueDuplicate" => FieldErrorKind::Duplicate,
+            other => {
+                let known = "\"FieldValueDuplicate\", \"FieldValueForbidden\", \"FieldValueInvalid\", \
+                             \"FieldValueRequired\"";
+                errors.push(FieldError::new(
+                    &child(path, "reason"),
+                    FieldErrorKind::NotSupported,
+                    Some(other.into()),
+                    format!("supported values: {known}"),
+                ));
+                return None;
+            }
+        };
+        let mut compile =
+            |name: &str, source: &str| match Parser::default().enable_optional_syntax(true).parse(source) {
+                Ok(expression) => Some(expression),
+                Err(error) => {
+                    let detail = format!("compilation failed: {}", error.to_string().trim());
+                    errors.push(FieldError::invalid(&child(path, name), rule.clone(), detail));
+                    None
+                }
+            };
+        let expression = compile("rule", &source)?;
+        let message_expression = match text("messageExpression").trim() {
+            "" => None,
+            source => Some(compile("messageExpression", source)?),
+        };
+        let uses_old = expression.references().has_variable("oldSelf");
+        let optional_old = rule.get("optionalOldSelf").and_then(Value::as_bool).unwrap_or(false);
+        if optional_old && !uses_old {
+            let detail = "may not be set if oldSelf is not used in rule";
+            errors.push(FieldError::invalid(&child(path, "optionalOldSelf"), true, detail));
+        }
+        Some(Rule {
+            expression,
+            message: text("message").trim().to_owned(),
+            message_expression,
+            kind,
+            field_path: normalized(text("fieldPath")),
+            uses_old,
+            optional_old,
+            source,
+        })
+    }
+
+    /// What stands for the rule in messages.
+    fn name(&self) -> &str {
+        if self.message.is_empty() { &self.source } else { &self.message }
+    }
+
+    fn failed(&self) -> String {
+        match self.message.as_str() {
+            "" => format!("failed rule: {}", self.source),
+            message => message.to_owned(),
+        }
+    }
+}
+
+fn check_texts(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let given = |name: &str| rule.get(name).and_then(Value::as_str);
+    let empty = |name: &str| given(name).is_some_and(|text| !text.is_empty() && text.trim().is_empty());
+    let broken = |name: &str| given(name).is_some_and(|text| text.trim().contains(['\n', '\r']));
+    let at = |name: &str| child(path, name);
+    let value = |name: &str| given(name).unwrap_or_default().to_owned();
+    if given("rule").is_none_or(|text| text.trim().is_empty()) {
+        errors.push(FieldError::required(&at("rule"), "rule is not specified"));
+    }
+    if empty("message") {
+        errors.push(FieldError::invalid(&at("message"), value("message"), "must be non-empty if specified"));
+    } else if broken("message") {
+        errors.push(FieldError::invalid(&at("message"), value("message"), "must not contain line breaks"));
+    } else if broken("rule") && given("message").is_none_or(str::is_empty) {
+        let detail = "message must be specified if rule contains line breaks";
+        errors.push(FieldError::required(&at("message"), detail));
+    }
+    if empty("messageExpression") {
+        let detail = "messageExpression must be non-empty if specified";
+        errors.push(FieldError::required(&at("messageExpression"), detail));
+    }
+    if empty("fieldPath") {
+        errors.push(FieldError::invalid(
+            &at("fieldPath"),
+            value("fieldPath"),
+            "must be non-empty if specified",
+        ));
+    } else if broken("fieldPath") {
+        errors.push(FieldError::invalid(
+            &at("fieldPath"),
+            value("fieldPath"),
+            "must not contain line breaks",
+        ));
+    }
+}
+
+/// `.spec.limits['cpu.max']` as it stands behind a path: `spec.limits[cpu.max]`.
+fn normalized(field_path: &str) -> String {
+    let path = field_path.trim();
+    path.strip_prefix('.').unwrap_or(path).replace("['", "[").replace("']", "]")
+}
+
+/// Runs the rules of an object and of everything in it.
+pub(crate) fn check(root: &Node, new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    FUNCTIONS.with(|functions| Walk { functions, errors }.node(root, new, old, ""));
+}
+
+struct Walk<'a> {
+    functions: &'a Context<'static>,
+    errors: &'a mut Vec<FieldError>,
+}
+
+impl Walk<'_> {
+    fn node(&mut self, node: &Node, value: &Value, old: Option<&Value>, path: &str) {
+        if !node.has_rules || value.is_null() {
+            return;
+        }
+        let old = old.filter(|old| !old.is_null());
+        self.rules(node, value, old, path);
+        match value {
+            Value::Object(map) => {
+                for (name, value) in map {
+                    let old = old.and_then(|old| old.get(name));
+                    match (node.properties.get(name), &node.additional) {
+                        (Some(property), _) if property.has_rules => {
+                            self.node(property, value, old, &child(path, name));
+                        }
+                        (None, Additional::Schema(below)) if below.has_rules => {
+                            self.node(below, value, old, &format!("{path}[{name}]"));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Value::Array(items) => {
+                let Some(below) = node.items.as_deref().filter(|below| below.has_rules) else { return };
+                for (i, item) in items.iter().enumerate() {
+                    self.node(below, item, old_item(node, item, old), &format!("{path}[{i}]"));
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    fn rules(&mut self, node: &Node, value: &Value, old: Option<&Value>, path: &str) {
+        // An unchanged value is not held against an update, except by rules about the change.
+        let unchanged = old == Some(value);
+        let runs = |rule: &&Rule| {
+            if rule.uses_old { old.is_some() || rule.optional_old } else { !unchanged }
+        };
+        let mut rules = node.rules.iter().filter(runs).peekable();
+        if rules.peek().is_none() {
+            return;
+        }
+        let mut scope = self.functions.new_inner_scope();
+        scope.add_variable_from_value("self", to_cel(Some(node), value));
+        let old =
+            old.filter(|_| node.rules.iter().any(|rule| rule.uses_old)).map(|old| to_cel(Some(node), old));
+        if let Some(old) = &old {
+            scope.add_variable_from_value("oldSelf", old.clone());
+        }
+        for rule in rules {
+            if !rule.optional_old {
+                self.rule(rule, node, value, path, &scope);
+                continue;
+            }
+            let old = old.clone().map_or_else(OptionalValue::none, OptionalValue::of);
+            let mut scope = scope.new_inner_scope();
+            scope.add_variable_from_value("oldSelf", Cel::Opaque(Arc::new(old)));
+            self.rule(rule, node, value, path, &scope);
+        }
+    }
+
+    fn rule(&mut self, rule: &Rule, node: &Node, value: &Value, path: &str, scope: &Context<'_>) {
+        match scope.resolve(&rule.expression) {
+            Ok(Cel::Bool(true)) => {}
+            Ok(_) => {
+                let detail = rule
+                    .message_expression
+                    .as_ref()
+                    .and_then(|expression| message(expression, scope))
+                    .unwrap_or_else(|| rule.failed());
+                let path = match (path, rule.field_path.as_str()) {
+                    (_, "") => path.to_owned(),
+                    (path, below) if below.starts_with('[') => format!("{path}{below}"),
+                    (path, below) => child(path, below),
+                };
+                let shown = match node.kind {
+                    Kind::Object | Kind::Array => None,
+                    Kind::Any | Kind::String | Kind::Integer | Kind::Number | Kind::Boolean => {
+                        Some(value.clone())
+                    }
+                };
+                self.errors.push(FieldError::new(&path, rule.kind, shown, detail));
+            }
+            Err(error) => {
+                let detail = match &error {
+                    ExecutionError::NoSuchOverload
+                    | ExecutionError::UnsupportedBinaryOperator(..)
+                    | ExecutionError::UnsupportedUnaryOperator(..)
+                    | ExecutionError::UnexpectedType { .. } => format!(
+                        "'no such overload': call arguments did not match a supported operator, function or macro \
+                         signature for rule: {}",
+                        rule.name()
+                    ),
+                    ExecutionError::NoSuchKey(key) => {
+                        format!("no such key: {key} evaluating rule: {}", rule.name())
+                    }
+                    other => format!("{other} evaluating rule: {}", rule.name()),
+                };
+                self.errors.push(FieldError::invalid(path, kind_name(node.kind), detail));
+            }
+        }
+    }
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Any => "",
+        Kind::Object => "object",
+        Kind::Array => "array",
+        Kind::String => "string",
+        Kind::Integer => "integer",
+        Kind::Number => "number",
+        Kind::Boolean => "boolean",
+    }
+}
+
+/// The message that an expression makes; `None` when it makes none that can be shown.
+fn message(expression: &Expression, scope: &Context<'_>) -> Option<String> {
+    let Ok(Cel::String(text)) = scope.resolve(expression) else { return None };
+    let text = text.trim();
+    (!text.is_empty() && text.len() <= MESSAGE_BYTES_MAX && !text.contains(['\n', '\r']))
+        .then(|| text.to_owned())
+}
