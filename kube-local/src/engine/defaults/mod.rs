@@ -1,0 +1,239 @@
+//! Defaults of built-in kinds: the fields whose absence would surprise clients.
+
+mod pod;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+pub(super) use pod::pod_spec;
+
+use crate::object::{at, items, remove, set, set_default, text, uid};
+use crate::registry::{Kind, establish};
+
+/// Writes the defaults of a kind into an object.
+pub(super) fn apply(kind: &Kind, object: &mut Value) {
+    match (&*kind.group, kind.kind.as_str()) {
+        ("", "Pod") => pod(object),
+        ("", "Service") => service(object),
+        ("", "Namespace") => namespace(object),
+        ("", "Secret") => secret(object),
+        ("", "PersistentVolumeClaim") => claim(object),
+        ("", "PersistentVolume") => {
+            set_default(object, &["spec", "persistentVolumeReclaimPolicy"], json!("Retain"));
+            set_default(object, &["spec", "volumeMode"], json!("Filesystem"));
+            set_default(object, &["status", "phase"], json!("Available"));
+        }
+        ("", "ReplicationController") | ("apps", "ReplicaSet") => {
+            set_default(object, &["spec", "replicas"], json!(1));
+            template(object);
+        }
+        ("apps", "Deployment") => deployment(object),
+        ("apps", "StatefulSet") => stateful_set(object),
+        ("apps", "DaemonSet") => daemon_set(object),
+        ("batch", "Job") => job(object),
+        ("batch", "CronJob") => cron_job(object),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => establish(object),
+        ("storage.k8s.io", "StorageClass") => {
+            set_default(object, &["reclaimPolicy"], json!("Delete"));
+            set_default(object, &["volumeBindingMode"], json!("Immediate"));
+        }
+        ("networking.k8s.io", "NetworkPolicy") => network_policy(object),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => binding(object),
+        ("autoscaling", "HorizontalPodAutoscaler") => {
+            set_default(object, &["spec", "minReplicas"], json!(1));
+        }
+        ("apiregistration.k8s.io", "APIService") => api_service(object),
+        _ => {}
+    }
+}
+
+fn pod(object: &mut Value) {
+    if let Some(spec) = object.get_mut("spec") {
+        pod_spec(spec);
+        set_default(spec, &["enableServiceLinks"], json!(true));
+        set_default(spec, &["serviceAccountName"], json!("default"));
+        let account = spec["serviceAccountName"].clone();
+        set_default(spec, &["serviceAccount"], account);
+        set_default(spec, &["preemptionPolicy"], json!("PreemptLowerPriority"));
+        set_default(spec, &["priority"], json!(0));
+    }
+    set_default(object, &["status", "phase"], json!("Pending"));
+    set_default(object, &["status", "qosClass"], json!("BestEffort"));
+}
+
+fn template(object: &mut Value) {
+    if let Some(spec) = object.pointer_mut("/spec/template/spec") {
+        pod_spec(spec);
+    }
+}
+
+fn deployment(object: &mut Value) {
+    set_default(object, &["spec", "replicas"], json!(1));
+    set_default(object, &["spec", "revisionHistoryLimit"], json!(10));
+    set_default(object, &["spec", "progressDeadlineSeconds"], json!(600));
+    set_default(object, &["spec", "strategy", "type"], json!("RollingUpdate"));
+    if object["spec"]["strategy"]["type"] == "RollingUpdate" {
+        set_default(object, &["spec", "strategy", "rollingUpdate", "maxSurge"], json!("25%"));
+        set_default(object, &["spec", "strategy", "rollingUpdate", "maxUnavailable"], json!("25%"));
+    }
+    template(object);
+}
+
+fn stateful_set(object: &mut Value) {
+    set_default(object, &["spec", "replicas"], json!(1));
+    set_default(object, &["spec", "revisionHistoryLimit"], json!(10));
+    set_default(object, &["spec", "podManagementPolicy"], json!("OrderedReady"));
+    set_default(object, &["spec", "updateStrategy", "type"], json!("RollingUpdate"));
+    if object["spec"]["updateStrategy"]["type"] == "RollingUpdate" {
+        set_default(object, &["spec", "updateStrategy", "rollingUpdate", "partition"], json!(0));
+    }
+    let retention = ["spec", "persistentVolumeClaimRetentionPolicy"];
+    set_default(object, &retention, json!({"whenDeleted": "Retain", "whenScaled": "Retain"}));
+    if let Some(Value::Array(claims)) = object.pointer_mut("/spec/volumeClaimTemplates") {
+        for one in claims {
+            set_default(one, &["apiVersion"], json!("v1"));
+            set_default(one, &["kind"], json!("PersistentVolumeClaim"));
+            claim(one);
+        }
+    }
+    template(object);
+}
+
+fn daemon_set(object: &mut Value) {
+    set_default(object, &["spec", "revisionHistoryLimit"], json!(10));
+    set_default(object, &["spec", "updateStrategy", "type"], json!("RollingUpdate"));
+    if object["spec"]["updateStrategy"]["type"] == "RollingUpdate" {
+        set_default(object, &["spec", "updateStrategy", "rollingUpdate", "maxSurge"], json!(0));
+        set_default(object, &["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"], json!(1));
+    }
+    template(object);
+}
+
+fn job(object: &mut Value) {
+    job_spec(object, &["spec"]);
+    let id = uid(object).to_owned();
+    let name = crate::object::name(object).to_owned();
+    if object["spec"]["manualSelector"] != true && at(object, &["spec", "selector"]).is_none() && !id.is_empty() {
+        set(object, &["spec", "selector", "matchLabels"], json!({"batch.kubernetes.io/controller-uid": id}));
+        let labels = [
+            ("batch.kubernetes.io/controller-uid", &id),
+            ("batch.kubernetes.io/job-name", &name),
+            ("controller-uid", &id),
+            ("job-name", &name),
+        ];
+        for (label, value) in labels {
+            set(object, &["spec", "template", "metadata", "labels", label], json!(value));
+        }
+    }
+    template(object);
+}
+
+fn job_spec(object: &mut Value, path: &[&str]) {
+    let defaults = [
+        ("backoffLimit", json!(6)),
+        ("completionMode", json!("NonIndexed")),
+        ("suspend", json!(false)),
+        ("podReplacementPolicy", json!("TerminatingOrFailed")),
+    ];
+    for (field, value) in defaults {
+        set_default(object, &[path, &[field]].concat(), value);
+    }
+    let parallelism = [path, &["parallelism"]].concat();
+    let completions = [path, &["completions"]].concat();
+    if at(object, &completions).is_none() && at(object, &parallelism).is_none() {
+        set(object, &completions, json!(1));
+    }
+    set_default(object, &parallelism, json!(1));
+}
+
+fn cron_job(object: &mut Value) {
+    let defaults = [
+        ("concurrencyPolicy", json!("Allow")),
+        ("suspend", json!(false)),
+        ("successfulJobsHistoryLimit", json!(3)),
+        ("failedJobsHistoryLimit", json!(1)),
+    ];
+    for (field, value) in defaults {
+        set_default(object, &["spec", field], value);
+    }
+    if let Some(spec) = object.pointer_mut("/spec/jobTemplate/spec/template/spec") {
+        pod_spec(spec);
+    }
+}
+
+fn service(object: &mut Value) {
+    set_default(object, &["spec", "type"], json!("ClusterIP"));
+    set_default(object, &["spec", "sessionAffinity"], json!("None"));
+    if let Some(Value::Array(ports)) = object.pointer_mut("/spec/ports") {
+        for port in ports {
+            set_default(port, &["protocol"], json!("TCP"));
+            let number = port["port"].clone();
+            set_default(port, &["targetPort"], number);
+        }
+    }
+    let kind = text(object, &["spec", "type"]).unwrap_or_default().to_owned();
+    if kind != "ExternalName" {
+        set_default(object, &["spec", "ipFamilies"], json!(["IPv4"]));
+        set_default(object, &["spec", "ipFamilyPolicy"], json!("SingleStack"));
+        set_default(object, &["spec", "internalTrafficPolicy"], json!("Cluster"));
+    }
+    if kind == "NodePort" || kind == "LoadBalancer" {
+        set_default(object, &["spec", "externalTrafficPolicy"], json!("Cluster"));
+    }
+    if kind == "LoadBalancer" {
+        set_default(object, &["spec", "allocateLoadBalancerNodePorts"], json!(true));
+    }
+    set_default(object, &["status", "loadBalancer"], json!({}));
+}
+
+fn namespace(object: &mut Value) {
+    let name = crate::object::name(object).to_owned();
+    set(object, &["metadata", "labels", "kubernetes.io/metadata.name"], json!(name));
+    let deleting = crate::object::deleting(object);
+    if !deleting && items(object, &["spec", "finalizers"]).is_empty() {
+        set(object, &["spec", "finalizers"], json!(["kubernetes"]));
+    }
+    set_default(object, &["status", "phase"], json!(if deleting { "Terminating" } else { "Active" }));
+}
+
+fn secret(object: &mut Value) {
+    set_default(object, &["type"], json!("Opaque"));
+    let Some(Value::Object(plain)) = remove(object, &["stringData"]) else { return };
+    for (key, value) in plain {
+        let encoded = STANDARD.encode(value.as_str().unwrap_or_default());
+        set(object, &["data", &key], json!(encoded));
+    }
+}
+
+fn claim(object: &mut Value) {
+    set_default(object, &["spec", "volumeMode"], json!("Filesystem"));
+    set_default(object, &["status", "phase"], json!("Pending"));
+}
+
+fn network_policy(object: &mut Value) {
+    if at(object, &["spec", "policyTypes"]).is_none() {
+        let egress = at(object, &["spec", "egress"]).is_some();
+        let kinds = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+        set(object, &["spec", "policyTypes"], kinds);
+    }
+}
+
+fn binding(object: &mut Value) {
+    set_default(object, &["roleRef", "apiGroup"], json!("rbac.authorization.k8s.io"));
+    if let Some(Value::Array(subjects)) = object.get_mut("subjects") {
+        for subject in subjects {
+            if subject["kind"] != "ServiceAccount" {
+                set_default(subject, &["apiGroup"], json!("rbac.authorization.k8s.io"));
+            }
+        }
+    }
+}
+
+fn api_service(object: &mut Value) {
+    let condition = json!({
+        "type": "Available", "status": "True", "reason": "Local", "message": "Local APIServices are always available",
+        "lastTransitionTime": super::now(),
+    });
+    set_default(object, &["status", "conditions"], json!([condition]));
+}
