@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::k0rdent::ClusterDeploymentRef;
 use crate::schema::{conditions, is_false, rules};
 
-/// Who may join with the token, how often and until when. Only `revoked` can change.
+/// Who may join with the token, how often and until when. What the token itself carries cannot change.
 #[derive(CustomResource, Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[kube(
     group = "skein.dev",
