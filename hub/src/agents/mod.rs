@@ -1,0 +1,21 @@
+//! The hub's end of the links: regions dial in, plans go down, reports come up.
+//!
+//! ```text
+//!  DownlinkEvent ---> server ---+--> session of region eu --- offers --> region --> its edges
+//!  PlanBook, Roster changes ----+--> session of region us
+//!                               +--> Registrar (joins, renewals, cluster tokens)
+//!                               +--> Observed  (links, reports)
+//! ```
+//! - [`admission`]: who may link at all
+//! - [`server`]: routes events to sessions
+//! - [`session`]: one region: what it and its edges hold, what they are to have
+//!
+//! # Why
+//! A session only remembers which agents are dirty, never a queue of offers: however slow a region is, it costs
+//! one entry per edge, gets the newest plan when its turn comes, and keeps no other region waiting.
+
+mod admission;
+mod server;
+mod session;
+
+pub use server::{Server, StartError};

@@ -1,0 +1,278 @@
+//! Routes what comes up the links to sessions, the registrar and the record of observations.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use identity::Authority;
+use link::{BindError, Downlink, DownlinkConfig, DownlinkEvent, DownlinkHandle, Responder};
+use process::Process;
+use protocol::enrolment::{Refusal, RefusalReason};
+use protocol::id::{AgentId, EdgeId, RegionName};
+use protocol::message::{Control, Hello, Request, Response};
+use protocol::report::Report;
+use tokio::sync::mpsc;
+
+use super::admission::RegionsOnly;
+use super::session::{Handle, Input, Session, Shared};
+use crate::authority::Registrar;
+use crate::changes::Changes;
+use crate::observed::{Link, Observed};
+use crate::plans::{Clock, PlanBook};
+use crate::roster::Roster;
+
+/// Why the link server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The hub has no certificate for itself.
+    #[error("failed to make the hub's own certificate")]
+    Identity(#[source] identity::authority::AuthorityError),
+    /// The address cannot be bound.
+    #[error("failed to listen for agents on {address}; is another program using that UDP port?")]
+    Bind {
+        /// Which address.
+        address: SocketAddr,
+        #[source]
+        source: BindError,
+    },
+}
+
+/// What the server works with.
+pub struct Server {
+    /// Issues the hub's own certificate, and signs.
+    pub authority: Arc<Authority>,
+    /// Answers joins, renewals and requests for tokens.
+    pub registrar: Registrar,
+    /// The plans to offer.
+    pub plans: PlanBook,
+    /// Where reports go.
+    pub observed: Observed,
+    /// Who belongs here.
+    pub roster: Roster,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Server {
+    /// Listens for agents and serves them until the process ends. Returns a handle for calls to regions.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(self, listen: SocketAddr, process: &Process) -> Result<DownlinkHandle, StartError> {
+        let mut entropy = identity::SystemEntropy;
+        let identity = self
+            .authority
+            .hub_identity((self.clock)(), &mut entropy)
+            .map_err(StartError::Identity)?;
+        let config = DownlinkConfig::hub(listen, identity, self.authority.trust(), self.authority.link_secret());
+        let admission = Arc::new(RegionsOnly(self.roster.clone()));
+        let (downlink, events) = Downlink::bind(config, admission, &process.tasks, process.cancel.clone())
+            .await
+            .map_err(|source| StartError::Bind { address: listen, source })?;
+        let shared = Shared {
+            downlink: downlink.clone(),
+            plans: self.plans.clone(),
+            observed: self.observed.clone(),
+            roster: self.roster.clone(),
+        };
+        let reports = process.metrics.counter("skein_hub_reports_total", "Reports received from agents.");
+        let links = Arc::new(AtomicU64::new(0));
+        let read = links.clone();
+        process.metrics.source(move |gathering| {
+            let up = read.load(Ordering::Relaxed) as f64;
+            gathering.gauge("skein_hub_links", "Regions that are linked.", &[], up);
+        });
+        let router = Router {
+            changed_plans: self.plans.subscribe(),
+            changed_roster: self.roster.subscribe(),
+            shared,
+            registrar: self.registrar,
+            clock: self.clock,
+            process: process.clone(),
+            sessions: BTreeMap::new(),
+            places: BTreeMap::new(),
+            reports,
+            links,
+        };
+        process.tasks.spawn(router.run(events));
+        Ok(downlink)
+    }
+}
+
+struct Router {
+    shared: Shared,
+    registrar: Registrar,
+    clock: Clock,
+    process: Process,
+    changed_plans: Changes<AgentId>,
+    changed_roster: Changes<AgentId>,
+    sessions: BTreeMap<RegionName, Handle>,
+    /// Where each edge was last offered a plan, so that a region hears when an edge leaves it.
+    places: BTreeMap<EdgeId, RegionName>,
+    reports: process::metrics::Counter,
+    links: Arc<AtomicU64>,
+}
+
+impl Router {
+    async fn run(mut self, mut events: mpsc::Receiver<DownlinkEvent>) {
+        let cancel = self.process.cancel.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                changed = self.changed_plans.next() => self.mark(changed),
+                changed = self.changed_roster.next() => self.mark(changed),
+                event = events.recv() => match event {
+                    Some(event) => self.handle(event).await,
+                    None => return,
+                },
+            }
+            self.links.store(self.sessions.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells the sessions concerned which of their agents are to have something else.
+    fn mark(&mut self, agents: impl IntoIterator<Item = AgentId>) {
+        for agent in agents {
+            let now = match &agent {
+                AgentId::Region(region) => Some(region.clone()),
+                AgentId::Edge(edge) => self.shared.roster.edge(edge).map(|edge| edge.region.clone()),
+            };
+            let before = agent.edge().and_then(|edge| match &now {
+                Some(region) => self.places.insert(edge, region.clone()),
+                None => self.places.remove(&edge),
+            });
+            let left = before.filter(|before| Some(before) != now.as_ref());
+            for region in now.iter().chain(&left) {
+                if let Some(session) = self.sessions.get(region) {
+                    session.mark([agent.clone()]);
+                }
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: DownlinkEvent) {
+        match event {
+            DownlinkEvent::Up { peer, hello } => self.up(peer, hello),
+            DownlinkEvent::Down { peer, reason } => {
+                tracing::info!(%peer, %reason, "link down");
+                if let AgentId::Region(region) = &peer {
+                    self.sessions.remove(region);
+                    self.region_away(region);
+                }
+            }
+            DownlinkEvent::Control { peer: AgentId::Region(region), message } => self.control(&region, message).await,
+            DownlinkEvent::Request { peer, request, responder } => self.request(peer, request, responder),
+            DownlinkEvent::Join { remote, request, responder } => {
+                tracing::info!(%remote, name = request.name, "a device asks to join");
+                let registrar = self.registrar.clone();
+                self.process.tasks.spawn(async move {
+                    responder.respond(registrar.join(None, &request).await).await;
+                });
+            }
+            DownlinkEvent::Control { peer, .. } | DownlinkEvent::Telemetry { peer, .. } | DownlinkEvent::Blob { peer, .. } => {
+                let message = "only regions link here, and telemetry stays in its region".to_owned();
+                let refusal = Refusal { reason: RefusalReason::Forbidden, message, retry_after_ms: None };
+                self.shared.downlink.close(&peer, refusal);
+            }
+        }
+    }
+
+    fn up(&mut self, peer: AgentId, hello: Hello) {
+        let AgentId::Region(region) = &peer else { return };
+        tracing::info!(%peer, software = hello.software, "link up");
+        let now = (self.clock)();
+        self.shared.observed.update(&peer, |view| {
+            view.link = Link { up: true, since: now, address: String::new() };
+            view.software = hello.software;
+            view.endpoints = hello.endpoints;
+            view.stored = hello.stored;
+            view.applied = hello.applied;
+            true
+        });
+        let (handle, session) =
+            Session::begin(self.shared.clone(), region.clone(), hello.stored, &self.process.cancel);
+        self.process.tasks.spawn(session);
+        // Dropping the session of an older link ends it.
+        self.sessions.insert(region.clone(), handle);
+    }
+
+    /// The region, and all that is known through it, is not heard any more.
+    fn region_away(&self, region: &RegionName) {
+        let now = (self.clock)();
+        let away = Link { up: false, since: now, address: String::new() };
+        self.shared.observed.link(&AgentId::Region(region.clone()), away);
+    }
+
+    async fn control(&mut self, region: &RegionName, message: Control) {
+        let edge_is_foreign = |edge: Option<EdgeId>| {
+            edge.is_some_and(|edge| self.shared.roster.edge(&edge).is_some_and(|edge| edge.region != *region))
+        };
+        let Some(session) = self.sessions.get(region) else { return };
+        match message {
+            Control::Report { edge, .. } if edge_is_foreign(edge) => {}
+            Control::Report { edge, report } => self.report(region, edge, *report).await,
+            Control::EdgeLinks { links, last } => session.tell(Input::Links { links, last }).await,
+            Control::BlobsWanted { edge, digests } => session.tell(Input::Wanted { edge, digests }).await,
+            Control::PlanStored { edge, head } => {
+                let agent = edge.map_or_else(|| AgentId::Region(region.clone()), AgentId::Edge);
+                if edge.is_none() {
+                    session.tell(Input::Stored { edge, head }).await;
+                }
+                self.shared.observed.update(&agent, |view| view.stored.replace(head) != Some(head));
+            }
+            Control::PlanRefused { edge, generation, refusal } => {
+                let generation = generation.map(|generation| generation.to_string());
+                tracing::warn!(%region, ?edge, generation, message = refusal.message, "a plan was refused");
+                session.tell(Input::Refused { edge }).await;
+            }
+            Control::Goodbye(refusal) => tracing::info!(%region, message = refusal.message, "the region says goodbye"),
+            Control::Ping { nonce, reply: false } => {
+                let pong = Control::Ping { nonce, reply: true };
+                // If the link is down, there is nobody to answer.
+                let _ = self.shared.downlink.send(&AgentId::Region(region.clone()), pong).await;
+            }
+            Control::Ping { reply: true, .. } => {}
+            Control::Plan(_)
+            | Control::Blobs { .. }
+            | Control::ReportAck { .. }
+            | Control::TelemetryAcks(_)
+            | Control::EdgeRemoved { .. }
+            | Control::Trust(_) => {
+                let message = "that message only travels down".to_owned();
+                let refusal = Refusal { reason: RefusalReason::Malformed, message, retry_after_ms: None };
+                self.shared.downlink.close(&AgentId::Region(region.clone()), refusal);
+            }
+        }
+    }
+
+    async fn report(&self, region: &RegionName, edge: Option<EdgeId>, report: Report) {
+        let peer = AgentId::Region(region.clone());
+        let agent = edge.map_or_else(|| peer.clone(), AgentId::Edge);
+        let sequence = report.sequence;
+        self.reports.increment();
+        self.shared.observed.report(&agent, report, (self.clock)());
+        // If the link is down, the report comes again with the next one.
+        let _ = self.shared.downlink.send(&peer, Control::ReportAck { edge, sequence }).await;
+    }
+
+    fn request(&self, peer: AgentId, request: Request, responder: Responder) {
+        let registrar = self.registrar.clone();
+        self.process.tasks.spawn(async move {
+            let response = match (&peer, request) {
+                (AgentId::Region(region), Request::Join(request)) => registrar.join(Some(region), &request).await,
+                (_, Request::Renew(request)) => registrar.renew(&peer, &request).await,
+                (AgentId::Region(region), Request::ClusterToken { namespace, name, public_key, token }) => {
+                    registrar.cluster_token(region, &namespace, &name, token, &public_key).await
+                }
+                (_, Request::Query(_) | Request::Join(_) | Request::ClusterToken { .. }) => Response::Refused(Refusal {
+                    reason: RefusalReason::Forbidden,
+                    message: format!("{peer} may not ask this of the hub"),
+                    retry_after_ms: None,
+                }),
+            };
+            responder.respond(response).await;
+        });
+    }
+}

@@ -1,0 +1,42 @@
+//! What the hub can be told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use process::Common;
+
+/// The hub of a Skein mesh: runs on the management cluster, holds the API objects, plans and signs.
+///
+/// It reads k0rdent's and Skein's objects from the management cluster, renders and signs a plan for every
+/// agent, and takes reports. Regional agents dial in over QUIC (UDP).
+#[derive(Debug, Parser)]
+#[command(name = "hub", version, max_term_width = 100)]
+pub struct Arguments {
+    /// The management cluster; inside a pod its own cluster, else what kubectl would use
+    #[arg(long, value_name = "FILE", env = "SKEIN_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Where regional agents dial in (UDP)
+    #[arg(long, value_name = "IP:PORT", env = "SKEIN_LISTEN", default_value = "0.0.0.0:8443")]
+    pub listen: SocketAddr,
+    /// Addresses that regional agents are told to dial, joined by commas [default: the address bound]
+    #[arg(long, value_name = "HOST:PORT", env = "SKEIN_ADVERTISE", value_delimiter = ',')]
+    pub advertise: Vec<String>,
+    /// Namespace of shared templates, tokens and the hub's own objects
+    #[arg(long, value_name = "NAMESPACE", env = "SKEIN_SYSTEM_NAMESPACE", default_value = api::names::SYSTEM_NAMESPACE)]
+    pub system_namespace: String,
+    /// Trust domain of all identities; cannot change once the mesh exists
+    #[arg(long, value_name = "DOMAIN", env = "SKEIN_TRUST_DOMAIN", default_value = "skein.local")]
+    pub trust_domain: String,
+    /// Folder for caches; may be lost
+    #[arg(long, value_name = "DIR", env = "SKEIN_STATE", default_value = "/var/lib/skein/hub")]
+    pub state: PathBuf,
+    /// A helm binary for charts that need what the built-in engine lacks
+    #[arg(long, value_name = "FILE", env = "SKEIN_HELM")]
+    pub helm: Option<PathBuf>,
+    /// Name of this replica in the lease [default: the host's name and the state folder]
+    #[arg(long, value_name = "NAME", env = "SKEIN_REPLICA")]
+    pub replica: Option<String>,
+    #[command(flatten)]
+    pub common: Common,
+}
