@@ -1,7 +1,7 @@
 //! Randomness as an argument, so that a simulation replays from its seed (invariant 12).
 
 /// A source of random bytes.
-pub trait Entropy: Send {
+pub trait Entropy: Send + Sync {
     /// Fills `bytes`.
     fn fill(&mut self, bytes: &mut [u8]);
 

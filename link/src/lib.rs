@@ -1,1 +1,40 @@
-//! Under construction.
+//! Links between the tiers: shells around [`protocol::session`], on QUIC.
+//!
+//! - [`uplink`]: dials, stays connected, reconnects; one per agent
+//! - [`downlink`]: listens, admits, supersedes; one per hub or region
+//! - [`enrol`]: joining with a token
+//! - [`renewal`]: keeps a certificate fresh over the live link
+//! - [`network`]: real UDP, or a simulated network in memory (feature `simulated`)
+//! - [`profile`]: windows, keep-alive and limits, checked against the window rule at start
+//!
+//! A link is one connection: a control stream that a [`protocol::session::Session`] drives, one unidirectional
+//! stream per telemetry class, at most [`profile::BLOBS_MAX`] blob streams, one bidirectional stream per call.
+//! Control has the highest priority, calls come next, then telemetry by class, then blobs.
+//!
+//! # Why
+//! - One task per connection selects over everything that belongs to control; streams of other lanes have a
+//!   task each while they live. Nothing waits on a timer except deadlines, keep-alive and reconnection.
+//! - An idle stream or lane holds no buffer: thousands of idle edges cost their connections and little else.
+//! - What is sent on the control lane of a link that dies is lost without a word: a link is no queue. Whoever
+//!   sends states (plans, reports) sends them again on `Up`, and only acknowledgements tell what arrived.
+
+mod driver;
+mod lanes;
+mod transport;
+
+pub mod downlink;
+pub mod enrol;
+pub mod network;
+pub mod profile;
+pub mod renewal;
+pub mod types;
+pub mod uplink;
+
+pub use downlink::{
+    Admission, Admitted, Downlink, DownlinkConfig, DownlinkEvent, DownlinkEvents, DownlinkHandle,
+};
+pub use enrol::{EnrolParams, JoinError, JoinParams, enrol, join};
+pub use network::{Network, UdpNetwork};
+pub use profile::Profile;
+pub use types::{CallError, EndpointKeys, LinkState, PeerState, Reason, Responder, SendError};
+pub use uplink::{HelloFacts, HelloSource, Uplink, UplinkConfig, UplinkEvent, UplinkHandle};

@@ -291,6 +291,12 @@ impl Session {
         self.end(ending);
     }
 
+    /// Takes note that this side closed the connection for a reason outside the control lane.
+    pub fn handle_fault(&mut self, close: Close) {
+        self.draining = None;
+        self.end(Ending::Local(close));
+    }
+
     /// Upper: lets the peer in. Without effect unless a Hello waits for the answer.
     pub fn welcome(&mut self, welcome: &Welcome) {
         if self.state != State::Deciding {

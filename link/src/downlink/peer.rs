@@ -1,0 +1,307 @@
+//! One connection, from its first packet to its last.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use identity::PeerCertificate;
+use identity::tls::{ALPN_JOIN, ALPN_LINK};
+use protocol::enrolment::{Refusal, RefusalReason};
+use protocol::frame::Message;
+use protocol::id::AgentId;
+use protocol::lane::Lane;
+use protocol::message::{Hello, Request, Welcome};
+use protocol::session::{Close, CloseCode, Event, Session};
+use quinn::crypto::rustls::HandshakeData;
+use quinn::{Connection, Incoming};
+use rustls_pki_types::CertificateDer;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::registry::{Entering, Entry};
+use super::{DownlinkEvent, Shared, revoked};
+use crate::driver::{Carrier, Driver};
+use crate::lanes::{Live, answer, receive};
+use crate::transport::{describe, refused};
+use crate::types::{Reason, Responder};
+
+/// From the first packet to the Hello, or to the end of a join request.
+const GREETING: Duration = Duration::from_secs(10);
+/// How long an older link may take to leave before the newer one is turned away.
+const SUPERSEDING: Duration = Duration::from_secs(10);
+/// How long a newcomer may take to fetch its answer.
+const JOIN_LINGER: Duration = Duration::from_secs(5);
+/// How long whoever decides may think about a newcomer.
+const JOIN_DECISION: Duration = Duration::from_secs(60);
+/// When a full listener may have room again, in milliseconds.
+const FULL_RETRY_MS: u64 = 5_000;
+
+/// Serves a connection to its end. The permit is held until the peer is known.
+pub(super) async fn serve(shared: Arc<Shared>, incoming: Incoming, permit: OwnedSemaphorePermit) {
+    let remote = incoming.remote_address();
+    let accepted = async { incoming.accept()?.await };
+    let connection = match tokio::time::timeout(GREETING, accepted).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            tracing::info!(%remote, reason = %describe(&error), "handshake failed");
+            return;
+        }
+        Err(_) => {
+            tracing::info!(%remote, "handshake did not end in time");
+            return;
+        }
+    };
+    match protocol(&connection).as_deref() {
+        Some(ALPN_JOIN) => join(&shared, connection).await,
+        Some(ALPN_LINK) => link(&shared, connection, permit).await,
+        Some(_) | None => {
+            crate::transport::close(&connection, &refused("no common protocol"));
+        }
+    }
+}
+
+fn protocol(connection: &Connection) -> Option<Vec<u8>> {
+    connection.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol
+}
+
+/// One request from a stranger.
+async fn join(shared: &Arc<Shared>, connection: Connection) {
+    let remote = connection.remote_address();
+    let carrier = Carrier::new(connection);
+    let opened = tokio::time::timeout(GREETING, carrier.connection.accept_bi()).await;
+    let Ok(Ok((send, recv))) = opened else {
+        return carrier.fail(Close::new(CloseCode::Timeout, "no join request came"));
+    };
+    let wrap = |request: Request, responder: Responder| match request {
+        Request::Join(request) => Some(DownlinkEvent::Join { remote, request: Box::new(request), responder }),
+        Request::Renew(_) | Request::Query(_) | Request::ClusterToken { .. } => None,
+    };
+    let answered = answer(Arc::clone(&carrier), send, recv, Lane::Join, shared.events.clone(), wrap);
+    tokio::select! {
+        biased;
+        () = shared.cancel.cancelled() => {}
+        done = tokio::time::timeout(JOIN_DECISION, answered) => {
+            if done.is_ok() {
+                // The newcomer closes once it has the answer.
+                let _ = tokio::time::timeout(JOIN_LINGER, carrier.connection.closed()).await;
+            }
+        }
+    }
+    carrier.fail(Close::new(CloseCode::Done, "the join is over"));
+}
+
+/// A link.
+async fn link(shared: &Arc<Shared>, connection: Connection, permit: OwnedSemaphorePermit) {
+    let remote = connection.remote_address();
+    let carrier = Carrier::new(connection);
+    let (peer, certificate) = match identify(shared, &carrier.connection) {
+        Ok(known) => known,
+        Err(reason) => {
+            tracing::warn!(%remote, %reason, "link refused");
+            return carrier.fail(refused(reason));
+        }
+    };
+    let opened = tokio::time::timeout(GREETING, carrier.connection.accept_bi()).await;
+    let Ok(Ok((send, recv))) = opened else {
+        return carrier.fail(Close::new(CloseCode::Timeout, "no control stream came"));
+    };
+    let mut driver = Driver::new(Session::upper, Arc::clone(&carrier), send, recv);
+    let hello = match driver.event(true).await {
+        Event::Hello(hello) => hello,
+        Event::Closed(reason) => {
+            tracing::info!(%remote, %peer, %reason, "link ended before its hello");
+            return;
+        }
+        Event::Up(_) | Event::Control(_) => return,
+    };
+    drop(permit);
+    match admit(shared, &carrier, peer, certificate, &hello).await {
+        Ok((entry, commands, welcome)) => {
+            live(shared, driver, &entry, commands, hello, &welcome).await;
+            entry.ended.cancel();
+        }
+        Err(refusal) => {
+            tracing::warn!(%remote, peer = %hello.agent, reason = %refusal.message, "link refused");
+            driver.refuse(refusal);
+            driver.finish().await;
+        }
+    }
+}
+
+/// Who the certificate says it is. The verifier has checked the chain; that there is one is checked here,
+/// because a listener that also takes joins cannot demand it in the handshake.
+fn identify(shared: &Shared, connection: &Connection) -> Result<(AgentId, PeerCertificate), String> {
+    let chain = connection
+        .peer_identity()
+        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
+        .ok_or_else(|| "a link needs a client certificate".to_owned())?;
+    let leaf = chain.first().ok_or_else(|| "a link needs a client certificate".to_owned())?;
+    let certificate = PeerCertificate::read(leaf).map_err(|error| error.to_string())?;
+    let trust_domain = shared.trust.bundle().trust_domain;
+    let peer = certificate.agent(&trust_domain).map_err(|error| error.to_string())?;
+    // The deny set may have changed since the handshake.
+    if shared.trust.deny().denies(&peer, &certificate) {
+        return Err(revoked().message);
+    }
+    Ok((peer, certificate))
+}
+
+type Admittance = (Arc<Entry>, mpsc::Receiver<Message>, Welcome);
+
+async fn admit(
+    shared: &Shared,
+    carrier: &Arc<Carrier>,
+    peer: AgentId,
+    certificate: PeerCertificate,
+    hello: &Hello,
+) -> Result<Admittance, Refusal> {
+    if hello.agent != peer {
+        let message = format!("the certificate is of {peer}, the hello of {}", hello.agent);
+        return Err(Refusal { reason: RefusalReason::Forbidden, message, retry_after_ms: None });
+    }
+    let admitted = shared.admission.admit(&peer, hello).await?;
+    let (live, commands) = Live::new(Arc::clone(carrier));
+    let now = shared.clock.now();
+    let entry = Arc::new(Entry {
+        peer,
+        incarnation: hello.incarnation,
+        software: hello.software.clone(),
+        since: now,
+        certificate,
+        live,
+        stopping: CancellationToken::new(),
+        refusal: OnceLock::new(),
+        gone: CancellationToken::new(),
+        ended: CancellationToken::new(),
+    });
+    enter(shared, &entry).await?;
+    let welcome = Welcome {
+        features: shared.features & hello.features,
+        software: shared.software.clone(),
+        acknowledged: admitted.acknowledged,
+        time: now,
+        trust_sequence: shared.trust.bundle().sequence,
+        ext: Vec::new(),
+    };
+    Ok((entry, commands, welcome))
+}
+
+/// Makes this the agent's link, after the one before has gone.
+async fn enter(shared: &Shared, entry: &Arc<Entry>) -> Result<(), Refusal> {
+    loop {
+        match shared.registry.enter(entry, shared.peers_max) {
+            Entering::Entered => return Ok(()),
+            Entering::Supersedes(older) => {
+                let message = "another link of the same agent is newer".to_owned();
+                older.stop(Refusal { reason: RefusalReason::Superseded, message, retry_after_ms: None });
+                if tokio::time::timeout(SUPERSEDING, older.gone.cancelled()).await.is_err() {
+                    let message = "the link before does not leave".to_owned();
+                    let retry_after_ms = Some(FULL_RETRY_MS);
+                    return Err(Refusal { reason: RefusalReason::Unavailable, message, retry_after_ms });
+                }
+            }
+            Entering::Outdated => {
+                let message = "a later run of the same agent is linked".to_owned();
+                return Err(Refusal { reason: RefusalReason::Superseded, message, retry_after_ms: None });
+            }
+            Entering::Full => {
+                let message = format!("{} links, there may be no more", shared.peers_max);
+                let retry_after_ms = Some(FULL_RETRY_MS);
+                return Err(Refusal { reason: RefusalReason::Unavailable, message, retry_after_ms });
+            }
+        }
+    }
+}
+
+/// The loop over everything that can happen on a live link, from `Up` to `Down`.
+async fn live(
+    shared: &Arc<Shared>,
+    mut driver: Driver,
+    entry: &Arc<Entry>,
+    commands: mpsc::Receiver<Message>,
+    hello: Box<Hello>,
+    welcome: &Welcome,
+) {
+    let peer = entry.peer.clone();
+    tracing::info!(%peer, software = %hello.software, "link is up");
+    let up = DownlinkEvent::Up { peer: peer.clone(), hello };
+    // The owner knows of the link before the peer does, so it cannot miss the peer's first message.
+    let reason = if shared.events.send(up).await.is_ok() {
+        driver.welcome(welcome);
+        pump(shared, &mut driver, entry, commands).await
+    } else {
+        Reason::Lost("nobody listens any more".to_owned())
+    };
+    shared.registry.leave(entry);
+    tracing::info!(%peer, %reason, "link is down");
+    // Nobody is left to tell when this fails.
+    let _ = shared.events.send(DownlinkEvent::Down { peer, reason }).await;
+    entry.gone.cancel();
+    driver.close(Refusal {
+        reason: RefusalReason::Unavailable,
+        message: "the link is over".to_owned(),
+        retry_after_ms: None,
+    });
+    driver.finish().await;
+}
+
+async fn pump(
+    shared: &Arc<Shared>,
+    driver: &mut Driver,
+    entry: &Arc<Entry>,
+    mut commands: mpsc::Receiver<Message>,
+) -> Reason {
+    let carrier = &entry.live.carrier;
+    let mut pending = None;
+    loop {
+        while driver.has_room()
+            && let Ok(message) = commands.try_recv()
+        {
+            driver.send(&message);
+        }
+        let idle = pending.is_none();
+        tokio::select! {
+            biased;
+            () = entry.stopping.cancelled() => {
+                let refusal = entry.refusal.get().cloned().unwrap_or_else(going_away);
+                driver.close(refusal.clone());
+                return Reason::Local(Close::new(CloseCode::Refused, refusal.message));
+            }
+            () = shared.cancel.cancelled() => {
+                driver.close(going_away());
+                return Reason::Local(Close::new(CloseCode::GoingAway, going_away().message));
+            }
+            permit = shared.events.reserve(), if !idle => match (permit, pending.take()) {
+                (Ok(permit), Some(event)) => permit.send(event),
+                (Ok(_), None) => {}
+                (Err(_), _) => return Reason::Lost("nobody listens any more".to_owned()),
+            },
+            event = driver.event(idle) => match event {
+                Event::Control(control) => {
+                    pending = Some(DownlinkEvent::Control { peer: entry.peer.clone(), control });
+                }
+                Event::Closed(reason) => return reason,
+                Event::Hello(_) | Event::Up(_) => {}
+            },
+            Some(message) = commands.recv(), if driver.has_room() => driver.send(&message),
+            Ok(recv) = carrier.connection.accept_uni() => {
+                let peer = entry.peer.clone();
+                let wrap = move |item| DownlinkEvent::Telemetry { peer: peer.clone(), item };
+                let sink = shared.telemetry.clone();
+                shared.tasks.spawn(receive(Arc::clone(carrier), recv, Lane::Telemetry, sink, wrap));
+            }
+            Ok((send, recv)) = carrier.connection.accept_bi() => {
+                let peer = entry.peer.clone();
+                let wrap = move |request, responder| {
+                    Some(DownlinkEvent::Request { peer: peer.clone(), request, responder })
+                };
+                let sink = shared.events.clone();
+                shared.tasks.spawn(answer(Arc::clone(carrier), send, recv, Lane::Request, sink, wrap));
+            }
+        }
+    }
+}
+
+fn going_away() -> Refusal {
+    let message = "the listener restarts".to_owned();
+    Refusal { reason: RefusalReason::Unavailable, message, retry_after_ms: None }
+}

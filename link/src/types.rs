@@ -1,0 +1,143 @@
+//! Words that both ends of a link share.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::UnixMillis;
+use protocol::codec::DecodeError;
+use protocol::enrolment::{Refusal, RefusalReason};
+use protocol::id::AgentId;
+use protocol::message::Response;
+use quinn::EndpointConfig;
+use quinn_proto::HashedConnectionIdGenerator;
+use tokio::sync::oneshot;
+
+/// Why a link ended; see [`protocol::session::Ending`].
+pub use protocol::session::Ending as Reason;
+
+/// A message was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// There is no link now; send it again when there is one.
+    #[error("the link is down")]
+    Down,
+    /// The link takes nothing more at the moment.
+    #[error("the link is busy")]
+    Busy,
+    /// The message is too long to be accepted by the other side; sending it again will not help.
+    #[error(transparent)]
+    TooLarge(#[from] DecodeError),
+}
+
+/// A call got no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// There is no link, or it broke before the answer came.
+    #[error("the link is down")]
+    Down,
+    /// The answer did not come in time.
+    #[error("no answer within {0:?}")]
+    Deadline(Duration),
+    /// The request is too long to be accepted by the other side.
+    #[error(transparent)]
+    TooLarge(#[from] DecodeError),
+    /// The peer said no.
+    #[error("refused: {}", .0.message)]
+    Refused(Refusal),
+    /// The peer answered something unintelligible.
+    #[error("the answer is malformed: {0}")]
+    Malformed(String),
+}
+
+/// Answers a call; dropping it answers "unavailable".
+#[derive(Debug)]
+pub struct Responder(pub(crate) oneshot::Sender<Response>);
+
+impl Responder {
+    /// A responder and where its answer appears, for tests of those who respond.
+    pub fn channel() -> (Self, oneshot::Receiver<Response>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+
+    /// Answers.
+    pub fn respond(self, response: Response) {
+        // Nobody listens any more when the link broke; the caller was told.
+        let _ = self.0.send(response);
+    }
+
+    /// Answers no.
+    pub fn refuse(self, reason: RefusalReason, message: impl Into<String>) {
+        self.respond(Response::Refused(Refusal { reason, message: message.into(), retry_after_ms: None }));
+    }
+}
+
+/// What an agent knows of its uplink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkState {
+    /// Whether the Welcome came and the link lives.
+    pub up: bool,
+    /// Since when it is up or down.
+    pub since: UnixMillis,
+    /// The peer's program and version, the last one while down.
+    pub software: String,
+    /// The peer's address, the last one while down.
+    pub remote: Option<SocketAddr>,
+    /// Smoothed round-trip time, while up.
+    pub rtt: Option<Duration>,
+    /// Why it is down; empty while up.
+    pub reason: String,
+    /// Attempts since it went down.
+    pub attempts: u32,
+}
+
+/// What a listener knows of a live link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerState {
+    /// Who.
+    pub peer: AgentId,
+    /// Since when.
+    pub since: UnixMillis,
+    /// Program and version.
+    pub software: String,
+    /// From where.
+    pub remote: SocketAddr,
+    /// Smoothed round-trip time.
+    pub rtt: Duration,
+}
+
+/// Keys of a listener that should survive its restart, so that peers notice the restart in one round trip
+/// instead of at their idle timeout.
+#[derive(Clone)]
+pub struct EndpointKeys {
+    secret: [u8; 32],
+}
+
+impl EndpointKeys {
+    /// Keys derived from a secret; the hub's is `Authority::link_secret`, a region keeps one in its store.
+    pub fn from_secret(secret: [u8; 32]) -> Self {
+        Self { secret }
+    }
+
+    pub(crate) fn config(&self) -> EndpointConfig {
+        let reset = blake3::derive_key("skein stateless reset v1", &self.secret);
+        let ids = blake3::derive_key("skein connection ids v1", &self.secret);
+        let mut key = [0; 8];
+        key.copy_from_slice(&ids[..8]);
+        let key = u64::from_le_bytes(key);
+        let hmac = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &reset);
+        let mut config = EndpointConfig::new(Arc::new(hmac));
+        config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(key)));
+        // By default 50 resets a second: thousands of agents would wait for theirs after a restart.
+        config.min_reset_interval(Duration::from_millis(1));
+        config
+    }
+}
+
+impl fmt::Debug for EndpointKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EndpointKeys")
+    }
+}

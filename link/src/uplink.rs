@@ -1,0 +1,550 @@
+//! The lower side of a link: dials, stays connected, dials again.
+//!
+//! ```text
+//!   dial each endpoint in turn --- Welcome ---> up --- lost, refused, goodbye ---+
+//!     ^        | all failed                                                      |
+//!     |        v                                                                 |
+//!     +--- pause: 0 .. min(retry_max, retry_base * 2^n), or what the peer asks <-+
+//! ```
+//! A pause is drawn from zero to its bound (full jitter): a thousand agents that lost the same peer come back
+//! spread over the whole interval, not in waves.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use identity::{AgentIdentity, Clock, Entropy};
+use protocol::UnixMillis;
+use protocol::enrolment::{Refusal, RefusalReason};
+use protocol::frame::Message;
+use protocol::id::{EdgeId, Generation};
+use protocol::lane::{Framed as _, Lane};
+use protocol::message::{
+    BlobDelivery, BlobPart, Control, Hello, PlanHead, Request, Response, StreamHead, Welcome,
+};
+use protocol::session::{Close, CloseCode, Event, Session};
+use protocol::telemetry::TelemetryItem;
+use quinn::Endpoint;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::driver::{Carrier, Driver};
+use crate::lanes::{Live, answer, receive};
+use crate::network::Network;
+use crate::profile::{Profile, ProfileError};
+use crate::transport::{describe, link_client};
+use crate::types::{CallError, LinkState, Reason, Responder, SendError};
+
+/// Events that may wait for their receiver.
+const EVENTS_MAX: usize = 64;
+/// After a refusal for good there is still hope that somebody changes their mind.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+/// A link that lived so long was a good one: pauses begin small again.
+const SETTLED: Duration = Duration::from_secs(10);
+/// Longest time to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What an uplink needs.
+pub struct UplinkConfig {
+    /// Who dials; the newest one is used at each attempt.
+    pub identity: watch::Receiver<Arc<AgentIdentity>>,
+    /// Distinguishes this run of the program from the one before; must grow.
+    pub incarnation: u64,
+    /// Program and version, for people.
+    pub software: String,
+    /// How the link behaves.
+    pub profile: Profile,
+    /// Where datagrams go.
+    pub network: Arc<dyn Network>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// For jitter.
+    pub entropy: Box<dyn Entropy>,
+}
+
+/// What an agent tells about itself at each connection.
+#[derive(Debug, Clone, Default)]
+pub struct HelloFacts {
+    /// Feature bits it offers.
+    pub features: u64,
+    /// The plan it has stored.
+    pub stored: Option<PlanHead>,
+    /// The plan it has carried out.
+    pub applied: Option<Generation>,
+    /// Its telemetry streams.
+    pub streams: Vec<StreamHead>,
+    /// Addresses at which a region's edges can dial it; empty for edges.
+    pub endpoints: Vec<String>,
+    /// What it is: `os`, `arch`, `kubernetes`.
+    pub facts: BTreeMap<String, String>,
+}
+
+/// Knows what an agent tells about itself; asked at each connection.
+pub trait HelloSource: Send + Sync + 'static {
+    /// The present facts.
+    fn hello(&self) -> HelloFacts;
+}
+
+/// What an uplink tells its owner.
+#[derive(Debug)]
+pub enum UplinkEvent {
+    /// The link is up: send again what is not acknowledged.
+    Up(Welcome),
+    /// The link is down, after it was up.
+    Down(Reason),
+    /// A control message.
+    Control(Control),
+    /// A blob that did not fit control, and for which edge of a region.
+    Blob(BlobPart, Option<EdgeId>),
+    /// A call.
+    Request(Request, Responder),
+}
+
+/// Starts uplinks.
+#[derive(Debug)]
+pub struct Uplink;
+
+/// Sends on an uplink, whichever connection it has at the moment.
+#[derive(Clone)]
+pub struct UplinkHandle {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for UplinkHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("UplinkHandle").field(&self.state()).finish()
+    }
+}
+
+struct Shared {
+    live: RwLock<Option<Arc<Live>>>,
+    state: watch::Sender<LinkState>,
+    endpoint: RwLock<Option<Endpoint>>,
+}
+
+impl Uplink {
+    /// Dials and keeps dialling until cancelled; the link then says goodbye.
+    ///
+    /// # Errors
+    /// [`ProfileError`] when the profile breaks the window rule.
+    pub fn start(
+        config: UplinkConfig,
+        source: Arc<dyn HelloSource>,
+        tasks: &TaskTracker,
+        cancel: CancellationToken,
+    ) -> Result<(UplinkHandle, mpsc::Receiver<UplinkEvent>), ProfileError> {
+        config.profile.check()?;
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let (state, _) = watch::channel(LinkState {
+            up: false,
+            since: config.clock.now(),
+            software: String::new(),
+            remote: None,
+            rtt: None,
+            reason: "not connected yet".to_owned(),
+            attempts: 0,
+        });
+        let shared = Arc::new(Shared { live: RwLock::default(), state, endpoint: RwLock::default() });
+        let runner = Runner {
+            config,
+            source,
+            shared: Arc::clone(&shared),
+            events,
+            tasks: tasks.clone(),
+            cancel,
+            failures: 0,
+        };
+        tasks.spawn(runner.run());
+        Ok((UplinkHandle { shared }, receiver))
+    }
+}
+
+impl UplinkHandle {
+    /// Sends a control message, in order; waits while the link is busy.
+    ///
+    /// # Errors
+    /// [`SendError::Down`] without a link: send it again on `Up`. What was sent just before a link died may be
+    /// lost; only acknowledgements tell.
+    pub async fn send(&self, control: Control) -> Result<(), SendError> {
+        self.shared.live().ok_or(SendError::Down)?.send(&control).await
+    }
+
+    /// Sends telemetry in the order of its class; waits while the link takes no more.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_telemetry(&self, item: TelemetryItem) -> Result<(), SendError> {
+        self.shared.live().ok_or(SendError::Down)?.send_telemetry(&item).await
+    }
+
+    /// Asks the upper side and waits for the answer.
+    ///
+    /// # Errors
+    /// [`CallError`]; a refusal is an answer, given as `Response::Refused`.
+    pub async fn call(&self, request: Request, deadline: Duration) -> Result<Response, CallError> {
+        self.shared.live().ok_or(CallError::Down)?.call(&request, deadline).await
+    }
+
+    /// How the link stands.
+    pub fn state(&self) -> LinkState {
+        let mut state = self.shared.state.borrow().clone();
+        state.rtt = self.shared.live().map(|live| live.carrier.connection.rtt());
+        state
+    }
+
+    /// The link's state as it changes (without the round-trip time).
+    pub fn watch(&self) -> watch::Receiver<LinkState> {
+        self.shared.state.subscribe()
+    }
+
+    /// To be called when the operating system reports a network: queued data leaves at once over a new socket
+    /// instead of after the retransmission pause, which grows with the length of an outage.
+    ///
+    /// # Errors
+    /// The system's, when no socket can be had.
+    pub fn network_changed(&self, socket: std::net::UdpSocket) -> std::io::Result<()> {
+        let endpoint = self.shared.endpoint.read().unwrap_or_else(PoisonError::into_inner).clone();
+        endpoint.map_or(Ok(()), |endpoint| endpoint.rebind(socket))
+    }
+}
+
+impl Shared {
+    fn live(&self) -> Option<Arc<Live>> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_live(&self, live: Option<Arc<Live>>) {
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = live;
+    }
+}
+
+struct Runner {
+    config: UplinkConfig,
+    source: Arc<dyn HelloSource>,
+    shared: Arc<Shared>,
+    events: mpsc::Sender<UplinkEvent>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+    /// Since the last good link.
+    failures: u32,
+}
+
+/// A link that was welcomed.
+struct Connected {
+    driver: Driver,
+    carrier: Arc<Carrier>,
+    welcome: Welcome,
+    remote: SocketAddr,
+}
+
+/// Why there is no link, and when to try again if the peer said so.
+struct Failure {
+    reason: String,
+    refusal: Option<Refusal>,
+}
+
+impl Failure {
+    fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), refusal: None }
+    }
+}
+
+impl Runner {
+    async fn run(mut self) {
+        let cancel = self.cancel.clone();
+        while !cancel.is_cancelled() {
+            let attempt = tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                attempt = self.dial() => attempt,
+            };
+            let failure = match attempt {
+                Ok(connected) => self.serve(connected).await,
+                Err(failure) => failure,
+            };
+            let pause = self.pause(&failure);
+            if cancel.is_cancelled() {
+                break;
+            }
+            tracing::info!(reason = %failure.reason, pause_ms = pause.as_millis(), "uplink is down, dialling again");
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        let endpoint = self.shared.endpoint.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(endpoint) = endpoint {
+            // Lets the last close leave.
+            let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
+        }
+    }
+
+    /// How long to wait before the next attempt.
+    fn pause(&mut self, failure: &Failure) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let profile = &self.config.profile;
+        let bound =
+            profile.retry_base.saturating_mul(1 << (self.failures - 1).min(20)).min(profile.retry_max);
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let jitter = |entropy: &mut dyn Entropy, bound: Duration| {
+            Duration::from_millis(entropy.below(millis(bound).saturating_add(1)))
+        };
+        let entropy = &mut *self.config.entropy;
+        match &failure.refusal {
+            Some(Refusal { retry_after_ms: Some(after), .. }) => {
+                Duration::from_millis(*after) + jitter(entropy, profile.retry_base)
+            }
+            Some(refusal) if is_final(refusal.reason) => {
+                REFUSED_PAUSE.min(profile.retry_max) + jitter(entropy, bound)
+            }
+            Some(_) | None => jitter(entropy, bound),
+        }
+    }
+
+    /// Tries every address of every endpoint once.
+    async fn dial(&mut self) -> Result<Connected, Failure> {
+        self.shared.state.send_modify(|state| state.attempts = state.attempts.saturating_add(1));
+        let identity = Arc::clone(&self.config.identity.borrow_and_update());
+        let mut last = Failure::new("the identity names no endpoint to dial");
+        for endpoint in &identity.endpoints {
+            let addresses = match self.config.network.resolve(endpoint).await {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    last = Failure::new(format!("failed to resolve \"{endpoint}\": {error}"));
+                    continue;
+                }
+            };
+            for address in addresses {
+                match self.dial_address(&identity, address).await {
+                    Ok(connected) => return Ok(connected),
+                    Err(failure) => {
+                        last = Failure { reason: format!("{endpoint}: {}", failure.reason), ..failure };
+                    }
+                }
+            }
+        }
+        self.shared.state.send_modify(|state| state.reason.clone_from(&last.reason));
+        Err(last)
+    }
+
+    async fn dial_address(
+        &mut self,
+        identity: &Arc<AgentIdentity>,
+        address: SocketAddr,
+    ) -> Result<Connected, Failure> {
+        let timeout = self.config.profile.connect_timeout;
+        let UplinkConfig { profile, clock, entropy, .. } = &mut self.config;
+        let client = link_client(identity, profile, Arc::clone(clock), &mut **entropy)
+            .map_err(|error| Failure::new(error_chain(&error)))?;
+        let connecting = self.endpoint().and_then(|endpoint| {
+            endpoint
+                .connect_with(client, address, identity::tls::SERVER_NAME)
+                .map_err(|error| Failure::new(error.to_string()))
+        })?;
+        let connection = match tokio::time::timeout(timeout, connecting).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(Failure::new(describe(&error))),
+            Err(_) => return Err(Failure::new(format!("no answer within {timeout:?}"))),
+        };
+        let carrier = Carrier::new(connection);
+        // Until the Welcome nothing is certain: the peer may still be reading the certificate.
+        match self.greet(identity, &carrier).await {
+            Ok((driver, welcome)) => Ok(Connected { driver, carrier, welcome, remote: address }),
+            Err(failure) => {
+                carrier.fail(Close::new(CloseCode::Done, "not welcome"));
+                Err(failure)
+            }
+        }
+    }
+
+    async fn greet(
+        &self,
+        identity: &AgentIdentity,
+        carrier: &Arc<Carrier>,
+    ) -> Result<(Driver, Welcome), Failure> {
+        let lost = |error: quinn::ConnectionError| Failure::new(describe(&error));
+        let (send, recv) = carrier.connection.open_bi().await.map_err(lost)?;
+        let hello = self.hello(identity);
+        // Checked here, so that the session below cannot fail.
+        hello.to_message().map_err(|error| Failure::new(error.to_string()))?;
+        let session = |now| Session::lower(&hello, now).expect("the hello was measured");
+        let mut driver = Driver::new(session, Arc::clone(carrier), send, recv);
+        match driver.event(true).await {
+            Event::Up(welcome) => Ok((driver, *welcome)),
+            Event::Closed(Reason::Peer(refusal)) => {
+                Err(Failure { reason: format!("refused: {}", refusal.message), refusal: Some(refusal) })
+            }
+            Event::Closed(reason) => Err(Failure::new(reason.to_string())),
+            Event::Hello(_) | Event::Control(_) => Err(Failure::new("the peer skipped the welcome")),
+        }
+    }
+
+    fn hello(&self, identity: &AgentIdentity) -> Hello {
+        let HelloFacts { features, stored, applied, streams, endpoints, facts } = self.source.hello();
+        Hello {
+            agent: identity.agent.clone(),
+            features,
+            software: self.config.software.clone(),
+            incarnation: self.config.incarnation,
+            stored,
+            applied,
+            streams,
+            trust_sequence: identity.trust.sequence,
+            endpoints,
+            time: self.config.clock.now(),
+            facts,
+            ext: Vec::new(),
+        }
+    }
+
+    /// One socket for all attempts, made when first needed.
+    fn endpoint(&self) -> Result<Endpoint, Failure> {
+        let mut endpoint = self.shared.endpoint.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(endpoint) = &*endpoint {
+            return Ok(endpoint.clone());
+        }
+        let made = self.config.network.dialer(quinn::EndpointConfig::default());
+        let made = made.map_err(|error| Failure::new(format!("failed to open a UDP socket: {error}")))?;
+        Ok(endpoint.insert(made).clone())
+    }
+
+    /// Serves a link to its end.
+    async fn serve(&mut self, connected: Connected) -> Failure {
+        let Connected { mut driver, carrier, welcome, remote } = connected;
+        let began = tokio::time::Instant::now();
+        let (live, commands) = Live::new(Arc::clone(&carrier));
+        self.shared.set_live(Some(Arc::clone(&live)));
+        let since = self.config.clock.now();
+        tracing::info!(%remote, software = %welcome.software, "uplink is up");
+        self.publish(since, Some((&welcome.software, remote)), String::new());
+        let reason = self.pump(&mut driver, &carrier, commands, UplinkEvent::Up(welcome)).await;
+        self.shared.set_live(None);
+        let since = self.config.clock.now();
+        self.publish(since, None, reason.to_string());
+        if began.elapsed() >= SETTLED {
+            self.failures = 0;
+        }
+        let refusal = match &reason {
+            Reason::Peer(refusal) => Some(refusal.clone()),
+            Reason::Lost(_) | Reason::Local(_) => None,
+        };
+        let failure = Failure { reason: reason.to_string(), refusal };
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => {}
+            _ = self.events.send(UplinkEvent::Down(reason)) => {}
+        }
+        failure
+    }
+
+    fn publish(&self, since: UnixMillis, peer: Option<(&str, SocketAddr)>, reason: String) {
+        self.shared.state.send_modify(|state| {
+            state.up = peer.is_some();
+            state.since = since;
+            state.reason = reason;
+            state.attempts = 0;
+            if let Some((software, remote)) = peer {
+                software.clone_into(&mut state.software);
+                state.remote = Some(remote);
+            }
+        });
+    }
+
+    /// The loop over everything that can happen on a live link.
+    async fn pump(
+        &self,
+        driver: &mut Driver,
+        carrier: &Arc<Carrier>,
+        mut commands: mpsc::Receiver<Message>,
+        first: UplinkEvent,
+    ) -> Reason {
+        let mut pending = Some(first);
+        let mut leaving = false;
+        loop {
+            while driver.has_room()
+                && let Ok(message) = commands.try_recv()
+            {
+                driver.send(&message);
+            }
+            let idle = pending.is_none();
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled(), if !leaving => {
+                    leaving = true;
+                    pending = None;
+                    driver.close(going_away());
+                }
+                permit = self.events.reserve(), if !idle => match (permit, pending.take()) {
+                    (Ok(permit), Some(event)) => permit.send(event),
+                    (Ok(_), None) => {}
+                    (Err(_), _) if leaving => {}
+                    (Err(_), _) => { leaving = true; driver.close(going_away()); }
+                },
+                event = driver.event(idle) => match event {
+                    Event::Control(control) => pending = Some(UplinkEvent::Control(control)),
+                    Event::Closed(reason) => return reason,
+                    Event::Hello(_) | Event::Up(_) => {}
+                },
+                command = commands.recv(), if driver.has_room() => match command {
+                    Some(message) => driver.send(&message),
+                    None => driver.close(going_away()),
+                },
+                Ok(recv) = carrier.connection.accept_uni() => {
+                    let wrap = |blob: BlobDelivery| UplinkEvent::Blob(blob.part, blob.edge);
+                    let events = self.events.clone();
+                    self.tasks.spawn(receive(Arc::clone(carrier), recv, Lane::Blob, events, wrap));
+                }
+                Ok((send, recv)) = carrier.connection.accept_bi() => {
+                    let events = self.events.clone();
+                    let lane = Lane::Request;
+                    let wrap = |request, responder| Some(UplinkEvent::Request(request, responder));
+                    self.tasks.spawn(answer(Arc::clone(carrier), send, recv, lane, events, wrap));
+                }
+            }
+        }
+    }
+}
+
+/// Whether trying again soon is pointless.
+fn is_final(reason: RefusalReason) -> bool {
+    match reason {
+        RefusalReason::Unavailable | RefusalReason::ApprovalPending => false,
+        RefusalReason::TokenUnknown
+        | RefusalReason::TokenExpired
+        | RefusalReason::TokenUsed
+        | RefusalReason::TokenRevoked
+        | RefusalReason::ProofInvalid
+        | RefusalReason::OutOfScope
+        | RefusalReason::Revoked
+        | RefusalReason::Malformed
+        | RefusalReason::Incompatible
+        | RefusalReason::Superseded
+        | RefusalReason::Forbidden => true,
+    }
+}
+
+fn going_away() -> Refusal {
+    let message = "the agent stops".to_owned();
+    Refusal { reason: RefusalReason::Unavailable, message, retry_after_ms: None }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Facts that are computed elsewhere and only handed on.
+impl<F: Fn() -> HelloFacts + Send + Sync + 'static> HelloSource for F {
+    fn hello(&self) -> HelloFacts {
+        self()
+    }
+}
