@@ -1,0 +1,70 @@
+//! What the engine is given: a cluster, an identity, a file, and the two things it must not take from the
+//! environment itself, time and trust.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use protocol::UnixMillis;
+use protocol::id::AgentId;
+use protocol::plan::{PlanHeader, SignedPlan};
+
+/// Field manager of everything the engine applies.
+pub const FIELD_MANAGER: &str = "skein";
+
+/// Verifies plans.
+///
+/// The identity crate's verifier is adapted to this by the agents, so that this crate knows nothing of keys.
+pub trait Verify: Send + Sync + 'static {
+    /// Checks the signature and decodes the header.
+    ///
+    /// # Errors
+    /// Why the plan cannot be trusted, for a person.
+    fn verify(&self, plan: &SignedPlan) -> Result<PlanHeader, String>;
+}
+
+/// Tells the time of day; timers are tokio's.
+pub trait Clock: Send + Sync + 'static {
+    /// Now.
+    fn now(&self) -> UnixMillis;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> UnixMillis {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        UnixMillis::try_from(since.as_millis()).unwrap_or(UnixMillis::MAX)
+    }
+}
+
+/// What an engine works with.
+pub struct Config {
+    /// The cluster's API server.
+    pub client: kube::Client,
+    /// Who the engine works for; plans for anybody else are refused.
+    pub agent: AgentId,
+    /// The SQLite file that holds the plan, its blobs and the inventory.
+    pub store: PathBuf,
+    /// Verifies plans.
+    pub verifier: Arc<dyn Verify>,
+    /// Field manager of server-side apply.
+    pub field_manager: String,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Config {
+    /// A configuration with the usual field manager and the machine's clock.
+    pub fn new(client: kube::Client, agent: AgentId, store: PathBuf, verifier: Arc<dyn Verify>) -> Self {
+        Self {
+            client,
+            agent,
+            store,
+            verifier,
+            field_manager: FIELD_MANAGER.to_owned(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! A plan becomes the one that is carried out: what is the same stays as it is, what changed is begun,
+//! what left is removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use protocol::message::PlanHead;
+use protocol::plan::{ObjectKey, PlanBody, Unit};
+use protocol::report::{ObjectHealth, UnitState};
+
+use super::Engine;
+use super::slot::{Held, Object, Slot, Work};
+use crate::health::Judgement;
+use crate::object::{ObjectId, Owner, Place};
+use crate::store::{Row, StoredPlan, UnitRecord};
+
+/// Units that leave are reported after those that stay.
+const LEAVING_ORDER: u32 = u32::MAX / 2;
+
+impl Engine {
+    /// Takes up what a run before this one left.
+    pub(super) fn resume(&mut self, plan: Option<StoredPlan>, units: Vec<UnitRecord>, rows: Vec<Row>) {
+        let Some(StoredPlan { head, body, applied }) = plan else { return };
+        let now = self.context.clock.now();
+        for record in units {
+            let unit = Arc::new(record.spec);
+            let key = self.add(Arc::clone(&unit), now);
+            let Some(slot) = self.slots.get_mut(&key) else { continue };
+            slot.state = record.state;
+            slot.message = record.message;
+            slot.since = record.since;
+            slot.deployed = record.deployed;
+            slot.repairs = record.repairs;
+            slot.noted = true;
+            if slot.is_deployed() {
+                // As it was left; the watches tell if that is not true any more.
+                let health = Judgement { health: ObjectHealth::Current, message: String::new() };
+                slot.objects.iter_mut().for_each(|object| object.health.clone_from(&health));
+            }
+        }
+        for row in rows {
+            self.unclaimed.insert(row.id.clone(), row);
+        }
+        self.view.show_head(head);
+        if let Some(applied) = applied {
+            self.applied = Some(applied);
+            self.view.show_applied(applied);
+        }
+        self.activate(head, body);
+    }
+
+    fn add(&mut self, unit: Arc<Unit>, now: u64) -> u32 {
+        let key = self.next_slot;
+        self.next_slot += 1;
+        let owner = Owner::new(&self.context.agent, &unit.id);
+        self.names.insert(unit.id.clone(), key);
+        let slot = Slot {
+            objects: unit.objects.iter().map(|_| Object::new(now)).collect(),
+            unit,
+            owner,
+            order: key,
+            gone: Vec::new(),
+            state: UnitState::Pending,
+            message: String::new(),
+            since: now,
+            deployed: None,
+            repairs: 0,
+            leaving: false,
+            running: None,
+            prepared: false,
+            followed: false,
+            asked: false,
+            blocked: None,
+            failures: 0,
+            retry_at: None,
+            deadline: None,
+            timed_out: false,
+            noted: false,
+        };
+        self.slots.insert(key, slot);
+        key
+    }
+
+    /// Carries out this plan from now on.
+    pub(super) fn activate(&mut self, head: PlanHead, body: PlanBody) {
+        if self.head.is_some_and(|current| current.generation > head.generation) {
+            return;
+        }
+        tracing::info!(generation = %head.generation, units = body.units.len(), "carrying out a plan");
+        self.head = Some(head);
+        self.view.settings.send_if_modified(|settings| {
+            let changed = *settings != body.settings;
+            settings.clone_from(&body.settings);
+            changed
+        });
+        let wanted: BTreeSet<ObjectId> = body.units.iter().flat_map(variants).collect();
+        let kept: BTreeSet<_> = body.units.iter().map(|unit| unit.id.clone()).collect();
+        for (order, unit) in (0u32..).zip(body.units) {
+            let key = match self.names.get(&unit.id) {
+                Some(key) => *key,
+                None => self.add(Arc::new(unit.clone()), self.context.clock.now()),
+            };
+            self.revise(key, unit, order);
+        }
+        let stays = |id: &_| !kept.contains(id);
+        let leaving: Vec<u32> = self.names.iter().filter(|(id, _)| stays(id)).map(|(_, key)| *key).collect();
+        for key in leaving {
+            self.leave(key);
+        }
+        self.part_with(&wanted);
+        for key in self.slots.keys().copied().collect::<Vec<_>>() {
+            self.place(key);
+        }
+        self.show_all();
+        self.settle();
+    }
+
+    /// Gives a slot its new unit. A unit that did not change goes on as it was, unless it did not get far:
+    /// then a new plan is a reason to try again at once.
+    fn revise(&mut self, key: u32, unit: Unit, order: u32) {
+        let now = self.context.clock.now();
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        slot.order = order;
+        let stuck = !slot.prepared && !slot.is_deployed() && slot.running.is_none();
+        if *slot.unit == unit && !slot.leaving && !stuck {
+            return;
+        }
+        if let Some(running) = slot.running.take() {
+            running.cancel.cancel();
+        }
+        let new_revision = slot.unit.hash != unit.hash || slot.leaving;
+        for (id, row) in take_over(slot, &unit, now, &mut self.index) {
+            self.unclaimed.insert(id, row);
+        }
+        slot.noted = slot.noted && *slot.unit == unit;
+        slot.unit = Arc::new(unit);
+        begin_anew(slot, new_revision, now);
+        for (index, object) in slot.objects.iter().enumerate() {
+            if let Some(place) = &object.place {
+                self.index.insert(Arc::clone(&place.id), (key, index));
+            }
+        }
+    }
+
+    /// A unit leaves the plan.
+    fn leave(&mut self, key: u32) {
+        let now = self.context.clock.now();
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        slot.order = LEAVING_ORDER.saturating_add(key);
+        if slot.leaving {
+            return;
+        }
+        if let Some(running) = slot.running.take() {
+            running.cancel.cancel();
+        }
+        let objects = std::mem::take(&mut slot.objects);
+        for (index, object) in objects.into_iter().enumerate() {
+            let Some(place) = object.place else { continue };
+            self.index.remove(&place.id);
+            if let Some(held) = object.held {
+                let row = row_of(&slot.unit, &slot.owner, &place, index, &held);
+                self.unclaimed.insert(row.id.clone(), row);
+            }
+        }
+        slot.leaving = true;
+        slot.state = UnitState::Deleting;
+        slot.message.clear();
+        slot.since = now;
+        slot.blocked = None;
+        slot.failures = 0;
+        slot.retry_at = None;
+        self.context.store.put_state(&slot.record(), false).forget();
+    }
+
+    /// Inventory that nothing in the plan wants goes with the unit it belongs to.
+    fn part_with(&mut self, wanted: &BTreeSet<ObjectId>) {
+        let unclaimed = std::mem::take(&mut self.unclaimed);
+        let by_text: BTreeMap<String, u32> =
+            self.names.iter().map(|(id, key)| (id.to_string(), *key)).collect();
+        for (id, row) in unclaimed {
+            if wanted.contains(&id) {
+                self.unclaimed.insert(id, row);
+                continue;
+            }
+            match by_text.get(&row.unit).and_then(|key| self.slots.get_mut(key)) {
+                Some(slot) => slot.gone.push(row),
+                // Without its unit nothing is known of how to remove it; it is left where it is.
+                None => self.context.store.drop_rows(row.unit, vec![id]).forget(),
+            }
+        }
+    }
+
+    /// Finds out where the objects of a unit live, as far as their kinds are known.
+    pub(super) fn place(&mut self, key: u32) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let now = self.context.clock.now();
+        let left_alone = slot.left_alone();
+        let mut kinds = Vec::new();
+        for (index, object) in slot.objects.iter_mut().enumerate() {
+            if object.place.is_some() {
+                continue;
+            }
+            let entry = &slot.unit.objects[index];
+            let ObjectKey { group, version, kind, .. } = &entry.key;
+            let Some(resource) = self.context.discovery.known(group, version, kind) else { continue };
+            let place = Place::of(&entry.key, &slot.unit.id.namespace, resource);
+            if let Some((other, _)) = self.index.get(&place.id) {
+                let text = match *other == key {
+                    true => "is listed twice in this unit".to_owned(),
+                    false => {
+                        let id = self.names.iter().find(|(_, other_key)| *other_key == other);
+                        format!(
+                            "belongs to unit \"{}\", which comes first in the plan",
+                            id.map_or_else(String::new, |(id, _)| id.to_string())
+                        )
+                    }
+                };
+                object.refused = Some(text);
+                continue;
+            }
+            object.refused = None;
+            if let Some(row) = self.unclaimed.remove(&*place.id) {
+                let same = row.digest == Some(entry.digest) && row.unit == slot.owner.unit;
+                if same || left_alone {
+                    object.work = Work::None;
+                    let message = String::new();
+                    object.judge(Judgement { health: ObjectHealth::Current, message }, now);
+                }
+                object.held = Some(Held { digest: row.digest, fields: row.fields, adopted: row.adopted });
+            }
+            self.index.insert(Arc::clone(&place.id), (key, index));
+            kinds.push(Arc::clone(&place.resource));
+            object.place = Some(place);
+        }
+        for resource in kinds {
+            self.watch(&resource);
+        }
+    }
+}
+
+/// Carries the objects that stay over to the new unit; returns the inventory of those that do not.
+fn take_over(
+    slot: &mut Slot,
+    unit: &Unit,
+    now: u64,
+    index: &mut BTreeMap<Arc<ObjectId>, (u32, usize)>,
+) -> Vec<(ObjectId, Row)> {
+    let mut objects: Vec<Object> = unit.objects.iter().map(|_| Object::new(now)).collect();
+    let mut old = BTreeMap::new();
+    for (position, object) in std::mem::take(&mut slot.objects).into_iter().enumerate() {
+        let entry = &slot.unit.objects[position];
+        old.insert(entry.key.clone(), (object, entry.digest, position));
+    }
+    for (position, entry) in unit.objects.iter().enumerate() {
+        let Some((mut object, digest, _)) = old.remove(&entry.key) else { continue };
+        object.writing = false;
+        object.late = None;
+        object.refused = None;
+        if digest != entry.digest || object.held.as_ref().is_none_or(|held| held.digest != Some(entry.digest))
+        {
+            object.work = Work::Write;
+            object.drifted = false;
+        }
+        objects[position] = object;
+    }
+    slot.objects = objects;
+    let mut left = Vec::new();
+    for (object, _, position) in old.into_values() {
+        let Some(place) = object.place else { continue };
+        index.remove(&place.id);
+        if let Some(held) = object.held {
+            let row = row_of(&slot.unit, &slot.owner, &place, position, &held);
+            left.push((row.id.clone(), row));
+        }
+    }
+    left
+}
+
+/// Forgets how far the unit had come.
+fn begin_anew(slot: &mut Slot, new_revision: bool, now: u64) {
+    let came_back = slot.leaving;
+    slot.leaving = false;
+    slot.prepared = false;
+    slot.asked = false;
+    slot.blocked = None;
+    slot.failures = 0;
+    slot.retry_at = None;
+    if slot.is_deployed() && !new_revision {
+        return;
+    }
+    slot.followed = false;
+    slot.timed_out = false;
+    slot.deadline = None;
+    if came_back || (new_revision && !slot.left_alone()) {
+        slot.state = UnitState::Pending;
+        slot.message.clear();
+        slot.since = now;
+    }
+}
+
+fn row_of(unit: &Unit, owner: &Owner, place: &Place, index: usize, held: &Held) -> Row {
+    Row {
+        id: ObjectId::clone(&place.id),
+        version: unit.objects.get(index).map(|entry| entry.key.version.clone()).unwrap_or_default(),
+        unit: owner.unit.clone(),
+        ordinal: u32::try_from(index).unwrap_or(u32::MAX),
+        digest: held.digest,
+        fields: held.fields,
+        adopted: held.adopted,
+    }
+}
+
+/// The identities an entry may turn out to have once the scope of its kind is known.
+fn variants(unit: &Unit) -> impl Iterator<Item = ObjectId> + '_ {
+    unit.objects.iter().flat_map(|entry| {
+        let ObjectKey { group, kind, namespace, name, .. } = &entry.key;
+        let own = if namespace.is_empty() { &unit.id.namespace } else { namespace };
+        [String::new(), own.clone()].map(|namespace| ObjectId {
+            group: group.clone(),
+            kind: kind.clone(),
+            namespace,
+            name: name.clone(),
+        })
+    })
+}

@@ -1,0 +1,181 @@
+//! What the watches see: health, drift, deletion, nodes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use protocol::plan::DriftMode;
+use protocol::report::ObjectHealth;
+use serde_json::Value;
+
+use super::Engine;
+use super::slot::{Object, Work};
+use crate::health::{self, Judgement};
+use crate::live::Live;
+use crate::object::{self, ObjectId, Resource};
+use crate::watcher::{Seen, Sighting};
+
+impl Engine {
+    /// Takes in what a watch saw.
+    pub(super) fn observe(&mut self, sighting: Sighting) {
+        let Sighting { resource, seen } = sighting;
+        match seen {
+            Seen::Live(live) => self.saw(&resource, &live),
+            Seen::Gone(live) => {
+                if resource.kind == "Node" && resource.group.is_empty() {
+                    self.nodes.remove(&live.metadata.name);
+                    self.count_nodes();
+                }
+                let id = resource.id(&live.metadata);
+                self.missing(&id, live.metadata.version());
+            }
+            Seen::Listed { names, version } => self.listed(&resource, &names, version),
+            Seen::Lost(reason) => self.lost(&reason),
+        }
+    }
+
+    fn saw(&mut self, resource: &Arc<Resource>, live: &Live) {
+        if resource.kind == "Node" && resource.group.is_empty() {
+            self.nodes.insert(live.metadata.name.clone(), node_ready(live));
+            self.count_nodes();
+        }
+        let id = resource.id(&live.metadata);
+        let Some((key, index)) = self.index.get(&id).copied() else { return };
+        let now = self.context.clock.now();
+        let manager = self.context.api.manager();
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let (digest, mode) = (slot.unit.objects[index].digest, slot.unit.drift);
+        let alone = slot.left_alone();
+        let object = &mut slot.objects[index];
+        let version = live.metadata.version();
+        if version < object.version || alone {
+            return;
+        }
+        object.version = version;
+        let judgement = health::judge(&resource.group, &resource.kind, live);
+        let established = object::is_definition(&id.group, &id.kind)
+            && judgement.health == ObjectHealth::Current
+            && object.health.health != ObjectHealth::Current;
+        object.judge(judgement, now);
+        let fields = live.metadata.fields(manager);
+        if object.writing {
+            object.late = Some((version, fields));
+        } else if !live.metadata.terminating() {
+            let drifted = object.compare(digest, mode, fields);
+            if drifted && let Some(fight) = object.fight.as_mut() {
+                fight.rival = live.metadata.other_manager(manager).unwrap_or("another manager").to_owned();
+            }
+        }
+        self.assess(key);
+        if established {
+            self.try_unknown_kinds();
+        }
+    }
+
+    /// An object is not there, or lost our label.
+    fn missing(&mut self, id: &ObjectId, version: u64) {
+        let Some((key, index)) = self.index.get(id).copied() else { return };
+        let now = self.context.clock.now();
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let mode = slot.unit.drift;
+        if slot.left_alone() {
+            return;
+        }
+        let object = &mut slot.objects[index];
+        if version < object.version {
+            return;
+        }
+        object.version = version;
+        if object.writing {
+            object.late = Some((version, None));
+            return;
+        }
+        if object.held.as_ref().is_none_or(|held| held.digest.is_none()) {
+            return;
+        }
+        tracing::debug!(object = %id, "is missing");
+        object.judge(Judgement { health: ObjectHealth::NotFound, message: "is deleted".to_owned() }, now);
+        if mode == DriftMode::Repair {
+            object.work = Work::Write;
+            object.drifted = true;
+        }
+        self.assess(key);
+    }
+
+    /// All objects of a kind were listed: what was not among them is missing.
+    fn listed(&mut self, resource: &Resource, names: &BTreeSet<(String, String)>, version: u64) {
+        let gone: Vec<Arc<ObjectId>> = self
+            .index
+            .keys()
+            .filter(|id| id.group == resource.group && id.kind == resource.kind)
+            .filter(|id| !names.contains(&(id.namespace.clone(), id.name.clone())))
+            .cloned()
+            .collect();
+        for id in gone {
+            self.missing(&id, version);
+        }
+    }
+
+    /// A definition is established: units that wait for kinds try again.
+    fn try_unknown_kinds(&mut self) {
+        for slot in self.slots.values_mut() {
+            if slot.running.is_none() && slot.objects.iter().any(|object| object.place.is_none()) {
+                slot.asked = false;
+                slot.retry_at = None;
+                for object in slot.objects.iter_mut().filter(|object| object.place.is_none()) {
+                    object.refused = None;
+                }
+            }
+        }
+    }
+
+    fn count_nodes(&mut self) {
+        let count = |ready: bool| self.nodes.values().filter(|node| **node || !ready).count();
+        self.cluster.nodes_total = u32::try_from(count(false)).unwrap_or(u32::MAX);
+        self.cluster.nodes_ready = u32::try_from(count(true)).unwrap_or(u32::MAX);
+        self.view.show_cluster(&self.cluster);
+    }
+}
+
+impl Object {
+    /// Compares the fields that are ours with those that were ours after our last write; true if somebody
+    /// changed any and it is to be put back.
+    fn compare(
+        &mut self,
+        digest: protocol::id::Digest,
+        mode: DriftMode,
+        fields: Option<crate::live::Fields>,
+    ) -> bool {
+        let Some(held) = &self.held else { return false };
+        if held.digest != Some(digest) || self.work == Work::Write || mode == DriftMode::Once {
+            return false;
+        }
+        match (held.fields, fields) {
+            (Some(ours), Some(now)) if ours == now => {
+                self.differs = None;
+                false
+            }
+            // The server keeps no record of ownership, or only the differences are wanted: look at values.
+            (None, None) => {
+                self.work = Work::Check;
+                false
+            }
+            (Some(_) | None, _) if mode == DriftMode::Report => {
+                self.work = Work::Check;
+                false
+            }
+            (Some(_) | None, _) => {
+                self.work = Work::Write;
+                self.drifted = true;
+                true
+            }
+        }
+    }
+}
+
+fn node_ready(live: &Live) -> bool {
+    let conditions = live.status.get("conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|condition| {
+        condition.get("type").and_then(Value::as_str) == Some("Ready")
+            && condition.get("status").and_then(Value::as_str) == Some("True")
+    })
+}

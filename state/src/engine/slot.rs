@@ -1,0 +1,330 @@
+//! A unit and its objects as the engine knows them, and what follows from that. Pure: no client, no clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::UnixMillis;
+use protocol::id::Digest;
+use protocol::plan::{DriftMode, HookEvent, ObjectEntry, Unit};
+use protocol::report::{OBJECT_REPORTS_MAX, ObjectHealth, ObjectReport, UnitReport, UnitState};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::health::Judgement;
+use crate::live::Fields;
+use crate::object::{Owner, Place};
+use crate::store::{Row, UnitRecord};
+
+/// Repairs of one object that are made at once within [`FIGHT_WINDOW`]; further ones wait ever longer.
+pub(super) const REPAIRS_AT_ONCE: u32 = 5;
+/// A pause of this length ends a fight.
+pub(super) const FIGHT_WINDOW: Duration = Duration::from_secs(60);
+
+/// What is to be done about an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    None,
+    /// Write it.
+    Write,
+    /// Find out by its values whether it drifted.
+    Check,
+}
+
+/// What the inventory holds about an object.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) digest: Option<Digest>,
+    pub(super) fields: Option<Fields>,
+    pub(super) adopted: bool,
+}
+
+/// Repairs in a row.
+#[derive(Debug)]
+pub(super) struct Fight {
+    pub(super) repairs: u32,
+    pub(super) last: Instant,
+    pub(super) not_before: Instant,
+    pub(super) rival: String,
+}
+
+/// An object of a unit.
+#[derive(Debug)]
+pub(super) struct Object {
+    pub(super) place: Option<Place>,
+    pub(super) held: Option<Held>,
+    pub(super) work: Work,
+    /// The work is there because somebody changed the object.
+    pub(super) drifted: bool,
+    pub(super) writing: bool,
+    /// Seen while a write was under way.
+    pub(super) late: Option<(u64, Option<Fields>)>,
+    /// The newest resource version seen.
+    pub(super) version: u64,
+    pub(super) health: Judgement,
+    /// Why it cannot be written.
+    pub(super) refused: Option<String>,
+    /// What differs, where that is only reported.
+    pub(super) differs: Option<String>,
+    pub(super) since: UnixMillis,
+    pub(super) fight: Option<Box<Fight>>,
+}
+
+impl Object {
+    pub(super) fn new(since: UnixMillis) -> Self {
+        Self {
+            place: None,
+            held: None,
+            work: Work::Write,
+            drifted: false,
+            writing: false,
+            late: None,
+            version: 0,
+            health: Judgement { health: ObjectHealth::NotFound, message: "is not applied yet".to_owned() },
+            refused: None,
+            differs: None,
+            since,
+            fight: None,
+        }
+    }
+
+    /// Sets the health; it is dated when it changes.
+    pub(super) fn judge(&mut self, health: Judgement, now: UnixMillis) {
+        if self.health.health != health.health {
+            self.since = now;
+        }
+        self.health = health;
+    }
+
+    /// The moment from which its work may be done.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.fight.as_ref().map(|fight| fight.not_before)
+    }
+
+    fn state(&self) -> (ObjectHealth, &str) {
+        match (&self.refused, &self.differs) {
+            (Some(text), _) => (ObjectHealth::Refused, text),
+            (None, Some(text)) => (self.health.health, text),
+            (None, None) => (self.health.health, &self.health.message),
+        }
+    }
+}
+
+/// A worker on a unit.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) run: u64,
+    pub(super) cancel: CancellationToken,
+    pub(super) since: Instant,
+    pub(super) writes: bool,
+}
+
+/// A unit.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) unit: Arc<Unit>,
+    pub(super) owner: Owner,
+    pub(super) order: u32,
+    pub(super) objects: Vec<Object>,
+    /// Inventory that left the unit.
+    pub(super) gone: Vec<Row>,
+    pub(super) state: UnitState,
+    pub(super) message: String,
+    pub(super) since: UnixMillis,
+    pub(super) deployed: Option<Digest>,
+    pub(super) repairs: u64,
+    /// It left the plan.
+    pub(super) leaving: bool,
+    pub(super) running: Option<Running>,
+    /// Objects and hooks of this revision were gone through since the engine began with it.
+    pub(super) prepared: bool,
+    /// Hooks after the objects were run.
+    pub(super) followed: bool,
+    /// The kinds that are not known were asked for.
+    pub(super) asked: bool,
+    /// Why the last step could not go on.
+    pub(super) blocked: Option<String>,
+    pub(super) failures: u32,
+    pub(super) retry_at: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
+    pub(super) timed_out: bool,
+    /// The store has this revision of the unit.
+    pub(super) noted: bool,
+}
+
+/// What a unit's objects amount to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Something failed.
+    Failed(String),
+    /// Something is on its way.
+    Waiting(String),
+    /// All is as it should be.
+    Healthy,
+}
+
+impl Slot {
+    pub(super) fn entry(&self, index: usize) -> &ObjectEntry {
+        &self.unit.objects[index]
+    }
+
+    /// Whether the unit's revision was deployed healthy before.
+    pub(super) fn is_deployed(&self) -> bool {
+        self.deployed == Some(self.unit.hash)
+    }
+
+    /// Once and done: what a unit that is applied once must not be bothered with any more.
+    pub(super) fn left_alone(&self) -> bool {
+        self.unit.drift == DriftMode::Once && self.deployed.is_some()
+    }
+
+    /// Hooks that run before and after this revision.
+    pub(super) fn events(&self) -> (HookEvent, HookEvent) {
+        match self.deployed {
+            None => (HookEvent::PreInstall, HookEvent::PostInstall),
+            Some(_) => (HookEvent::PreUpgrade, HookEvent::PostUpgrade),
+        }
+    }
+
+    pub(super) fn has_hooks(&self, event: HookEvent) -> bool {
+        self.unit.hooks.iter().any(|hook| hook.events.contains(&event))
+    }
+
+    /// Whether there is work that may be done now.
+    pub(super) fn has_work(&self, now: Instant) -> bool {
+        self.objects.iter().any(|object| object.work != Work::None && object.due().is_none_or(|at| at <= now))
+    }
+
+    /// Whether a step is due, its retry time aside.
+    pub(super) fn wants_step(&self, now: Instant) -> bool {
+        if self.leaving {
+            return true;
+        }
+        if self.left_alone() {
+            return false;
+        }
+        self.has_work(now)
+            || !self.gone.is_empty()
+            || (!self.is_deployed() && !self.prepared)
+            || self.wants_hooks()
+    }
+
+    /// Whether the hooks after the objects are due.
+    pub(super) fn wants_hooks(&self) -> bool {
+        !self.is_deployed()
+            && self.prepared
+            && !self.followed
+            && self.has_hooks(self.events().1)
+            && self.verdict() == Verdict::Healthy
+    }
+
+    /// What the objects amount to.
+    pub(super) fn verdict(&self) -> Verdict {
+        let text = |index: usize, message: &str| {
+            let key = &self.unit.objects[index].key;
+            let name = match &self.objects[index].place {
+                Some(place) => place.id.to_string(),
+                None => key.to_string(),
+            };
+            format!("{name}: {message}")
+        };
+        let mut waiting = None;
+        for (index, object) in self.objects.iter().enumerate() {
+            if let Some(refused) = &object.refused {
+                return Verdict::Failed(text(index, refused));
+            }
+            let Judgement { health, message } = &object.health;
+            match health {
+                ObjectHealth::Failed | ObjectHealth::Refused => return Verdict::Failed(text(index, message)),
+                ObjectHealth::InProgress | ObjectHealth::Terminating | ObjectHealth::NotFound => {
+                    waiting = waiting.or_else(|| Some(text(index, message)));
+                }
+                ObjectHealth::Current => {}
+            }
+        }
+        if let Some(blocked) = &self.blocked {
+            return Verdict::Failed(blocked.clone());
+        }
+        waiting.map_or(Verdict::Healthy, Verdict::Waiting)
+    }
+
+    /// The unit's report.
+    pub(super) fn report(&self) -> UnitReport {
+        let mut objects: Vec<ObjectReport> = Vec::new();
+        let mut ready = 0;
+        for (index, object) in self.objects.iter().enumerate() {
+            let (health, message) = object.state();
+            if health == ObjectHealth::Current {
+                ready += 1;
+            }
+            let fighting = object.fight.as_deref().filter(|fight| fight.repairs > REPAIRS_AT_ONCE);
+            if health == ObjectHealth::Current && object.differs.is_none() && fighting.is_none() {
+                continue;
+            }
+            let message = match fighting {
+                Some(Fight { repairs, rival, .. }) => format!(
+                    "was put back {repairs} times in a row: \"{rival}\" and this unit fight over it{}{message}",
+                    if message.is_empty() { "" } else { "; " }
+                ),
+                None => message.to_owned(),
+            };
+            let entry = &self.unit.objects[index].key;
+            let key =
+                object.place.as_ref().map_or_else(|| entry.clone(), |place| place.id.key(&entry.version));
+            objects.push(ObjectReport { key, health, message, since: object.since });
+        }
+        objects.sort_by_key(|object| rank(object.health));
+        objects.truncate(OBJECT_REPORTS_MAX);
+        UnitReport {
+            id: self.unit.id.clone(),
+            version: self.unit.version.clone(),
+            template: self.unit.template.clone(),
+            deployed_hash: self.deployed,
+            state: self.state,
+            message: self.message.clone(),
+            since: self.since,
+            drift_repairs: self.repairs,
+            objects_total: u32::try_from(self.objects.len()).unwrap_or(u32::MAX),
+            objects_ready: ready,
+            objects,
+        }
+    }
+
+    /// What the store keeps of it.
+    pub(super) fn record(&self) -> UnitRecord {
+        UnitRecord {
+            spec: Unit::clone(&self.unit),
+            deployed: self.deployed,
+            state: self.state,
+            message: self.message.clone(),
+            since: self.since,
+            repairs: self.repairs,
+        }
+    }
+
+    /// The inventory row of an object that was touched.
+    pub(super) fn row(&self, index: usize) -> Option<Row> {
+        let (object, entry) = (&self.objects[index], self.entry(index));
+        let (place, held) = (object.place.as_ref()?, object.held.as_ref()?);
+        Some(Row {
+            id: crate::object::ObjectId::clone(&place.id),
+            version: entry.key.version.clone(),
+            unit: self.owner.unit.clone(),
+            ordinal: u32::try_from(index).unwrap_or(u32::MAX),
+            digest: held.digest,
+            fields: held.fields,
+            adopted: held.adopted,
+        })
+    }
+}
+
+/// Worst first.
+fn rank(health: ObjectHealth) -> u8 {
+    match health {
+        ObjectHealth::Refused => 0,
+        ObjectHealth::Failed => 1,
+        ObjectHealth::NotFound => 2,
+        ObjectHealth::Terminating => 3,
+        ObjectHealth::InProgress => 4,
+        ObjectHealth::Current => 5,
+    }
+}

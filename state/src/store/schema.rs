@@ -1,0 +1,148 @@
+//! The state file: its tables, and what happens when it is damaged.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::StoreError;
+
+/// Raised with every change of the tables; an older program refuses a newer file.
+const VERSION: i64 = 1;
+
+/// Pages are 4 KiB; 128 KiB of cache are enough for an inventory of thousands.
+const PRAGMAS: &str = "
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    PRAGMA cache_size = -128;
+    PRAGMA temp_store = MEMORY;
+    PRAGMA wal_autocheckpoint = 256;
+    PRAGMA journal_size_limit = 4194304;
+";
+
+const TABLES: &str = "
+    CREATE TABLE plan (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        header BLOB NOT NULL, key_id BLOB NOT NULL, signature BLOB NOT NULL,
+        applied_term INTEGER, applied_counter INTEGER
+    ) STRICT;
+    CREATE TABLE blob (digest BLOB PRIMARY KEY, content BLOB NOT NULL) STRICT;
+    CREATE TABLE unit (
+        id TEXT PRIMARY KEY, spec BLOB NOT NULL, good BLOB, deployed BLOB,
+        state INTEGER NOT NULL, message TEXT NOT NULL, since INTEGER NOT NULL, repairs INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE object (
+        grp TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
+        version TEXT NOT NULL, unit TEXT NOT NULL, ordinal INTEGER NOT NULL,
+        digest BLOB, fields BLOB, adopted INTEGER NOT NULL,
+        PRIMARY KEY (grp, kind, namespace, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE hook (
+        unit TEXT NOT NULL, run TEXT NOT NULL, position INTEGER NOT NULL,
+        PRIMARY KEY (unit, run, position)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// Opens the file. A damaged one is set aside and a new one begun: the plan comes again from above, and what
+/// was applied is recognised by its annotations.
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)
+            .map_err(|error| StoreError::Open { path: path.to_owned(), detail: error.to_string() })?;
+    }
+    match prepare(path) {
+        Ok(connection) => Ok(connection),
+        Err(Problem::Sqlite(error)) if damaged(&error) => {
+            let aside = set_aside(path)?;
+            tracing::error!(
+                path = %path.display(), aside = %aside.display(), %error,
+                "the state file is damaged; it was set aside and a new one is begun"
+            );
+            prepare(path).map_err(|error| failed(path, &error))
+        }
+        Err(error) => Err(failed(path, &error)),
+    }
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("{0}")]
+    Sqlite(rusqlite::Error),
+    #[error("it has version {0}, this program knows {VERSION}: it was written by a newer program")]
+    Newer(i64),
+}
+
+fn failed(path: &Path, problem: &Problem) -> StoreError {
+    StoreError::Open { path: path.to_owned(), detail: problem.to_string() }
+}
+
+fn damaged(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+fn prepare(path: &Path) -> Result<Connection, Problem> {
+    let mut connection = Connection::open(path).map_err(Problem::Sqlite)?;
+    match set_up(&mut connection).map_err(Problem::Sqlite)? {
+        VERSION => Ok(connection),
+        version => Err(Problem::Newer(version)),
+    }
+}
+
+/// Makes what is missing; returns the file's version.
+fn set_up(connection: &mut Connection) -> Result<i64, rusqlite::Error> {
+    connection.set_prepared_statement_cache_capacity(16);
+    connection.execute_batch(PRAGMAS)?;
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version != 0 {
+        return Ok(version);
+    }
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    Ok(VERSION)
+}
+
+/// Renames the file and its companions to the first free `<name>.damaged-N`.
+fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let with = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let aside = (1..1000u32)
+        .map(|number| with(&format!(".damaged-{number}")))
+        .find(|candidate| !candidate.exists())
+        .unwrap_or_else(|| with(".damaged"));
+    for companion in ["-wal", "-shm"] {
+        // They are of no use without the file, and may be missing.
+        let _ = std::fs::remove_file(with(companion));
+    }
+    std::fs::rename(path, &aside)
+        .map_err(|error| StoreError::Open { path: path.to_owned(), detail: error.to_string() })?;
+    Ok(aside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_is_set_aside_and_a_new_one_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        std::fs::write(&path, [b'x'; 8192]).unwrap();
+        drop(open(&path).unwrap());
+        assert!(folder.path().join("state.db.damaged-1").exists());
+        drop(open(&path).unwrap());
+    }
+
+    #[test]
+    fn a_file_of_a_newer_program_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        let error = open(&path).unwrap_err().to_string();
+        assert!(error.contains("newer program"), "{error}");
+    }
+}

@@ -1,0 +1,231 @@
+//! Units and the inventory: what was begun, what was healthy, and every object that was touched.
+//!
+//! An object's row is written before the object is: whatever a crash leaves on the cluster is in the
+//! inventory. Its digest is written afterwards: a row without one says "begun".
+
+use protocol::UnixMillis;
+use protocol::id::Digest;
+use protocol::plan::Unit;
+use protocol::report::UnitState;
+use rusqlite::{Transaction, params};
+
+use super::{Store, StoreError, Written};
+use crate::live::Fields;
+use crate::object::ObjectId;
+
+/// A unit as it was left.
+#[derive(Debug, Clone)]
+pub(crate) struct UnitRecord {
+    /// The unit as it was last begun.
+    pub(crate) spec: Unit,
+    /// Hash with which it was last healthy.
+    pub(crate) deployed: Option<Digest>,
+    pub(crate) state: UnitState,
+    pub(crate) message: String,
+    pub(crate) since: UnixMillis,
+    pub(crate) repairs: u64,
+}
+
+/// An object of the inventory.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) id: ObjectId,
+    pub(crate) version: String,
+    pub(crate) unit: String,
+    /// Place in the order of installation.
+    pub(crate) ordinal: u32,
+    /// What was last applied; none while the first application is not confirmed.
+    pub(crate) digest: Option<Digest>,
+    /// The fields that were ours after that.
+    pub(crate) fields: Option<Fields>,
+    /// It was there before us, so it is not ours to delete.
+    pub(crate) adopted: bool,
+}
+
+impl Store {
+    /// All units and all objects, objects in order of installation per unit.
+    pub(crate) async fn inventory(&self) -> Result<(Vec<UnitRecord>, Vec<Row>), StoreError> {
+        self.read("read the inventory", |connection| {
+            let mut statement = connection
+                .prepare("SELECT spec, deployed, state, message, since, repairs FROM unit ORDER BY id")?;
+            let mut rows = statement.query([])?;
+            let mut units = Vec::new();
+            while let Some(row) = rows.next()? {
+                let spec: Vec<u8> = row.get(0)?;
+                let Ok(spec) = postcard::from_bytes::<Unit>(&spec) else { continue };
+                units.push(UnitRecord {
+                    spec,
+                    deployed: row.get::<_, Option<[u8; 32]>>(1)?.map(Digest),
+                    state: state_of(row.get(2)?),
+                    message: row.get(3)?,
+                    since: row.get::<_, i64>(4)?.cast_unsigned(),
+                    repairs: row.get::<_, i64>(5)?.cast_unsigned(),
+                });
+            }
+            let mut statement = connection.prepare(
+                "SELECT grp, kind, namespace, name, version, unit, ordinal, digest, fields, adopted
+                 FROM object ORDER BY unit, ordinal",
+            )?;
+            let objects = statement.query_map([], |row| {
+                Ok(Row {
+                    id: ObjectId {
+                        group: row.get(0)?,
+                        kind: row.get(1)?,
+                        namespace: row.get(2)?,
+                        name: row.get(3)?,
+                    },
+                    version: row.get(4)?,
+                    unit: row.get(5)?,
+                    ordinal: row.get(6)?,
+                    digest: row.get::<_, Option<[u8; 32]>>(7)?.map(Digest),
+                    fields: row.get(8)?,
+                    adopted: row.get(9)?,
+                })
+            })?;
+            Ok((units, objects.collect::<Result<_, _>>()?))
+        })
+        .await
+    }
+
+    /// Notes that a unit is begun and which objects are about to appear.
+    pub(crate) fn begin(&self, unit: &Unit, now: UnixMillis, rows: Vec<Row>) -> Written<()> {
+        let id = unit.id.to_string();
+        let spec = postcard::to_stdvec(unit).expect("a unit consists of types that postcard encodes");
+        self.write("begin a unit", move |transaction| {
+            transaction.execute(
+                "INSERT INTO unit (id, spec, state, message, since, repairs) VALUES (?1, ?2, ?3, '', ?4, 0)
+                 ON CONFLICT (id) DO UPDATE SET spec = ?2",
+                params![id, spec, state_number(UnitState::Provisioning), now.cast_signed()],
+            )?;
+            rows.iter().try_for_each(|row| put(transaction, row))
+        })
+    }
+
+    /// Notes what was applied.
+    pub(crate) fn put_rows(&self, rows: Vec<Row>) -> Written<()> {
+        self.write("note applied objects", move |transaction| {
+            rows.iter().try_for_each(|row| put(transaction, row))
+        })
+    }
+
+    /// Forgets objects that are gone or no longer ours, unless another unit has taken them over.
+    pub(crate) fn drop_rows(&self, unit: String, ids: Vec<ObjectId>) -> Written<()> {
+        self.write("forget removed objects", move |transaction| {
+            let mut statement = transaction.prepare_cached(
+                "DELETE FROM object WHERE grp = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4 AND unit = ?5",
+            )?;
+            for ObjectId { group, kind, namespace, name } in &ids {
+                statement.execute(params![group, kind, namespace, name, unit])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Notes a unit's state; its spec only where it changed. A unit that is healthy with the hash of its spec
+    /// is its own last good revision.
+    pub(crate) fn put_state(&self, record: &UnitRecord, spec: bool) -> Written<()> {
+        let id = record.spec.id.to_string();
+        let encode =
+            || postcard::to_stdvec(&record.spec).expect("a unit consists of types that postcard encodes");
+        let spec = spec.then(encode);
+        let UnitRecord { deployed, state, since, repairs, .. } = *record;
+        let good = deployed == Some(record.spec.hash);
+        let message = record.message.clone();
+        self.write("note a unit's state", move |transaction| {
+            let deployed = deployed.map(|digest| digest.0);
+            let (state, since, repairs) = (state_number(state), since.cast_signed(), repairs.cast_signed());
+            if let Some(spec) = spec {
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO unit (id, spec, state, message, since, repairs) VALUES (?1, ?2, 0, '', 0, 0)
+                         ON CONFLICT (id) DO UPDATE SET spec = ?2",
+                    )?
+                    .execute(params![id, spec])?;
+            }
+            transaction
+                .prepare_cached(
+                    "UPDATE unit SET deployed = ?2, state = ?3, message = ?4, since = ?5, repairs = ?6,
+                     good = CASE WHEN ?7 THEN spec ELSE good END WHERE id = ?1",
+                )?
+                .execute(params![id, deployed, state, message, since, repairs, good])
+                .map(|_| ())
+        })
+    }
+
+    /// Forgets a unit that is removed, with its hooks and what is left of its inventory.
+    pub(crate) fn drop_unit(&self, id: String) -> Written<()> {
+        self.write("forget a unit", move |transaction| {
+            transaction.execute("DELETE FROM object WHERE unit = ?1", params![id])?;
+            transaction.execute("DELETE FROM hook WHERE unit = ?1", params![id])?;
+            transaction.execute("DELETE FROM unit WHERE id = ?1", params![id]).map(|_| ())
+        })
+    }
+
+    /// Positions of the hooks of a run that have succeeded.
+    pub(crate) async fn hooks_done(&self, unit: String, run: String) -> Result<Vec<u32>, StoreError> {
+        self.read("read finished hooks", move |connection| {
+            connection
+                .prepare("SELECT position FROM hook WHERE unit = ?1 AND run = ?2")?
+                .query_map(params![unit, run], |row| row.get(0))?
+                .collect()
+        })
+        .await
+    }
+
+    /// Notes that a hook has succeeded. Runs of other events or revisions are forgotten with it.
+    pub(crate) fn hook_done(&self, unit: String, run: String, position: u32) -> Written<()> {
+        self.write("note a finished hook", move |transaction| {
+            transaction
+                .execute(
+                    "INSERT OR IGNORE INTO hook (unit, run, position) VALUES (?1, ?2, ?3)",
+                    params![unit, run, position],
+                )
+                .map(|_| ())
+        })
+    }
+}
+
+fn put(transaction: &Transaction<'_>, row: &Row) -> Result<(), rusqlite::Error> {
+    let ObjectId { group, kind, namespace, name } = &row.id;
+    transaction
+        .prepare_cached(
+            "INSERT OR REPLACE INTO object
+             (grp, kind, namespace, name, version, unit, ordinal, digest, fields, adopted)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            group,
+            kind,
+            namespace,
+            name,
+            row.version,
+            row.unit,
+            row.ordinal,
+            row.digest.map(|digest| digest.0),
+            row.fields,
+            row.adopted
+        ])
+        .map(|_| ())
+}
+
+fn state_number(state: UnitState) -> i64 {
+    match state {
+        UnitState::Pending => 0,
+        UnitState::Provisioning => 1,
+        UnitState::Deployed => 2,
+        UnitState::Failed => 3,
+        UnitState::Deleting => 4,
+        UnitState::Deleted => 5,
+    }
+}
+
+fn state_of(number: i64) -> UnitState {
+    match number {
+        1 => UnitState::Provisioning,
+        2 => UnitState::Deployed,
+        3 => UnitState::Failed,
+        4 => UnitState::Deleting,
+        5 => UnitState::Deleted,
+        _ => UnitState::Pending,
+    }
+}

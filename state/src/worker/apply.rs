@@ -1,0 +1,294 @@
+//! Applying a unit: what is new is entered into the inventory, then namespaces and definitions, hooks, and
+//! the rest in the unit's order, objects of the same kind side by side.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use protocol::plan::{HookEvent, UnitId};
+use protocol::report::ObjectHealth;
+use serde_json::Value;
+
+use super::{CALLS_CONCURRENT, End, Event, Item, Outcome, Trouble, Worker};
+use crate::api::{ApiError, Failure};
+use crate::board::Sight;
+use crate::difference::difference;
+use crate::health;
+use crate::live::Live;
+use crate::object::{self, ObjectId, Place, Resource, UNIT_LABEL};
+use crate::store::Row;
+
+/// How long definitions may take to be established.
+const ESTABLISH_WAIT: Duration = Duration::from_secs(30);
+
+impl Worker {
+    /// Writes and checks objects, then removes those that left the unit.
+    pub(super) async fn apply(
+        &self,
+        items: Vec<Item>,
+        unplaced: bool,
+        gone: Vec<Row>,
+        before: Option<HookEvent>,
+    ) -> Result<End, Trouble> {
+        let items = self.enter(items).await?;
+        let stage = |item: &Item| object::stage(&self.unit.objects[item.index]);
+        let (foundation, rest): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| stage(item) < 2);
+        let definitions: Vec<Place> =
+            foundation.iter().filter(|item| stage(item) == 1).map(|item| item.place.clone()).collect();
+        self.write_all(&foundation).await?;
+        if unplaced && !definitions.is_empty() {
+            self.established(&definitions).await?;
+            return Ok(End::Again);
+        }
+        if let Some(event) = before {
+            self.run_hooks(event).await?;
+        }
+        self.write_all(&rest).await?;
+        if !gone.is_empty() {
+            self.prune(gone, false).await?;
+        }
+        Ok(End::Complete)
+    }
+
+    /// Enters objects that were never touched into the inventory, durably, before they are. What belongs to
+    /// somebody else is refused here.
+    async fn enter(&self, items: Vec<Item>) -> Result<Vec<Item>, Trouble> {
+        if items.iter().all(|item| item.row.is_some() || item.check) {
+            return Ok(items);
+        }
+        let looks: Vec<_> = items.into_iter().map(|item| self.look(item)).collect();
+        let mut looks = futures::stream::iter(looks).buffered(CALLS_CONCURRENT);
+        let (mut entered, mut rows, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some((mut item, live)) = looks.next().await {
+            let live = live.map_err(|error| Trouble::about(&item.place, error))?;
+            if item.row.is_none() {
+                match self.claim(live.as_ref()) {
+                    Ok(claim) => {
+                        let row = self.row(&item, claim.adopted);
+                        item.force |= claim.force;
+                        rows.push((item.index, row.clone()));
+                        item.row = Some(row);
+                    }
+                    Err(text) => {
+                        refused.push((item.index, Outcome::Refused(text)));
+                        continue;
+                    }
+                }
+            }
+            entered.push(item);
+        }
+        drop(looks);
+        if !refused.is_empty() {
+            self.tell(Event::Outcomes(refused)).await;
+        }
+        let begun = rows.iter().map(|(_, row)| row.clone()).collect();
+        let now = self.context.now();
+        self.context.store.begin(&self.unit, now, begun).durable().await.map_err(|e| Trouble::store(&e))?;
+        self.tell(Event::Begun(rows)).await;
+        if self.unit.create_namespace {
+            self.ensure_namespace().await?;
+        }
+        Ok(entered)
+    }
+
+    /// What is there of an object that was never touched.
+    async fn look(&self, item: Item) -> (Item, Result<Option<Live>, ApiError>) {
+        let live = match item.row {
+            Some(_) => Ok(None),
+            None => self.context.api.get(&item.place).await,
+        };
+        (item, live)
+    }
+
+    fn row(&self, item: &Item, adopted: bool) -> Row {
+        Row {
+            id: ObjectId::clone(&item.place.id),
+            version: item.place.resource.version.clone(),
+            unit: self.owner.unit.clone(),
+            ordinal: u32::try_from(item.index).unwrap_or(u32::MAX),
+            digest: None,
+            fields: None,
+            adopted,
+        }
+    }
+
+    /// Whether an object that may exist already can be ours.
+    fn claim(&self, live: Option<&Live>) -> Result<Claim, String> {
+        let Some(live) = live else { return Ok(Claim { adopted: false, force: false }) };
+        if self.owner.owns(&live.metadata) {
+            return Ok(Claim { adopted: false, force: true });
+        }
+        if self.unit.take_ownership {
+            return Ok(Claim { adopted: false, force: true });
+        }
+        match live.metadata.annotations.get(UNIT_LABEL) {
+            Some(unit) => {
+                let agent = live.metadata.annotations.get(object::AGENT_ANNOTATION);
+                let agent = agent.map_or("another agent", String::as_str);
+                Err(format!(
+                    "belongs to unit \"{unit}\" of {agent}; remove it there, or set takeOwnership to take it over"
+                ))
+            }
+            None => Ok(Claim { adopted: true, force: false }),
+        }
+    }
+
+    /// Makes the release's namespace if it is missing.
+    pub(super) async fn ensure_namespace(&self) -> Result<(), Trouble> {
+        let UnitId { namespace, .. } = &self.unit.id;
+        if namespace.is_empty() {
+            return Ok(());
+        }
+        let api = &self.context.api;
+        let resource = self.context.discovery.resolve(api, "", "v1", "Namespace").await;
+        let resource = resource.map_err(Trouble::api)?;
+        let resource =
+            resource.ok_or_else(|| Trouble::Failed("the API server serves no namespaces".to_owned()))?;
+        let id = ObjectId {
+            group: String::new(),
+            kind: "Namespace".to_owned(),
+            namespace: String::new(),
+            name: namespace.clone(),
+        };
+        let place = Place { id: std::sync::Arc::new(id), resource };
+        if api.get(&place).await.map_err(|error| Trouble::about(&place, error))?.is_some() {
+            return Ok(());
+        }
+        let body =
+            serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        match api.create(&place, body.to_string().into_bytes()).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.failure == Failure::Conflict => Ok(()),
+            Err(error) => Err(Trouble::about(&place, error)),
+        }
+    }
+
+    /// Writes items in order; consecutive ones of the same kind side by side.
+    async fn write_all(&self, items: &[Item]) -> Result<(), Trouble> {
+        for batch in items.chunk_by(|a, b| a.place.resource == b.place.resource) {
+            let writes: Vec<_> = batch.iter().map(|item| self.write_or_check(item)).collect();
+            let mut writes = futures::stream::iter(writes).buffered(CALLS_CONCURRENT);
+            let (mut outcomes, mut trouble) = (Vec::with_capacity(batch.len()), None);
+            while let Some((index, result)) = writes.next().await {
+                match result {
+                    Ok(outcome) => outcomes.push((index, outcome)),
+                    Err(lost) => trouble = Some(lost),
+                }
+            }
+            drop(writes);
+            self.tell(Event::Outcomes(outcomes)).await;
+            if let Some(trouble) = trouble {
+                return Err(trouble);
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_or_check(&self, item: &Item) -> (usize, Result<Outcome, Trouble>) {
+        let result = if item.check { self.check(item).await } else { self.write(item).await };
+        let outcome = match result {
+            Err(Trouble::Failed(text)) => Ok(Outcome::Failed(text)),
+            other => other,
+        };
+        (item.index, outcome)
+    }
+
+    async fn write(&self, item: &Item) -> Result<Outcome, Trouble> {
+        let blob = self.context.content(item.digest).await?;
+        let body = match self.owner.dress(&blob, &item.place, None) {
+            Ok(body) => body,
+            Err(text) => return Ok(Outcome::Refused(format!("malformed object: {text}"))),
+        };
+        drop(blob);
+        let api = &self.context.api;
+        let mut result = api.apply(&item.place, body.clone(), item.force).await;
+        let lost_namespace = |error: &ApiError| {
+            error.failure == Failure::NotFound && item.place.id.namespace == self.unit.id.namespace
+        };
+        if self.unit.create_namespace
+            && item.place.resource.namespaced
+            && result.as_ref().is_err_and(lost_namespace)
+        {
+            self.ensure_namespace().await?;
+            result = api.apply(&item.place, body, item.force).await;
+        }
+        match result {
+            Ok(live) => Ok(self.written(item, &live)),
+            Err(error) => self.unwritten(item, error),
+        }
+    }
+
+    fn written(&self, item: &Item, live: &Live) -> Outcome {
+        let Resource { group, kind, .. } = &*item.place.resource;
+        let adopted = item.row.as_ref().is_some_and(|row| row.adopted);
+        let row = Row {
+            digest: Some(item.digest),
+            fields: live.metadata.fields(self.context.api.manager()),
+            ..self.row(item, adopted)
+        };
+        Outcome::Written {
+            row: Box::new(row),
+            version: live.metadata.version(),
+            health: health::judge(group, kind, live),
+        }
+    }
+
+    fn unwritten(&self, item: &Item, error: ApiError) -> Result<Outcome, Trouble> {
+        match error.failure {
+            Failure::Unreachable => Err(Trouble::Unreachable(error.text)),
+            Failure::Busy | Failure::Gone => Ok(Outcome::Failed(error.text)),
+            Failure::Conflict => {
+                Ok(Outcome::Refused(format!("{}; set takeOwnership to take the fields over", error.text)))
+            }
+            Failure::NotFound => {
+                self.context.discovery.forget(&item.place.resource);
+                Ok(Outcome::Refused(error.text))
+            }
+            Failure::Refused => Ok(Outcome::Refused(error.text)),
+        }
+    }
+
+    /// Compares values, where the record of field ownership does not tell what changed.
+    async fn check(&self, item: &Item) -> Result<Outcome, Trouble> {
+        let live = self.context.api.get_whole(&item.place).await;
+        let live = live.map_err(|error| Trouble::about(&item.place, error))?;
+        let Some(live) = live else { return Ok(Outcome::Differs("is deleted".to_owned())) };
+        let blob = self.context.content(item.digest).await?;
+        let desired = match self.owner.dress(&blob, &item.place, None) {
+            Ok(body) => serde_json::from_slice::<Value>(&body).unwrap_or_default(),
+            Err(text) => return Ok(Outcome::Refused(format!("malformed object: {text}"))),
+        };
+        if let Some(text) = difference(&desired, &live) {
+            return Ok(Outcome::Differs(text));
+        }
+        let meta = serde_json::from_value::<Live>(live).unwrap_or_default().metadata;
+        Ok(Outcome::Same { fields: meta.fields(self.context.api.manager()) })
+    }
+
+    /// Waits until the API server serves what definitions define.
+    async fn established(&self, definitions: &[Place]) -> Result<(), Trouble> {
+        for place in definitions {
+            let mut sight = self.context.board.follow(&place.id);
+            self.context.watch(&place.resource).await;
+            let now = self.context.api.get(place).await.map_err(|error| Trouble::about(place, error))?;
+            let Some(live) = now else { continue };
+            let ready = |sight: &Sight| {
+                matches!(sight, Sight::Present { health: ObjectHealth::Current | ObjectHealth::Failed, .. })
+            };
+            if ready(&Sight::of(&place.resource, &live)) {
+                continue;
+            }
+            let waited = tokio::time::timeout(ESTABLISH_WAIT, sight.wait_for(ready)).await;
+            if waited.is_err() {
+                let seconds = ESTABLISH_WAIT.as_secs();
+                return Err(Trouble::Failed(format!("{} was not established within {seconds} s", place.id)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How an object can be ours.
+struct Claim {
+    adopted: bool,
+    force: bool,
+}

@@ -1,0 +1,171 @@
+//! Helm hooks: objects that are run at a moment of a release's life and waited for.
+//!
+//! Each run of a hook is marked on its object with event and revision. After a crash an object that carries
+//! the mark is waited for, not made again; a hook that has succeeded is noted durably before its object is
+//! deleted, so no hook of a revision runs to success twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::plan::{HookDeletion, HookEntry, HookEvent};
+
+use super::{Trouble, Worker};
+use crate::api::Failure;
+use crate::board::Sight;
+use crate::live::Live;
+use crate::object::{HOOK_ANNOTATION, Place};
+
+impl Worker {
+    /// Runs the hooks of an event that have not succeeded yet for this revision.
+    pub(super) async fn run_hooks(&self, event: HookEvent) -> Result<(), Trouble> {
+        let mut hooks: Vec<(u32, &HookEntry)> =
+            (0u32..).zip(&self.unit.hooks).filter(|(_, hook)| hook.events.contains(&event)).collect();
+        if hooks.is_empty() {
+            return Ok(());
+        }
+        hooks.sort_by_key(|(_, hook)| hook.weight);
+        let run = format!("{event:?} {}", self.unit.hash);
+        let store = &self.context.store;
+        let done = store.hooks_done(self.owner.unit.clone(), run.clone()).await;
+        let done = done.map_err(|error| Trouble::store(&error))?;
+        if self.unit.create_namespace && done.len() < hooks.len() {
+            self.ensure_namespace().await?;
+        }
+        for (position, hook) in hooks {
+            let place = self.hook_place(hook).await?;
+            if !done.contains(&position) {
+                self.run_hook(hook, &place, &run).await?;
+                let noted = store.hook_done(self.owner.unit.clone(), run.clone(), position);
+                noted.durable().await.map_err(|error| Trouble::store(&error))?;
+            }
+            if hook.deletion.contains(&HookDeletion::Succeeded) {
+                self.delete_hook(&place, |live| live.metadata.annotations.get(HOOK_ANNOTATION) == Some(&run))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn hook_place(&self, hook: &HookEntry) -> Result<Place, Trouble> {
+        let key = &hook.object.key;
+        let api = &self.context.api;
+        let resource = self.context.discovery.resolve(api, &key.group, &key.version, &key.kind).await;
+        match resource.map_err(Trouble::api)? {
+            Some(resource) => Ok(Place::of(key, &self.unit.id.namespace, resource)),
+            None => Err(Trouble::Failed(format!("hook {key}: the API server does not serve this kind"))),
+        }
+    }
+
+    /// Runs one hook to its end.
+    async fn run_hook(&self, hook: &HookEntry, place: &Place, run: &str) -> Result<(), Trouble> {
+        let api = &self.context.api;
+        let mut sight = self.context.board.follow(&place.id);
+        self.context.watch(&place.resource).await;
+        let found = api.get(place).await.map_err(|error| Trouble::about(place, error))?;
+        let ours =
+            |live: &Live| live.metadata.annotations.get(HOOK_ANNOTATION).is_some_and(|mark| mark == run);
+        let begun = match found {
+            Some(live) if ours(&live) && !matches!(ended(place, &live), Some(Err(_))) => live,
+            Some(live) => {
+                if !self.owner.owns(&live.metadata) && !self.unit.take_ownership {
+                    return Err(Trouble::Failed(format!("hook {} exists and is not ours", place.id)));
+                }
+                self.delete_hook(place, |_| true).await?;
+                self.create_hook(hook, place, run).await?
+            }
+            None => self.create_hook(hook, place, run).await?,
+        };
+        let uid = begun.metadata.uid.clone();
+        let end = match ended(place, &begun) {
+            Some(end) => end,
+            None => self.wait_for_end(&mut sight, &uid).await,
+        };
+        let Err(reason) = end else { return Ok(()) };
+        if hook.deletion.contains(&HookDeletion::Failed) {
+            self.delete_hook(place, |live| live.metadata.uid == uid).await?;
+        }
+        Err(Trouble::Failed(format!("hook {} failed: {reason}", place.id)))
+    }
+
+    async fn create_hook(&self, hook: &HookEntry, place: &Place, run: &str) -> Result<Live, Trouble> {
+        let blob = self.context.content(hook.object.digest).await?;
+        let body = self.owner.dress(&blob, place, Some(run));
+        let body =
+            body.map_err(|text| Trouble::Failed(format!("hook {}: malformed object: {text}", place.id)))?;
+        self.context.api.create(place, body).await.map_err(|error| Trouble::about(place, error))
+    }
+
+    async fn wait_for_end(
+        &self,
+        sight: &mut tokio::sync::watch::Receiver<Sight>,
+        wanted: &str,
+    ) -> Result<(), String> {
+        let limit = Duration::from_millis(self.unit.timeout_ms);
+        let over = |sight: &Sight| match sight {
+            Sight::Present { uid, finished, .. } => uid == wanted && finished.is_some(),
+            Sight::Absent => true,
+            Sight::Unknown => false,
+        };
+        match tokio::time::timeout(limit, sight.wait_for(over)).await {
+            Ok(Ok(sight)) => match &*sight {
+                Sight::Present { finished: Some(end), .. } => end.clone(),
+                Sight::Present { .. } | Sight::Absent | Sight::Unknown => {
+                    Err("it was deleted before it ended".to_owned())
+                }
+            },
+            Ok(Err(_)) => Err("the engine ends".to_owned()),
+            Err(_) => Err(format!("it did not end within {} s", limit.as_secs())),
+        }
+    }
+
+    /// Deletes a hook's object and waits until it is gone.
+    async fn delete_hook(&self, place: &Place, which: impl Fn(&Live) -> bool) -> Result<(), Trouble> {
+        let api = &self.context.api;
+        let mut sight = self.context.board.follow(&place.id);
+        self.context.watch(&Arc::clone(&place.resource)).await;
+        let live = api.get(place).await.map_err(|error| Trouble::about(place, error))?;
+        let Some(live) = live.filter(|live| which(live)) else { return Ok(()) };
+        self.delete_and_wait(place, &live.metadata.uid, &mut sight).await
+    }
+
+    /// Deletes an object and waits until the watch sees that it is gone.
+    pub(super) async fn delete_and_wait(
+        &self,
+        place: &Place,
+        uid: &str,
+        sight: &mut tokio::sync::watch::Receiver<Sight>,
+    ) -> Result<(), Trouble> {
+        let api = &self.context.api;
+        match api.delete(place, uid).await {
+            Ok(crate::api::Deletion::Gone) => return Ok(()),
+            Ok(crate::api::Deletion::Begun) => {}
+            Err(error) if error.failure == Failure::NotFound => return Ok(()),
+            Err(error) => return Err(Trouble::about(place, error)),
+        }
+        let gone = |sight: &Sight| match sight {
+            Sight::Absent => true,
+            Sight::Present { uid: other, .. } => other != uid,
+            Sight::Unknown => false,
+        };
+        if tokio::time::timeout(super::REMOVAL_WAIT, sight.wait_for(gone)).await.is_ok() {
+            return Ok(());
+        }
+        // The last word is the API server's: the object may have lost the label that the watch selects by.
+        let live = api.get(place).await.map_err(|error| Trouble::about(place, error))?;
+        match live.filter(|live| live.metadata.uid == uid) {
+            None => Ok(()),
+            Some(live) if live.metadata.finalizers.is_empty() => {
+                Err(Trouble::Failed(format!("{} is still being deleted", place.id)))
+            }
+            Some(live) => Err(Trouble::Failed(format!(
+                "{} is still being deleted: it waits for its finalizers {}",
+                place.id,
+                live.metadata.finalizers.join(", ")
+            ))),
+        }
+    }
+}
+
+fn ended(place: &Place, live: &Live) -> Option<Result<(), String>> {
+    crate::health::finished(&place.resource.group, &place.resource.kind, live)
+}

@@ -1,0 +1,240 @@
+//! Workers carry out one step of one unit: apply, run hooks, remove. They hold no state that matters: a
+//! worker may be dropped at any await, as a crash would, and the next one goes on from what is stored and
+//! what the cluster has.
+
+mod apply;
+mod hook;
+mod prune;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::UnixMillis;
+use protocol::id::Digest;
+use protocol::plan::{HookEvent, Unit};
+use tokio::sync::mpsc;
+
+use crate::api::{Api, ApiError, Failure};
+use crate::board::Board;
+use crate::config::Clock;
+use crate::discovery::Discovery;
+use crate::health::Judgement;
+use crate::live::Fields;
+use crate::object::{ObjectId, Owner, Place, Resource};
+use crate::store::{Row, Store, StoreError};
+
+/// Requests of one worker in flight at once.
+const CALLS_CONCURRENT: usize = 8;
+/// How long a worker waits for a deleted object to vanish before it gives its turn to others.
+const REMOVAL_WAIT: Duration = Duration::from_secs(30);
+
+/// What workers work with.
+pub(crate) struct Context {
+    pub(crate) api: Api,
+    pub(crate) store: Store,
+    pub(crate) discovery: Discovery,
+    pub(crate) board: Arc<Board>,
+    pub(crate) agent: String,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) news: mpsc::Sender<News>,
+}
+
+impl Context {
+    fn now(&self) -> UnixMillis {
+        self.clock.now()
+    }
+
+    /// Asks for a watch of this kind, before something is waited for.
+    async fn watch(&self, resource: &Arc<Resource>) {
+        let news = News { slot: 0, run: 0, event: Event::Watch(Arc::clone(resource)) };
+        // A closed channel means that the engine ends, and this worker with it.
+        let _ = self.news.send(news).await;
+    }
+
+    async fn content(&self, digest: Digest) -> Result<bytes::Bytes, Trouble> {
+        match self.store.blob(digest).await {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err(Trouble::Failed(format!("blob {digest} is missing in the state file"))),
+            Err(error) => Err(Trouble::Failed(error.to_string())),
+        }
+    }
+}
+
+/// An object to write or to look at.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    /// Its index in the unit.
+    pub(crate) index: usize,
+    pub(crate) place: Place,
+    pub(crate) digest: Digest,
+    /// Its inventory row; none if it was never touched.
+    pub(crate) row: Option<Row>,
+    /// Only compare.
+    pub(crate) check: bool,
+    /// Take every field even if another manager owns it.
+    pub(crate) force: bool,
+}
+
+/// One step of one unit.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) slot: u32,
+    pub(crate) run: u64,
+    pub(crate) unit: Arc<Unit>,
+    pub(crate) owner: Owner,
+    pub(crate) step: Step,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Write and check objects, then remove those that left the unit.
+    Apply {
+        items: Vec<Item>,
+        /// Kinds that were not known when the step began are waited for after the definitions.
+        unplaced: bool,
+        gone: Vec<Row>,
+        /// Hooks to run before the objects.
+        before: Option<HookEvent>,
+    },
+    /// Ask for kinds (group, version, kind) that are not known.
+    Discover(Vec<(String, String, String)>),
+    /// Run hooks.
+    Hooks(HookEvent),
+    /// Remove all of the unit.
+    Remove { rows: Vec<Row> },
+}
+
+/// What a worker has to tell.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) slot: u32,
+    pub(crate) run: u64,
+    pub(crate) event: Event,
+}
+
+/// The kinds of news.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Kinds are needed: watch them.
+    Watch(Arc<Resource>),
+    /// New objects are in the inventory now, as begun.
+    Begun(Vec<(usize, Row)>),
+    /// Objects were written, refused or compared.
+    Outcomes(Vec<(usize, Outcome)>),
+    /// Objects that left the unit are gone, or no longer ours; so many were deleted.
+    Pruned { ids: Vec<ObjectId>, deleted: u64 },
+    /// The step is over.
+    End(End),
+}
+
+/// What became of an object.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is as desired.
+    Written { row: Box<Row>, version: u64, health: Judgement },
+    /// It cannot be written like this.
+    Refused(String),
+    /// It could not be written now.
+    Failed(String),
+    /// It differs from what is desired, in this.
+    Differs(String),
+    /// It does not differ.
+    Same { fields: Option<Fields> },
+}
+
+/// How a step ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Done; outcomes tell how well.
+    Complete,
+    /// New kinds are served now: look again.
+    Again,
+    /// It cannot go on, for this reason; later perhaps.
+    Blocked(String),
+    /// The API server does not answer.
+    Unreachable(String),
+    /// The unit is off the cluster.
+    Removed,
+}
+
+/// Why a step does not go on.
+#[derive(Debug, Clone)]
+enum Trouble {
+    Unreachable(String),
+    Failed(String),
+}
+
+impl From<Trouble> for End {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Unreachable(text) => Self::Unreachable(text),
+            Trouble::Failed(text) => Self::Blocked(text),
+        }
+    }
+}
+
+impl Trouble {
+    /// A request about an object failed.
+    fn about(place: &Place, error: ApiError) -> Self {
+        match error.failure {
+            Failure::Unreachable => Self::Unreachable(error.text),
+            Failure::Busy | Failure::NotFound | Failure::Conflict | Failure::Gone | Failure::Refused => {
+                Self::Failed(format!("{}: {}", place.id, error.text))
+            }
+        }
+    }
+
+    fn store(error: &StoreError) -> Self {
+        Self::Failed(error.to_string())
+    }
+
+    fn api(error: ApiError) -> Self {
+        match error.failure {
+            Failure::Unreachable => Self::Unreachable(error.text),
+            Failure::Busy | Failure::NotFound | Failure::Conflict | Failure::Gone | Failure::Refused => {
+                Self::Failed(error.text)
+            }
+        }
+    }
+}
+
+/// A worker: the context and the job.
+pub(crate) struct Worker {
+    context: Arc<Context>,
+    slot: u32,
+    run: u64,
+    unit: Arc<Unit>,
+    owner: Owner,
+}
+
+impl Worker {
+    /// Carries out a job and tells how it ended.
+    pub(crate) async fn carry_out(context: Arc<Context>, job: Job) {
+        let Job { slot, run, unit, owner, step } = job;
+        let worker = Self { context, slot, run, unit, owner };
+        let end = match step {
+            Step::Apply { items, unplaced, gone, before } => {
+                worker.apply(items, unplaced, gone, before).await
+            }
+            Step::Discover(kinds) => worker.discover(kinds).await,
+            Step::Hooks(event) => worker.run_hooks(event).await.map(|()| End::Complete),
+            Step::Remove { rows } => worker.remove(rows).await,
+        };
+        let end = end.unwrap_or_else(End::from);
+        worker.tell(Event::End(end)).await;
+    }
+
+    async fn discover(&self, kinds: Vec<(String, String, String)>) -> Result<End, Trouble> {
+        for (group, version, kind) in kinds {
+            let asked = self.context.discovery.resolve(&self.context.api, &group, &version, &kind).await;
+            asked.map_err(Trouble::api)?;
+        }
+        Ok(End::Again)
+    }
+
+    async fn tell(&self, event: Event) {
+        // A closed channel means that the engine ends, and this worker with it.
+        let _ = self.context.news.send(News { slot: self.slot, run: self.run, event }).await;
+    }
+}
