@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::convert::to_cel;
 use super::parse::child;
+use super::rewrite::rewrite;
 use super::{Additional, FieldError, FieldErrorKind, Kind, Node, old_item};
 
 /// The longest message that a `messageExpression` may make.
@@ -32,7 +33,54 @@ pub(crate) struct Rule {
 
 thread_local! {
     /// All functions of CEL and Kubernetes; a context cannot be shared between threads.
-    static FUNCTIONS: Context<'static> = Context::default().with_all();
+    static FUNCTIONS: Context<'static> = functions();
+}
+
+/// The names of types, as `type()` gives them.
+const TYPES: [&str; 9] = ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "uint"];
+
+fn functions() -> Context<'static> {
+    let mut context = Context::default().with_all();
+    context.add_function("type", |value: Cel| -> String {
+        let name = match value {
+            Cel::Bool(_) => "bool",
+            Cel::Bytes(_) => "bytes",
+            Cel::Float(_) => "double",
+            Cel::Int(_) => "int",
+            Cel::List(_) => "list",
+            Cel::Map(_) => "map",
+            Cel::Null => "null_type",
+            Cel::String(_) => "string",
+            Cel::UInt(_) => "uint",
+            Cel::Timestamp(_) => "google.protobuf.Timestamp",
+            Cel::Duration(_) => "google.protobuf.Duration",
+            Cel::Opaque(_) => "opaque",
+            Cel::Function(..) => "function",
+        };
+        name.to_owned()
+    });
+    for name in TYPES {
+        context.add_variable_from_value(name, name.to_owned());
+    }
+    context
+}
+
+/// What an evaluation error says, in the words of Kubernetes' interpreter where they are known.
+fn evaluation_text(error: &ExecutionError) -> String {
+    match error {
+        ExecutionError::NoSuchKey(key) => format!("no such key: {key}"),
+        ExecutionError::IndexOutOfBounds(Cel::Int(index)) => format!("index out of bounds: {index}"),
+        ExecutionError::DivisionByZero(_) => "division by zero".to_owned(),
+        ExecutionError::RemainderByZero(_) => "modulus by zero".to_owned(),
+        ExecutionError::Overflow(..) => "integer overflow".to_owned(),
+        ExecutionError::FunctionError { function, .. } if function == "quantity" => {
+            "quantities must match the regular expression \
+             '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+                .to_owned()
+        }
+        ExecutionError::FunctionError { message, .. } => message.clone(),
+        other => other.to_string(),
+    }
 }
 
 impl Rule {
@@ -62,15 +110,16 @@ impl Rule {
                 return None;
             }
         };
-        let mut compile =
-            |name: &str, source: &str| match Parser::default().enable_optional_syntax(true).parse(source) {
-                Ok(expression) => Some(expression),
-                Err(error) => {
-                    let detail = format!("compilation failed: {}", error.to_string().trim());
-                    errors.push(FieldError::invalid(&child(path, name), rule.clone(), detail));
-                    None
-                }
+        let mut compile = |name: &str, source: &str| {
+            let parsed = Parser::default().enable_optional_syntax(true).parse(source);
+            let refuse = |error: kube_cel::cel::ParseErrors| {
+                let detail = format!("compilation failed: {}", error.to_string().trim());
+                errors.push(FieldError::invalid(&child(path, name), rule.clone(), detail));
             };
+            let mut expression = parsed.map_err(refuse).ok()?;
+            rewrite(&mut expression);
+            Some(expression)
+        };
         let expression = compile("rule", &source)?;
         let message_expression = match text("messageExpression").trim() {
             "" => None,
@@ -240,6 +289,8 @@ impl Walk<'_> {
                         Some(value.clone())
                     }
                 };
+                // Kubernetes has no detail for duplicates.
+                let detail = if rule.kind == FieldErrorKind::Duplicate { String::new() } else { detail };
                 self.errors.push(FieldError::new(&path, rule.kind, shown, detail));
             }
             Err(error) => {
@@ -252,10 +303,7 @@ impl Walk<'_> {
                          signature for rule: {}",
                         rule.name()
                     ),
-                    ExecutionError::NoSuchKey(key) => {
-                        format!("no such key: {key} evaluating rule: {}", rule.name())
-                    }
-                    other => format!("{other} evaluating rule: {}", rule.name()),
+                    error => format!("{} evaluating rule: {}", evaluation_text(error), rule.name()),
                 };
                 self.errors.push(FieldError::invalid(path, kind_name(node.kind), detail));
             }

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use base64::Engine as _;
 use kube_cel::cel::Value as Cel;
 use kube_cel::cel::objects::{Key, Map};
 use serde_json::{Number, Value};
 
-use super::format::{What, parse_duration};
+use super::format::{What, decode_base64, parse_duration};
 use super::{Additional, Kind, Node};
 
 /// A value as the rules of its schema see it; `None` where the schema says nothing.
@@ -66,10 +65,7 @@ fn convert_text(node: Option<&Node>, text: &str) -> Cel {
             Some(nanoseconds) => Cel::Duration(chrono::Duration::nanoseconds(nanoseconds)),
             None => plain(),
         },
-        Some(What::Byte) => match base64::engine::general_purpose::STANDARD.decode(text) {
-            Ok(bytes) => Cel::Bytes(Arc::new(bytes)),
-            Err(_) => plain(),
-        },
+        Some(What::Byte) => decode_base64(text).map_or_else(plain, |bytes| Cel::Bytes(Arc::new(bytes))),
         _ => plain(),
     }
 }

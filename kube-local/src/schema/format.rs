@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use base64::Engine as _;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
@@ -89,7 +90,7 @@ impl Format {
         let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
         match self.what {
             What::Int32 | What::Int64 | What::Float | What::Double | What::Password => true,
-            What::Byte => base64::engine::general_purpose::STANDARD.decode(text).is_ok(),
+            What::Byte => decode_base64(text).is_some(),
             What::BsonObjectId => text.len() == 24 && hex(text),
             What::Cidr => is_cidr(text),
             What::CreditCard => is_credit_card(text),
@@ -114,6 +115,12 @@ impl Format {
             What::Uuid(version) => is_uuid(text, version),
         }
     }
+}
+
+/// Standard base64; like Go's decoder, it does not mind stray bits at the end.
+pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    const CONFIG: GeneralPurposeConfig = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+    GeneralPurpose::new(&base64::alphabet::STANDARD, CONFIG).decode(text).ok()
 }
 
 fn is_label(text: &str, length_max: usize) -> bool {

@@ -43,6 +43,12 @@ pub(crate) fn check(
                 ListType::Atomic => {}
                 ListType::Set => duplicates(items, Value::clone, path, errors),
                 ListType::Map(keys) => {
+                    let odd = items.iter().position(|item| !item.is_object() && !item.is_null());
+                    if let Some(i) = odd {
+                        let detail = "must be an object for an array of list-type map";
+                        errors.push(FieldError::invalid(&format!("{path}[{i}]"), items[i].clone(), detail));
+                        return;
+                    }
                     let identity = |item: &Value| {
                         let fields =
                             keys.iter().filter_map(|key| Some((key.clone(), item.get(key)?.clone())));

@@ -17,6 +17,7 @@ mod format;
 mod list;
 mod parse;
 mod prune;
+mod rewrite;
 mod structural;
 #[cfg(test)]
 mod tests;

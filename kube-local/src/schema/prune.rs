@@ -17,6 +17,24 @@ pub(crate) fn prune(root: &Node, object: &mut Value) -> Vec<String> {
     pruner.removed
 }
 
+const META_FIELDS: [&str; 15] = [
+    "annotations",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "labels",
+    "managedFields",
+    "name",
+    "namespace",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
 fn is_meta(name: &str) -> bool {
     matches!(name, "apiVersion" | "kind" | "metadata")
 }
@@ -39,6 +57,18 @@ impl Pruner {
         self.path.truncate(length);
     }
 
+    /// The fields that every object's metadata has.
+    fn object_meta(&mut self, meta: &mut Value) {
+        let Value::Object(meta) = meta else { return };
+        meta.retain(|name, _| {
+            let known = META_FIELDS.contains(&name.as_str());
+            if !known {
+                self.below(name, |this| this.removed.push(this.path.clone()));
+            }
+            known
+        });
+    }
+
     /// `node` is `None` below a field of which nothing is known.
     fn value(&mut self, node: Option<&Node>, root: bool, value: &mut Value) {
         let preserve = node.is_some_and(|node| node.preserve_unknown);
@@ -46,6 +76,9 @@ impl Pruner {
         match value {
             Value::Object(map) => map.retain(|name, value| {
                 if embedded && is_meta(name) {
+                    if name == "metadata" {
+                        self.below(name, |this| this.object_meta(value));
+                    }
                     return true;
                 }
                 match (node.and_then(|node| node.properties.get(name)), node.map(|node| &node.additional)) {

@@ -7,22 +7,22 @@ use super::{Additional, Checks, FieldError, FieldErrorKind, Kind, Node, old_item
 
 /// Checks a whole object.
 pub(crate) fn object(root: &Node, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let mut walk = Walk { errors: Vec::new(), matches: 0 };
+    let mut walk = Walk { errors: Vec::new(), checks: 0 };
     walk.node(root, new, old, "");
     walk.errors
 }
 
 /// Checks one value that stands at `path`.
 pub(crate) fn value(node: &Node, value: &Value, path: &str) -> Vec<FieldError> {
-    let mut walk = Walk { errors: Vec::new(), matches: 0 };
+    let mut walk = Walk { errors: Vec::new(), checks: 0 };
     walk.node(node, value, None, path);
     walk.errors
 }
 
 struct Walk {
     errors: Vec<FieldError>,
-    /// Checks passed: among alternatives that all fail, the one that passed most explains itself.
-    matches: u32,
+    /// Checks made: among alternatives that all fail, the one that looked closest explains itself.
+    checks: u32,
 }
 
 fn join(path: &str, name: &str) -> String {
@@ -44,7 +44,7 @@ impl Walk {
         if old == Some(value) {
             return;
         }
-        let before = self.errors.len();
+        self.checks += 4 + u32::from(node.checks.format.is_some());
         self.check_type(node, value, path);
         if value.is_null() {
             self.one_of_values(&node.checks, value, path);
@@ -61,50 +61,35 @@ impl Walk {
                 self.map(node, map, old, path);
             }
         }
-        if self.errors.len() == before {
-            self.matches += 1;
-        }
     }
 
     fn check_type(&mut self, node: &Node, value: &Value, path: &str) {
-        let (found, fits) = match value {
-            Value::Null => ("null", node.nullable || node.kind == Kind::Any && !node.int_or_string),
-            Value::Bool(_) => ("boolean", matches!(node.kind, Kind::Boolean | Kind::Any)),
-            Value::String(_) => ("string", matches!(node.kind, Kind::String | Kind::Any)),
-            Value::Array(_) => ("array", matches!(node.kind, Kind::Array | Kind::Any)),
-            Value::Object(_) => ("object", matches!(node.kind, Kind::Object | Kind::Any)),
-            Value::Number(number) if is_integer(number) => {
-                ("integer", matches!(node.kind, Kind::Integer | Kind::Number | Kind::Any))
-            }
-            Value::Number(_) => ("number", matches!(node.kind, Kind::Number | Kind::Any)),
+        if type_fits(node, value) {
+            return;
+        }
+        let expected = match node.kind {
+            _ if node.int_or_string => "integer,string",
+            Kind::Any => "",
+            Kind::Object => "object",
+            Kind::Array => "array",
+            Kind::String => "string",
+            Kind::Integer => "integer",
+            Kind::Number => "number",
+            Kind::Boolean => "boolean",
         };
-        if node.int_or_string {
-            let fits = match value {
-                Value::String(_) => true,
-                Value::Number(number) => is_integer(number),
-                Value::Null => node.nullable,
-                Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
-            };
-            if !fits {
-                self.wrong_type(path, "integer,string", found);
+        let Some(format) = node.checks.format.as_ref().filter(|_| !value.is_null()) else {
+            self.wrong_type(path, expected, type_name(value));
+            return;
+        };
+        // A format speaks for its type, in the words of Go's types.
+        match value {
+            Value::String(_) | Value::Array(_) if matches!(node.kind, Kind::Integer | Kind::Number) => {
+                self.wrong_type(path, expected, type_name(value));
             }
-        } else if !fits {
-            let expected = match node.kind {
-                Kind::Any => "",
-                Kind::Object => "object",
-                Kind::Array => "array",
-                Kind::String => "string",
-                Kind::Integer => "integer",
-                Kind::Number => "number",
-                Kind::Boolean => "boolean",
-            };
-            // A string with a format is checked by its format alone.
-            let formatted = node.checks.format.is_some()
-                && !matches!(node.kind, Kind::Integer | Kind::Number)
-                && matches!(value, Value::String(_) | Value::Array(_));
-            if !formatted {
-                self.wrong_type(path, expected, found);
-            }
+            Value::String(_) | Value::Array(_) | Value::Null => {}
+            Value::Number(number) if number.is_i64() => self.wrong_type(path, &format.name, "int64"),
+            Value::Number(_) => self.wrong_type(path, &format.name, "float64"),
+            Value::Bool(_) | Value::Object(_) => self.wrong_type(path, &format.name, ""),
         }
     }
 
@@ -220,9 +205,9 @@ impl Walk {
         self.errors.push(FieldError::new(path, FieldErrorKind::NotSupported, Some(value.clone()), detail));
     }
 
-    /// Runs one alternative apart: its errors, and how many checks it passed.
+    /// Runs one alternative apart: its errors, and how many checks it made.
     fn apart(&self, node: &Node, value: &Value, old: Option<&Value>, path: &str) -> Walk {
-        let mut walk = Walk { errors: Vec::new(), matches: 0 };
+        let mut walk = Walk { errors: Vec::new(), checks: 0 };
         walk.node(node, value, old, path);
         walk
     }
@@ -275,7 +260,7 @@ impl Walk {
     fn take_best(&mut self, tried: Vec<Walk>) {
         let mut best: Option<Walk> = None;
         for walk in tried {
-            if best.as_ref().is_none_or(|best| walk.matches > best.matches) {
+            if best.as_ref().is_none_or(|best| walk.checks > best.checks) {
                 best = Some(walk);
             }
         }
@@ -283,8 +268,37 @@ impl Walk {
     }
 }
 
+fn type_fits(node: &Node, value: &Value) -> bool {
+    match (value, node.kind) {
+        (Value::Null, kind) => node.nullable || kind == Kind::Any && !node.int_or_string,
+        (Value::String(_), _) if node.int_or_string => true,
+        (Value::Number(number), _) if node.int_or_string => is_integer(number),
+        _ if node.int_or_string => false,
+        (Value::Bool(_), Kind::Boolean | Kind::Any)
+        | (Value::String(_), Kind::String | Kind::Any)
+        | (Value::Array(_), Kind::Array | Kind::Any)
+        | (Value::Object(_), Kind::Object | Kind::Any)
+        | (Value::Number(_), Kind::Number | Kind::Any) => true,
+        (Value::Number(number), Kind::Integer) => is_integer(number),
+        _ => false,
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+        Value::Number(number) if is_integer(number) => "integer",
+        Value::Number(_) => "number",
+    }
+}
+
+/// Whether a number is whole, and small enough that its float is exact when it is one.
 fn is_integer(number: &Number) -> bool {
-    !number.is_f64() || number.as_f64().is_some_and(|value| value.fract() == 0.0 && value.abs() < 9.1e15)
+    number.is_i64() || number.as_f64().is_some_and(|value| value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_991.0)
 }
 
 /// Equal values; `1` and `1.0` are one number.
@@ -315,9 +329,10 @@ fn is_multiple(number: &Number, factor: &Number) -> bool {
 fn out_of_range(kind: Kind, format: Option<&Format>, number: &Number) -> Option<String> {
     let (name, fits) = match (kind, format.map(|format| format.what)) {
         (Kind::Integer, Some(What::Int32)) => {
-            ("integer", number.as_f64().is_some_and(|n| n >= f64::from(i32::MIN) && n <= f64::from(i32::MAX)))
+            let range = f64::from(i32::MIN)..=f64::from(i32::MAX);
+            ("integer", is_integer(number) && number.as_f64().is_some_and(|n| range.contains(&n)))
         }
-        (Kind::Integer, _) => ("integer", !number.is_u64() || number.as_i64().is_some()),
+        (Kind::Integer, _) => ("integer", is_integer(number)),
         (Kind::Number, Some(What::Float)) => {
             ("number", number.as_f64().is_none_or(|n| n.abs() <= f64::from(f32::MAX)))
         }
