@@ -1,0 +1,416 @@
+//! What the hub asks a region, and what the region answers: with how much of it is there.
+//!
+//! An answer names every edge it concerns, up to when that edge's data is complete (its watermark), and what
+//! was lost. The hub turns that into Prometheus' `warnings` ([`Completeness::warnings`]), so that a smaller
+//! number is never a silent one (invariant 10).
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::cost::{AllocationRequest, AllocationRow};
+use crate::promql::{ABSENT, Error, Expr, Grid, Params, StepSeries, Value, is_present};
+use crate::selector::Matcher;
+use crate::wire::{self, Limits};
+use crate::{Batch, Labels, Millis, Sample, Series};
+
+/// The label that names the edge a series came from.
+pub const EDGE: &str = "edge";
+/// The label that names the cluster a series came from.
+pub const CLUSTER: &str = "cluster";
+/// The labels that a region adds to every series.
+pub const EXTERNAL: [&str; 3] = [crate::promql::split::REGION, EDGE, CLUSTER];
+
+/// Longest encoded request, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Longest encoded answer, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+const VERSION: u8 = 1;
+
+/// Why bytes are not a request or an answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// Written by a later program.
+    #[error("query message has version {0}, this program reads version {VERSION}")]
+    Version(u8),
+    /// Too long.
+    #[error("query message has {size} bytes, at most {limit} are accepted")]
+    Size {
+        /// How long.
+        size: usize,
+        /// How long it may be.
+        limit: usize,
+    },
+    /// Not such a message.
+    #[error("failed to decode query message: {0}")]
+    Decode(String),
+}
+
+/// What the hub asks a region.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum QueryRequest {
+    /// A PromQL expression.
+    Evaluate {
+        /// The expression.
+        expr: String,
+        /// How to evaluate it.
+        params: Params,
+    },
+    /// Names of labels.
+    LabelNames(SeriesFilter),
+    /// Values of a label.
+    LabelValues {
+        /// The label.
+        label: String,
+        /// Of which series.
+        filter: SeriesFilter,
+    },
+    /// Series.
+    Series(SeriesFilter),
+    /// Cost.
+    Allocation(AllocationRequest),
+}
+
+/// Series by selectors and time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeriesFilter {
+    /// Selectors, of which one must match; all series when there is none.
+    pub selectors: Vec<String>,
+    /// With samples since.
+    pub start: Millis,
+    /// With samples until.
+    pub end: Millis,
+    /// At most so many results; 0 means no limit.
+    pub limit: u64,
+}
+
+/// What a region answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueryAnswer {
+    /// The result.
+    pub result: Result<Answered, Error>,
+    /// The edges whose data the answer is made of, or would be.
+    pub edges: Vec<EdgeCompleteness>,
+    /// What else a reader must know, for people.
+    pub notes: Vec<String>,
+}
+
+/// A region's result.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answered {
+    /// Of an expression.
+    Value(Value),
+    /// Names or values.
+    Names(Vec<String>),
+    /// Series.
+    Series(Vec<Labels>),
+    /// Cost.
+    Allocations(Vec<AllocationRow>),
+}
+
+/// How complete an edge's data is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeCompleteness {
+    /// The edge's name, as in the label [`EDGE`].
+    pub edge: String,
+    /// Complete up to this time; `None` when nothing ever came.
+    pub watermark: Option<Millis>,
+    /// Whether its link is up; `None` when the store does not know.
+    pub link_up: Option<bool>,
+    /// What was lost in the time asked for.
+    pub gaps: Vec<LostRange>,
+}
+
+/// Telemetry that was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostRange {
+    /// Time of the oldest point.
+    pub first: Millis,
+    /// Time of the newest point.
+    pub last: Millis,
+    /// Batches.
+    pub batches: u64,
+    /// Points.
+    pub points: u64,
+    /// Why, in one word (`bytes`, `age`, `disk_full`, `corrupt`).
+    pub reason: String,
+}
+
+impl QueryRequest {
+    /// The request as bytes.
+    pub fn encode(&self) -> Bytes {
+        seal(postcard::to_allocvec(self).unwrap_or_default())
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// [`QueryError`] when the bytes are anything else.
+    pub fn decode(bytes: &[u8]) -> Result<Self, QueryError> {
+        let body = open(bytes, REQUEST_BYTES_MAX)?;
+        postcard::from_bytes(body).map_err(|error| QueryError::Decode(error.to_string()))
+    }
+}
+
+/// The wire form of an answer: series as columns.
+#[derive(Serialize, Deserialize)]
+enum WireResult {
+    Scalar(Vec<f64>),
+    Vector(Bytes),
+    Samples(Bytes),
+    Text(String),
+    Names(Vec<String>),
+    Series(Bytes),
+    Allocations(Vec<AllocationRow>),
+    Error(Error),
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireAnswer {
+    result: WireResult,
+    edges: Vec<EdgeCompleteness>,
+    notes: Vec<String>,
+}
+
+impl QueryAnswer {
+    /// The answer as bytes; `grid` is that of the request.
+    pub fn encode(&self, grid: Grid) -> Bytes {
+        let result = match &self.result {
+            Ok(Answered::Value(Value::Scalar(values))) => WireResult::Scalar(values.clone()),
+            Ok(Answered::Value(Value::Text(text))) => WireResult::Text(text.clone()),
+            Ok(Answered::Value(Value::Samples(series))) => {
+                WireResult::Samples(wire::encode(&Batch { series: series.clone() }))
+            }
+            Ok(Answered::Value(Value::Vector(series))) => WireResult::Vector(encode_steps(series, grid)),
+            Ok(Answered::Names(names)) => WireResult::Names(names.clone()),
+            Ok(Answered::Series(labels)) => {
+                let series =
+                    labels.iter().map(|labels| Series { labels: labels.clone(), samples: Vec::new() });
+                WireResult::Series(wire::encode(&Batch { series: series.collect() }))
+            }
+            Ok(Answered::Allocations(rows)) => WireResult::Allocations(rows.clone()),
+            Err(error) => WireResult::Error(error.clone()),
+        };
+        let answer = WireAnswer { result, edges: self.edges.clone(), notes: self.notes.clone() };
+        seal(postcard::to_allocvec(&answer).unwrap_or_default())
+    }
+
+    /// Reads an answer; `grid` is that of the request.
+    ///
+    /// # Errors
+    /// [`QueryError`] when the bytes are anything else.
+    pub fn decode(bytes: &[u8], grid: Grid) -> Result<Self, QueryError> {
+        let body = open(bytes, ANSWER_BYTES_MAX)?;
+        let answer: WireAnswer =
+            postcard::from_bytes(body).map_err(|error| QueryError::Decode(error.to_string()))?;
+        let limits =
+            Limits { bytes_max: 256 << 20, series_max: 1_000_000, samples_max: 20_000_000, labels_max: 128 };
+        let batch = |bytes: &[u8]| {
+            wire::decode(bytes, &limits).map_err(|error| QueryError::Decode(error.to_string()))
+        };
+        let result = match answer.result {
+            WireResult::Scalar(values) => Ok(Answered::Value(Value::Scalar(values))),
+            WireResult::Text(text) => Ok(Answered::Value(Value::Text(text))),
+            WireResult::Samples(bytes) => Ok(Answered::Value(Value::Samples(batch(&bytes)?.series))),
+            WireResult::Vector(bytes) => {
+                Ok(Answered::Value(Value::Vector(decode_steps(batch(&bytes)?, grid)?)))
+            }
+            WireResult::Names(names) => Ok(Answered::Names(names)),
+            WireResult::Series(bytes) => {
+                Ok(Answered::Series(batch(&bytes)?.series.into_iter().map(|series| series.labels).collect()))
+            }
+            WireResult::Allocations(rows) => Ok(Answered::Allocations(rows)),
+            WireResult::Error(error) => Err(error),
+        };
+        Ok(Self { result, edges: answer.edges, notes: answer.notes })
+    }
+}
+
+/// Present values with the number of their step for a time.
+fn encode_steps(series: &[StepSeries], grid: Grid) -> Bytes {
+    let series = series.iter().map(|series| Series {
+        labels: series.labels.clone(),
+        samples: (0..grid.len() as i64)
+            .zip(&series.values)
+            .filter(|(_, value)| is_present(**value))
+            .map(|(step, value)| Sample { at: step, value: *value })
+            .collect(),
+    });
+    wire::encode(&Batch { series: series.collect() })
+}
+
+fn decode_steps(batch: Batch, grid: Grid) -> Result<Vec<StepSeries>, QueryError> {
+    let steps = grid.len();
+    if batch.series.len().saturating_mul(steps) > 100_000_000 {
+        return Err(QueryError::Decode(format!(
+            "{} series of {steps} steps are too many",
+            batch.series.len()
+        )));
+    }
+    batch
+        .series
+        .into_iter()
+        .map(|series| {
+            let mut values = vec![ABSENT; steps];
+            for sample in series.samples {
+                let step = usize::try_from(sample.at).ok().filter(|step| *step < steps);
+                let step = step
+                    .ok_or_else(|| QueryError::Decode(format!("step {} of a grid of {steps}", sample.at)))?;
+                values[step] = sample.value;
+            }
+            Ok(StepSeries { labels: series.labels, values })
+        })
+        .collect()
+}
+
+fn seal(body: Vec<u8>) -> Bytes {
+    let mut bytes = Vec::with_capacity(body.len() + 1);
+    bytes.push(VERSION);
+    bytes.extend_from_slice(&body);
+    bytes.into()
+}
+
+fn open(bytes: &[u8], limit: usize) -> Result<&[u8], QueryError> {
+    if bytes.len() > limit {
+        return Err(QueryError::Size { size: bytes.len(), limit });
+    }
+    match bytes.split_first() {
+        Some((&VERSION, body)) => Ok(body),
+        Some((version, _)) => Err(QueryError::Version(*version)),
+        None => Err(QueryError::Decode("it is empty".to_owned())),
+    }
+}
+
+/// Whether a query can concern series with these external labels ([`EXTERNAL`]).
+pub fn concerns(expr: &Expr, external: &Labels) -> bool {
+    let selectors = expr.selectors();
+    selectors.is_empty() || selectors.iter().any(|selector| may_match(&selector.matchers, external))
+}
+
+/// Whether series with these external labels can meet the conditions.
+pub fn may_match(matchers: &[Matcher], external: &Labels) -> bool {
+    matchers
+        .iter()
+        .filter(|matcher| EXTERNAL.contains(&matcher.name()))
+        .all(|matcher| matcher.matches(external.get(matcher.name())))
+}
+
+/// What is known of a region's share of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Share {
+    /// The region answered.
+    Answered {
+        /// Its edges.
+        edges: Vec<EdgeCompleteness>,
+        /// What else there is to know.
+        notes: Vec<String>,
+    },
+    /// The region did not answer.
+    Missing {
+        /// Why, for a person.
+        reason: String,
+    },
+}
+
+/// How complete an answer is, region by region.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Completeness {
+    /// Regions by name, each once.
+    pub regions: std::collections::BTreeMap<String, Share>,
+}
+
+impl Completeness {
+    /// Notes what a region contributed; later shares of the same region add to it, a missing one stays.
+    pub fn add(&mut self, region: &str, share: Share) {
+        use std::collections::btree_map::Entry;
+        match self.regions.entry(region.to_owned()) {
+            Entry::Vacant(entry) => {
+                entry.insert(share);
+            }
+            Entry::Occupied(mut entry) => match (entry.get_mut(), share) {
+                (Share::Missing { .. }, _) => {}
+                (held, missing @ Share::Missing { .. }) => *held = missing,
+                (Share::Answered { edges, notes }, Share::Answered { edges: more, notes: more_notes }) => {
+                    for edge in more {
+                        if !edges.iter().any(|held| held.edge == edge.edge) {
+                            edges.push(edge);
+                        }
+                    }
+                    for note in more_notes {
+                        if !notes.contains(&note) {
+                            notes.push(note);
+                        }
+                    }
+                }
+            },
+        }
+    }
+
+    /// Whether every region answered.
+    pub fn is_complete(&self) -> bool {
+        self.regions.values().all(|share| matches!(share, Share::Answered { .. }))
+    }
+
+    /// What a reader must know: missing regions; edges whose data ends more than `tolerance` before
+    /// `through`; what was lost.
+    pub fn warnings(&self, through: Millis, tolerance: Millis) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (region, share) in &self.regions {
+            match share {
+                Share::Missing { reason } => {
+                    warnings.push(format!("region \"{region}\" is missing from this answer: {reason}"));
+                }
+                Share::Answered { edges, notes } => {
+                    for edge in edges {
+                        warnings.extend(edge.warnings(region, through, tolerance));
+                    }
+                    warnings.extend(notes.iter().map(|note| format!("region \"{region}\": {note}")));
+                }
+            }
+        }
+        warnings
+    }
+}
+
+impl EdgeCompleteness {
+    fn warnings(&self, region: &str, through: Millis, tolerance: Millis) -> Vec<String> {
+        let edge = &self.edge;
+        let link = match self.link_up {
+            Some(false) => ", its link is down",
+            Some(true) | None => "",
+        };
+        let mut warnings = Vec::new();
+        match self.watermark {
+            None => {
+                warnings.push(format!("edge \"{edge}\" of region \"{region}\" has sent nothing yet{link}"))
+            }
+            Some(watermark) if watermark < through.saturating_sub(tolerance) => {
+                warnings.push(format!(
+                    "edge \"{edge}\" of region \"{region}\" is complete up to {} only{link}",
+                    time_text(watermark)
+                ));
+            }
+            Some(_) => {}
+        }
+        for gap in &self.gaps {
+            warnings.push(format!(
+                "edge \"{edge}\" of region \"{region}\" lost {} points in {} batches between {} and {} ({})",
+                gap.points,
+                gap.batches,
+                time_text(gap.first),
+                time_text(gap.last),
+                gap.reason
+            ));
+        }
+        warnings
+    }
+}
+
+/// A time as RFC 3339, UTC.
+pub fn time_text(at: Millis) -> String {
+    jiff::Timestamp::from_millisecond(at).map_or_else(|_| number_text(at), |time| time.to_string())
+}
+
+fn number_text(at: Millis) -> String {
+    crate::number::format_seconds(at)
+}
