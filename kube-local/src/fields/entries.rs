@@ -103,16 +103,16 @@ impl Entries {
         }
     }
 
-    /// Removes `fields` from every entry but the one at `except`.
-    pub(crate) fn give_up(&mut self, except: Option<usize>, fields: &FieldSet) {
-        if fields.is_empty() {
-            return;
-        }
+    /// Removes `fields` from every entry but the one at `except`; returns how many entries lost something.
+    pub(crate) fn give_up(&mut self, except: Option<usize>, fields: &FieldSet) -> usize {
+        let mut losers = 0;
         for (i, entry) in self.list.iter_mut().enumerate() {
             if Some(i) != except && entry.fields.intersects(fields) {
                 entry.fields = entry.fields.difference(fields);
+                losers += 1;
             }
         }
+        losers
     }
 
     /// Merges the oldest updaters of a version until few enough are left.

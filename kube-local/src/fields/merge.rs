@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::compare::{Form, form};
-use super::schema::{Graph, ListRule, Shape, ShapeId, item_element};
+use super::schema::{Graph, ListRule, MapRule, Rest, Shape, ShapeId, item_element};
 use super::set::{FieldSet, PathElement};
 
 /// Merges `applied` into `live`: what `applied` sets wins, everything else stays.
@@ -181,9 +181,40 @@ pub(crate) fn prune(graph: &Graph, id: ShapeId, value: &mut Value, last: &FieldS
     }
 }
 
+/// What is emptied becomes null, as in Kubernetes: custom kinds then drop it where it cannot be null.
 fn prune_child(graph: &Graph, id: ShapeId, child: &mut Value, last: &FieldSet, owned: Option<&FieldSet>) {
+    let was_empty = is_empty(child);
     match owned {
         Some(owned) => prune(graph, id, child, last, owned),
         None => prune(graph, id, child, last, &FieldSet::default()),
+    }
+    if !was_empty && is_empty(child) {
+        *child = Value::Null;
+    }
+}
+
+/// Drops the nulls that typed kinds (the built-in ones, and the metadata of all) do not keep.
+pub(crate) fn drop_nulls(graph: &Graph, id: ShapeId, value: &mut Value) {
+    let shape = graph.shape(id);
+    match value {
+        Value::Object(map) => {
+            let MapRule::Granular { rest, .. } = &shape.map else { return };
+            let typed = matches!(rest, Rest::Named(_));
+            map.retain(|name, value| {
+                if value.is_null() {
+                    return !typed;
+                }
+                if value.is_object() || value.is_array() {
+                    drop_nulls(graph, graph.field(&shape.map, name).0, value);
+                }
+                true
+            });
+        }
+        Value::Array(items) => {
+            if let ListRule::Keyed { element, .. } = &shape.list {
+                items.iter_mut().for_each(|item| drop_nulls(graph, *element, item));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

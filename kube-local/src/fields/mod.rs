@@ -197,7 +197,7 @@ pub fn apply(
     let graph = &*schema.graph;
     let set = compare::field_set(graph, schema.root, applied);
     let Some(live) = live else {
-        return Ok(create(applied, manager, set));
+        return Ok(create(applied, manager, set, schema));
     };
     let mut merged = live.clone();
     let known = take_managed_fields(&mut merged);
@@ -228,26 +228,26 @@ pub fn apply(
             return Err(ApplyError::Conflicts(conflicts));
         }
     }
-    entries.give_up(at, &changed);
-    entries.give_up(at, &difference.removed);
-
-    let object_changed =
-        !changed.is_empty() || !difference.removed.is_empty() || !same_but_managed(live, &merged);
+    let given_up = entries.give_up(at, &changed) + entries.give_up(at, &difference.removed);
+    let touched = !same_but_managed(live, &merged);
+    merge::drop_nulls(graph, schema.root, &mut merged);
+    tidy_metadata(&mut merged);
     let mut stripped = set;
     strip(&mut stripped);
-    match at {
-        Some(at) => {
-            let entry = &mut entries.list[at];
-            if !object_changed && entry.fields == stripped && entry.api_version == manager.api_version {
-                return Ok(live.clone());
-            }
-            entry.fields = stripped;
-            manager.api_version.clone_into(&mut entry.api_version);
-            if object_changed {
-                entry.time = Some(manager.time.to_owned());
-            }
-        }
-        None => entries.list.push(Entry::of(manager, stripped)),
+    let at = at.unwrap_or_else(|| {
+        // Kubernetes notes no time for an applier that only joins in.
+        entries.list.push(Entry { time: None, ..Entry::of(manager, FieldSet::default()) });
+        entries.list.len() - 1
+    });
+    let entry = &mut entries.list[at];
+    let kept = entry.fields == stripped && entry.api_version == manager.api_version && given_up == 0;
+    if kept && same_but_managed(live, &merged) {
+        return Ok(live.clone());
+    }
+    entry.fields = stripped;
+    manager.api_version.clone_into(&mut entry.api_version);
+    if touched {
+        entry.time = Some(manager.time.to_owned());
     }
     put_managed_fields(&mut merged, entries);
     sync_last_applied(&mut merged, applied, manager);
@@ -276,8 +276,10 @@ fn check_applied(applied: &Value, manager: &Manager<'_>, schema: &MergeSchema) -
     })
 }
 
-fn create(applied: &Value, manager: &Manager<'_>, mut set: FieldSet) -> Value {
+fn create(applied: &Value, manager: &Manager<'_>, mut set: FieldSet, schema: &MergeSchema) -> Value {
     let mut object = applied.clone();
+    merge::drop_nulls(&schema.graph, schema.root, &mut object);
+    tidy_metadata(&mut object);
     strip(&mut set);
     put_managed_fields(&mut object, Entries { list: vec![Entry::of(manager, set)] });
     object
@@ -365,6 +367,7 @@ fn sync_last_applied(merged: &mut Value, applied: &Value, manager: &Manager<'_>)
 /// and `[{}]` resets it. Objects whose fields were never tracked stay untracked.
 pub fn track_update(live: Option<&Value>, new: &mut Value, manager: &Manager<'_>, schema: &MergeSchema) {
     let brought = take_managed_fields(new);
+    tidy_metadata(new);
     let reset = matches!(&brought, Some(Value::Array(list))
         if matches!(&list[..], [Value::Object(only)] if only.is_empty()));
     let of_live = || live.and_then(|live| live.get("metadata")).and_then(|meta| meta.get("managedFields"));
@@ -396,6 +399,17 @@ pub fn track_update(live: Option<&Value>, new: &mut Value, manager: &Manager<'_>
     }
     entries.cap_updaters();
     put_managed_fields(new, entries);
+}
+
+/// Drops what an object's metadata does not keep when it is empty, as the typed metadata of Kubernetes does.
+fn tidy_metadata(object: &mut Value) {
+    let Some(Value::Object(meta)) = object.get_mut("metadata") else { return };
+    meta.retain(|_, value| match value {
+        Value::Null => false,
+        Value::Object(map) => !map.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    });
 }
 
 fn take_managed_fields(object: &mut Value) -> Option<Value> {

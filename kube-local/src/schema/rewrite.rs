@@ -95,7 +95,8 @@ fn children(expression: &mut Expression, visit: &mut dyn FnMut(&mut Expression))
             call.args.iter_mut().for_each(visit);
         }
         Expr::Comprehension(it) => {
-            for part in [&mut it.iter_range, &mut it.accu_init, &mut it.loop_cond, &mut it.loop_step, &mut it.result]
+            for part in
+                [&mut it.iter_range, &mut it.accu_init, &mut it.loop_cond, &mut it.loop_step, &mut it.result]
             {
                 visit(part);
             }

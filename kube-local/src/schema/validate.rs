@@ -298,7 +298,8 @@ fn type_name(value: &Value) -> &'static str {
 
 /// Whether a number is whole, and small enough that its float is exact when it is one.
 fn is_integer(number: &Number) -> bool {
-    number.is_i64() || number.as_f64().is_some_and(|value| value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_991.0)
+    number.is_i64()
+        || number.as_f64().is_some_and(|value| value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_991.0)
 }
 
 /// Equal values; `1` and `1.0` are one number.
