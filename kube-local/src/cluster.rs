@@ -211,13 +211,22 @@ impl Cluster {
     }
 
     /// A kubeconfig (YAML) for this cluster behind a URL.
+    ///
+    /// kubectl sends a user's token only over TLS, so behind an `http` URL the token also stands in the path of
+    /// the `server`, where `serve` accepts it as well.
     pub fn kubeconfig(&self, url: &str, token: Option<&str>) -> String {
         let name = &self.inner.name;
         let user = token.map_or_else(|| json!({}), |token| json!({"token": token}));
+        let server = match token {
+            Some(token) if url.starts_with("http://") => {
+                format!("{}{}{token}", url.trim_end_matches('/'), http::TOKEN_PATH)
+            }
+            _ => url.to_owned(),
+        };
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": name, "cluster": {"server": url}}],
+            "clusters": [{"name": name, "cluster": {"server": server}}],
             "users": [{"name": name, "user": user}],
             "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": "default"}}],
             "current-context": name,

@@ -229,11 +229,6 @@ impl FieldSelector {
         self.0.is_empty()
     }
 
-    /// The only name that can match, when the selector fixes one.
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.0.iter().find(|(field, _, equal)| *equal && field == "metadata.name").map(|(_, value, _)| value.as_str())
-    }
-
     /// Whether names alone decide, so that the object need not be decoded.
     pub(crate) fn needs_object(&self) -> bool {
         self.0.iter().any(|(field, _, _)| field != "metadata.name" && field != "metadata.namespace")

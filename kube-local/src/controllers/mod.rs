@@ -3,6 +3,7 @@
 //! see which object to look at, never what happened to it, so a restart takes the same path.
 
 mod accounts;
+mod events;
 mod garbage;
 mod namespaces;
 
@@ -81,6 +82,7 @@ pub(crate) async fn run(engine: Arc<Engine>, settings: Settings, cancel: Cancell
             }
             namespaces::look(&engine, &address);
             accounts::look(&engine, &address);
+            events::look(&engine, &address, &mut timers);
             garbage::look(&engine, &address, &removed);
             if let Some(workloads) = &mut workloads {
                 workloads.look(&address, &mut timers);

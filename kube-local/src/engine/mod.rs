@@ -20,7 +20,6 @@ mod watch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use bytes::Bytes;
 use serde_json::Value;
 
 pub(crate) use apply::PatchKind;
@@ -34,7 +33,7 @@ use crate::error::ApiError;
 use crate::fields::{Manager, Operation};
 use crate::object;
 use crate::registry::{Kind, Registry, custom_kinds};
-use crate::storage::{ObjectKey, Store, Stored};
+use crate::storage::{ObjectKey, Store};
 
 /// What to do about fields that the schema does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -210,11 +209,6 @@ fn manager<'a>(
     time: &'a str,
 ) -> Manager<'a> {
     Manager { name: &options.manager, operation, api_version, subresource: options.part.subresource(), time }
-}
-
-/// The bytes of a stored object as one kind serves it.
-pub(crate) fn served_bytes(kind: &Kind, stored: &Stored) -> Bytes {
-    convert::served_bytes(kind, &stored.bytes)
 }
 
 fn key_of(kind: &Kind, namespace: &str, name: &str) -> ObjectKey {

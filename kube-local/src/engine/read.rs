@@ -56,12 +56,6 @@ impl Engine {
         self.live(kind, &key_of(kind, namespace, name))
     }
 
-    /// Every object of a kind, decoded; for the cluster's own controllers.
-    pub(crate) fn read_all(&self, kind: &Kind, namespace: Option<&str>) -> Vec<Value> {
-        let page = self.store.list(&kind.resource, namespace);
-        page.objects.into_iter().map(|(_, stored)| convert::served(kind, stored.decode())).collect()
-    }
-
     /// A list.
     ///
     /// # Errors

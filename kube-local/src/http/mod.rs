@@ -22,7 +22,7 @@ use bytes::{Buf, Bytes};
 use hyper::body::Body;
 
 pub use body::ApiBody;
-pub(crate) use server::serve;
+pub(crate) use server::{TOKEN_PATH, serve};
 
 use crate::engine::Engine;
 use crate::error::ApiError;

@@ -1,10 +1,14 @@
 //! The API on a listener: HTTP/1.1 and h2c, with a bearer token where one is set.
+//!
+//! # Why
+//! client-go (kubectl, Helm) sends a kubeconfig's credentials only over TLS. Over plain HTTP the token may
+//! therefore also stand at the start of the path, `/token/<token>/api/...`, as a kubeconfig's `server` can say it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::header::AUTHORIZATION;
-use ::http::{Request, Response};
+use ::http::{Request, Response, Uri};
 use futures::future::Either;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -18,6 +22,8 @@ use tokio_util::task::TaskTracker;
 use super::{ApiBody, ApiService, respond};
 use crate::error::ApiError;
 
+/// What stands before a token in a path.
+pub(crate) const TOKEN_PATH: &str = "/token/";
 /// Connections get this long to finish what they do when the server stops.
 const GRACE: Duration = Duration::from_millis(500);
 /// A listener that fails, for want of file descriptors for example, is tried again after this.
@@ -61,8 +67,9 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "failed to set TCP_NODELAY");
     }
-    let guarded = service_fn(move |request: Request<Incoming>| {
-        let allowed = token.as_deref().is_none_or(|token| bears(&request, token));
+    let guarded = service_fn(move |mut request: Request<Incoming>| {
+        let presented = take_token(&mut request);
+        let allowed = token.as_deref().is_none_or(|token| presented.as_deref().is_some_and(|it| equal(it, token)));
         if allowed {
             Either::Left(hyper::service::Service::call(&TowerToHyperService::new(service.clone()), request))
         } else {
@@ -87,10 +94,24 @@ async fn connection(
     }
 }
 
-fn bears(request: &Request<Incoming>, token: &str) -> bool {
-    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let presented = header.strip_prefix("Bearer ").unwrap_or_default().as_bytes();
-    // Compares every byte, so that the time taken tells nothing of where they differ.
-    let difference = presented.iter().zip(token.as_bytes()).fold(0, |sum, (one, other)| sum | (one ^ other));
-    presented.len() == token.len() && difference == 0
+/// The token of a request: its bearer token, or the one in its path, which is cut off.
+fn take_token(request: &mut Request<Incoming>) -> Option<String> {
+    let in_path = request.uri().path_and_query().and_then(|path| {
+        let (token, rest) = path.as_str().strip_prefix(TOKEN_PATH)?.split_once('/')?;
+        Some((token.to_owned(), format!("/{rest}")))
+    });
+    if let Some((token, rest)) = in_path {
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.path_and_query = rest.parse().ok();
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+        return Some(token);
+    }
+    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    header.strip_prefix("Bearer ").map(str::to_owned)
+}
+
+/// Compares every byte, so that the time taken tells nothing of where they differ.
+fn equal(presented: &str, token: &str) -> bool {
+    let pairs = presented.bytes().zip(token.bytes());
+    presented.len() == token.len() && pairs.fold(0, |sum, (one, other)| sum | (one ^ other)) == 0
 }

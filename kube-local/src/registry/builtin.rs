@@ -7,8 +7,8 @@ use k8s_openapi::api::{
     admissionregistration, apps, authentication, authorization, autoscaling, batch, certificates, coordination, core,
     discovery, events, networking, node, policy, rbac, scheduling, storage,
 };
-use k8s_openapi::apiextensions_apiserver;
-use k8s_openapi::kube_aggregator;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use schemars::{JsonSchema, SchemaGenerator};
 
 use super::{BuiltinRules, Kind, Origin, Scale, Verbs, field_path};
@@ -92,8 +92,8 @@ static TABLE: &[Builtin] = &[
     Builtin { categories: &["api-extensions"], namespaced: false, generation: true, ..row::<admissionregistration::v1::ValidatingWebhookConfiguration>("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations") },
     Builtin { categories: &["api-extensions"], namespaced: false, status: true, generation: true, ..row::<admissionregistration::v1::ValidatingAdmissionPolicy>("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies") },
     Builtin { categories: &["api-extensions"], namespaced: false, generation: true, ..row::<admissionregistration::v1::ValidatingAdmissionPolicyBinding>("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings") },
-    Builtin { short_names: &["crd", "crds"], categories: &["api-extensions"], namespaced: false, status: true, generation: true, ..row::<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions") },
-    Builtin { categories: &["api-extensions"], namespaced: false, status: true, ..row::<k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService>("apiregistration.k8s.io", "v1", "APIService", "apiservices") },
+    Builtin { short_names: &["crd", "crds"], categories: &["api-extensions"], namespaced: false, status: true, generation: true, ..row::<apiextensions::v1::CustomResourceDefinition>("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions") },
+    Builtin { categories: &["api-extensions"], namespaced: false, status: true, ..row::<apiregistration::v1::APIService>("apiregistration.k8s.io", "v1", "APIService", "apiservices") },
     Builtin { ..row::<apps::v1::ControllerRevision>("apps", "v1", "ControllerRevision", "controllerrevisions") },
     Builtin { short_names: &["ds"], categories: &["all"], status: true, generation: true, ..row::<apps::v1::DaemonSet>("apps", "v1", "DaemonSet", "daemonsets") },
     Builtin { short_names: &["deploy"], categories: &["all"], status: true, scale: true, generation: true, ..row::<apps::v1::Deployment>("apps", "v1", "Deployment", "deployments") },

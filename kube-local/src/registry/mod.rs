@@ -11,8 +11,8 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 
 pub(crate) use builtin::Builtin;
-pub(crate) use custom::{Custom, CustomError, custom_kinds, establish, validate_definition};
-pub(crate) use openapi::{BuiltinSchemas, builtin_schemas};
+pub(crate) use custom::{Custom, custom_kinds, establish, validate_definition};
+pub(crate) use openapi::builtin_schemas;
 
 use crate::fields::MergeSchema;
 use crate::names::NameRule;
@@ -197,11 +197,6 @@ impl Registry {
     /// Every kind, sorted by group, version and plural.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Kind>> {
         self.builtin.values().chain(self.custom.values())
-    }
-
-    /// Custom kinds alone.
-    pub(crate) fn custom(&self) -> impl Iterator<Item = &Arc<Kind>> {
-        self.custom.values()
     }
 
     /// Served groups with their versions, the preferred version first. The core group is `""`.

@@ -59,6 +59,10 @@ impl BuiltinSchemas {
         if let Some(root) = inlined.as_object_mut() {
             root.remove("required");
         }
+        // Types and metadata are the same for every kind and are checked as such.
+        if let Some(Value::Object(properties)) = inlined.get_mut("properties") {
+            properties.retain(|name, _| !["apiVersion", "kind", "metadata"].contains(&name.as_str()));
+        }
         match Schema::parse(&inlined) {
             Ok(schema) => Some(schema),
             Err(error) => {
