@@ -332,9 +332,14 @@ fn optional<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
 
 /// The meaning of an error of the client, in the API server's own words where it spoke.
 pub(crate) fn explain(error: kube::Error) -> ApiError {
-    let status = match error {
-        kube::Error::Api(status) => status,
-        other => return ApiError::unreachable(chain(&other)),
+    if let kube::Error::SerdeError(_) = error {
+        return ApiError {
+            failure: Failure::Busy,
+            text: format!("the answer was not understood: {}", chain(&error)),
+        };
+    }
+    let kube::Error::Api(status) = error else {
+        return ApiError::unreachable(chain(&error));
     };
     let failure = match (status.code, status.reason.as_str()) {
         (404, _) => Failure::NotFound,

@@ -1,6 +1,6 @@
 //! Crash points for tests: every write of the store and every API call is one.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use tokio::sync::Notify;
 
@@ -12,7 +12,6 @@ pub(crate) struct Faults {
     fatal: AtomicI64,
     dead: AtomicBool,
     pub(crate) died: Notify,
-    pub(crate) calls: AtomicU64,
 }
 
 impl Faults {
@@ -25,6 +24,12 @@ impl Faults {
     /// Whether the fatal point was reached.
     pub(crate) fn dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
+    }
+
+    /// The process was started again: it dies no more.
+    pub(crate) fn revive(&self) {
+        self.armed.store(false, Ordering::SeqCst);
+        self.dead.store(false, Ordering::SeqCst);
     }
 
     /// How many points were passed.

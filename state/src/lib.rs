@@ -23,6 +23,8 @@ mod health;
 mod live;
 mod object;
 mod store;
+#[cfg(test)]
+mod tests;
 mod view;
 mod watcher;
 mod worker;

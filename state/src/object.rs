@@ -178,6 +178,14 @@ impl Owner {
             && meta.annotations.get(AGENT_ANNOTATION) == Some(&self.agent)
     }
 
+    /// The other agent that the live object says it belongs to, if any. Units of the same agent are told
+    /// apart by the inventory.
+    pub(crate) fn taken_by(&self, meta: &Meta) -> Option<String> {
+        let agent = meta.annotations.get(AGENT_ANNOTATION).filter(|agent| **agent != self.agent)?;
+        let unit = meta.annotations.get(UNIT_LABEL).map_or("unknown", String::as_str);
+        Some(format!("unit \"{unit}\" of {agent}"))
+    }
+
     /// What is sent to the API server: the blob with the marks of ownership, in its namespace, without what
     /// only a server may set.
     pub(crate) fn dress(&self, blob: &[u8], place: &Place, hook: Option<&str>) -> Result<Vec<u8>, String> {

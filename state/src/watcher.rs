@@ -107,7 +107,7 @@ impl Watcher {
                             failure: Failure::Busy,
                             text: "the watch ended at once".to_owned(),
                         }),
-                        end => end,
+                        end @ (End::Closed | End::Resume | End::Relist | End::Failed(_)) => end,
                     }
                 }
             };

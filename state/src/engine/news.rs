@@ -134,9 +134,7 @@ impl Engine {
                     false => slot.failures = 0,
                 }
             }
-            End::Again => {
-                slot.asked = slot.objects.iter().any(|object| object.place.is_some()) && !running.writes
-            }
+            End::Again => slot.asked = !running.writes,
             End::Blocked(text) => {
                 if slot.leaving {
                     Self::retry(slot);

@@ -51,6 +51,16 @@ impl Engine {
             return;
         }
         object.version = version;
+        if let Some(other) = slot.owner.taken_by(&live.metadata)
+            && object.held.is_some()
+        {
+            tracing::warn!(object = %id, by = other, "was taken over");
+            object.give_up(&other);
+            self.context.store.drop_rows(slot.owner.unit.clone(), vec![id]).forget();
+            Self::retry(slot);
+            self.assess(key);
+            return;
+        }
         let judgement = health::judge(&resource.group, &resource.kind, live);
         let established = object::is_definition(&id.group, &id.kind)
             && judgement.health == ObjectHealth::Current
@@ -137,6 +147,14 @@ impl Engine {
 }
 
 impl Object {
+    /// Somebody else owns it now. It is asked for again from time to time, as one that was never ours.
+    fn give_up(&mut self, other: &str) {
+        self.held = None;
+        self.work = Work::Write;
+        self.drifted = false;
+        self.refused = Some(format!("was taken over by {other}"));
+    }
+
     /// Compares the fields that are ours with those that were ours after our last write; true if somebody
     /// changed any and it is to be put back.
     fn compare(

@@ -105,9 +105,8 @@ impl Engine {
                 object.late = None;
             }
         }
-        if !slot.leaving && !slot.is_deployed() && slot.deadline.is_none() {
-            slot.deadline = Some(now + Duration::from_millis(slot.unit.timeout_ms));
-        }
+        // The time to become healthy counts from the end of a step: hooks have their own.
+        slot.deadline = None;
         let job =
             Job { slot: key, run, unit: std::sync::Arc::clone(&slot.unit), owner: slot.owner.clone(), step };
         let work = Worker::carry_out(std::sync::Arc::clone(&self.context), job);
@@ -138,7 +137,7 @@ impl Engine {
         let (state, message) = match verdict {
             Verdict::Failed(text) => (UnitState::Failed, text),
             Verdict::Waiting(text) if slot.timed_out => (UnitState::Failed, text),
-            Verdict::Waiting(text) if slot.deadline.is_some_and(|at| at <= now) => {
+            Verdict::Waiting(text) if slot.deadline.is_some_and(|at| at <= now) && slot.running.is_none() => {
                 slot.timed_out = true;
                 let seconds = slot.unit.timeout_ms / 1000;
                 (UnitState::Failed, format!("is not healthy after {seconds} s: {text}"))
@@ -156,7 +155,7 @@ impl Engine {
                 (UnitState::Deployed, String::new())
             }
         };
-        if state == UnitState::Provisioning && slot.deadline.is_none() {
+        if state == UnitState::Provisioning && slot.deadline.is_none() && slot.running.is_none() {
             slot.deadline = Some(now + Duration::from_millis(slot.unit.timeout_ms));
         }
         if slot.timed_out && slot.state == UnitState::Failed && state == UnitState::Failed {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use protocol::plan::{HookDeletion, HookEntry, HookEvent};
 
+use tokio::sync::watch::Receiver;
+
 use super::{Trouble, Worker};
 use crate::api::Failure;
 use crate::board::Sight;
@@ -78,7 +80,7 @@ impl Worker {
         let uid = begun.metadata.uid.clone();
         let end = match ended(place, &begun) {
             Some(end) => end,
-            None => self.wait_for_end(&mut sight, &uid).await,
+            None => self.wait_for_end(place, &mut sight, &uid).await,
         };
         let Err(reason) = end else { return Ok(()) };
         if hook.deletion.contains(&HookDeletion::Failed) {
@@ -97,23 +99,34 @@ impl Worker {
 
     async fn wait_for_end(
         &self,
-        sight: &mut tokio::sync::watch::Receiver<Sight>,
+        place: &Place,
+        sight: &mut Receiver<Sight>,
         wanted: &str,
     ) -> Result<(), String> {
         let limit = Duration::from_millis(self.unit.timeout_ms);
-        let over = |sight: &Sight| match sight {
-            Sight::Present { uid, finished, .. } => uid == wanted && finished.is_some(),
-            Sight::Absent => true,
-            Sight::Unknown => false,
-        };
-        match tokio::time::timeout(limit, sight.wait_for(over)).await {
-            Ok(Ok(sight)) => match &*sight {
-                Sight::Present { finished: Some(end), .. } => end.clone(),
-                Sight::Present { .. } | Sight::Absent | Sight::Unknown => {
-                    Err("it was deleted before it ended".to_owned())
+        let waiting = async {
+            loop {
+                match &*sight.borrow_and_update() {
+                    Sight::Present { uid, finished: Some(end), .. } if uid == wanted => return end.clone(),
+                    // What a list from before its creation did not show.
+                    Sight::Present { .. } | Sight::Absent | Sight::Unknown => {}
                 }
-            },
-            Ok(Err(_)) => Err("the engine ends".to_owned()),
+                match self.context.api.get(place).await {
+                    Ok(Some(live)) if live.metadata.uid == wanted => {
+                        if let Some(end) = ended(place, &live) {
+                            return end;
+                        }
+                    }
+                    Ok(_) => return Err("it was deleted before it ended".to_owned()),
+                    Err(error) => tracing::debug!(%error, "a hook was not found"),
+                }
+                if sight.changed().await.is_err() {
+                    return Err("the engine ends".to_owned());
+                }
+            }
+        };
+        match tokio::time::timeout(limit, waiting).await {
+            Ok(end) => end,
             Err(_) => Err(format!("it did not end within {} s", limit.as_secs())),
         }
     }
@@ -133,7 +146,7 @@ impl Worker {
         &self,
         place: &Place,
         uid: &str,
-        sight: &mut tokio::sync::watch::Receiver<Sight>,
+        sight: &mut Receiver<Sight>,
     ) -> Result<(), Trouble> {
         let api = &self.context.api;
         match api.delete(place, uid).await {
@@ -142,27 +155,27 @@ impl Worker {
             Err(error) if error.failure == Failure::NotFound => return Ok(()),
             Err(error) => return Err(Trouble::about(place, error)),
         }
-        let gone = |sight: &Sight| match sight {
-            Sight::Absent => true,
-            Sight::Present { uid: other, .. } => other != uid,
-            Sight::Unknown => false,
-        };
-        if tokio::time::timeout(super::REMOVAL_WAIT, sight.wait_for(gone)).await.is_ok() {
-            return Ok(());
-        }
-        // The last word is the API server's: the object may have lost the label that the watch selects by.
-        let live = api.get(place).await.map_err(|error| Trouble::about(place, error))?;
-        match live.filter(|live| live.metadata.uid == uid) {
-            None => Ok(()),
-            Some(live) if live.metadata.finalizers.is_empty() => {
-                Err(Trouble::Failed(format!("{} is still being deleted", place.id)))
+        let waiting = async {
+            loop {
+                // A watch may tell of a time before the object existed: the API server has the last word.
+                sight.mark_unchanged();
+                let live = api.get(place).await.map_err(|error| Trouble::about(place, error))?;
+                let Some(live) = live.filter(|live| live.metadata.uid == uid) else { return Ok(()) };
+                let finalizers = live.metadata.finalizers.join(", ");
+                let seen = tokio::time::timeout(super::REMOVAL_WAIT, sight.changed()).await;
+                if seen.is_err() && !finalizers.is_empty() {
+                    let text = format!(
+                        "{} is still being deleted: it waits for its finalizers {finalizers}",
+                        place.id
+                    );
+                    return Err(Trouble::Failed(text));
+                }
+                if seen.is_err() {
+                    return Err(Trouble::Failed(format!("{} is still being deleted", place.id)));
+                }
             }
-            Some(live) => Err(Trouble::Failed(format!(
-                "{} is still being deleted: it waits for its finalizers {}",
-                place.id,
-                live.metadata.finalizers.join(", ")
-            ))),
-        }
+        };
+        waiting.await
     }
 }
 
