@@ -191,7 +191,7 @@ impl ResolvesServerCert for ShowChain {
 }
 
 /// Why a certificate that leads to a trusted root is still not accepted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 enum Unwanted {
     #[error("{0} may not link here: this listener takes links from {1:?}")]
     Tier(AgentId, Accepts),
@@ -380,9 +380,22 @@ fn verify_path(
 }
 
 /// What webpki says about a chain.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("certificate chain does not verify: {0}")]
 struct PathError(webpki::Error);
+
+/// rustls shows errors of verifiers by `Debug`; people shall read a sentence nevertheless.
+macro_rules! debug_as_display {
+    ($($error:ty),*) => {
+        $(impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        })*
+    };
+}
+
+debug_as_display!(Unwanted, PathError);
 
 /// In rustls' words where the peer's alert depends on it.
 fn path_error(error: webpki::Error) -> Error {
@@ -394,7 +407,10 @@ fn path_error(error: webpki::Error) -> Error {
         webpki::Error::CertNotValidYet { time, not_before } => {
             CertificateError::NotValidYetContext { time, not_before }.into()
         }
-        webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer.into(),
+        // The second: the root of that name has another key here.
+        webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => {
+            CertificateError::UnknownIssuer.into()
+        }
         unusual => other(PathError(unusual)),
     }
 }

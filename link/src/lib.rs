@@ -38,3 +38,6 @@ pub use network::{Network, UdpNetwork};
 pub use profile::Profile;
 pub use types::{CallError, EndpointKeys, LinkState, PeerState, Reason, Responder, SendError};
 pub use uplink::{HelloFacts, HelloSource, Uplink, UplinkConfig, UplinkEvent, UplinkHandle};
+
+#[cfg(test)]
+mod tests;

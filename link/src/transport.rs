@@ -95,7 +95,10 @@ pub(crate) fn describe(error: &ConnectionError) -> String {
                 None => format!("aborted by the peer: {close}"),
             }
         }
-        ConnectionError::TransportError(error) => error.reason.clone(),
+        ConnectionError::TransportError(error) => {
+            let reason = error.reason.trim_start_matches("invalid peer certificate: Other(OtherError(");
+            reason.trim_end_matches("))").to_owned()
+        }
         ConnectionError::Reset => "the peer does not know the connection any more: it restarted".to_owned(),
         ConnectionError::TimedOut => "no packet came within the idle timeout".to_owned(),
         ConnectionError::LocallyClosed => "closed here".to_owned(),

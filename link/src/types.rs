@@ -89,7 +89,7 @@ pub struct LinkState {
     pub rtt: Option<Duration>,
     /// Why it is down; empty while up.
     pub reason: String,
-    /// Attempts since it went down.
+    /// Attempts that failed since it went down.
     pub attempts: u32,
 }
 

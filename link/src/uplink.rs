@@ -306,7 +306,6 @@ impl Runner {
 
     /// Tries every address of every endpoint once.
     async fn dial(&mut self) -> Result<Connected, Failure> {
-        self.shared.state.send_modify(|state| state.attempts = state.attempts.saturating_add(1));
         let identity = Arc::clone(&self.config.identity.borrow_and_update());
         let mut last = Failure::new("the identity names no endpoint to dial");
         for endpoint in &identity.endpoints {
@@ -326,7 +325,10 @@ impl Runner {
                 }
             }
         }
-        self.shared.state.send_modify(|state| state.reason.clone_from(&last.reason));
+        self.shared.state.send_modify(|state| {
+            state.attempts = state.attempts.saturating_add(1);
+            state.reason.clone_from(&last.reason);
+        });
         Err(last)
     }
 

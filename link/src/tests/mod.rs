@@ -1,0 +1,7 @@
+//! Links over real QUIC in memory, in virtual time.
+
+mod joins;
+mod peers;
+mod storm;
+mod strangers;
+mod world;

@@ -1,0 +1,129 @@
+//! Many agents at once, and links over time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::authority::LEAF_VALIDITY_MS;
+use identity::{Clock as _, FileStore, check_renewal};
+use protocol::enrolment::RenewGrant;
+use protocol::message::{Request, Response};
+use tokio::time::Instant;
+
+use super::world::{World, address, edge, simulate};
+use crate::DownlinkEvent;
+use crate::network::simulated::Conditions;
+use crate::renewal::Renewal;
+
+#[test]
+fn two_hundred_agents_come_back_after_an_outage_without_a_wave() {
+    simulate(async {
+        let mut world = World::new(70, Conditions::default());
+        let mut above = world.region().await;
+        let mut agents = Vec::new();
+        for number in 10..210 {
+            agents.push(world.below(number));
+        }
+        for _ in 0..agents.len() {
+            above.up().await;
+        }
+        for agent in &mut agents {
+            agent.up().await;
+        }
+        world.network.isolate(address(1));
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(agents.iter().all(|agent| !agent.handle.state().up));
+        world.network.rejoin(address(1));
+        let began = Instant::now();
+        let mut back = BTreeSet::new();
+        let mut moments = BTreeSet::new();
+        while back.len() < agents.len() {
+            match above.next().await {
+                DownlinkEvent::Up { peer, .. } => {
+                    back.insert(peer);
+                    moments.insert(began.elapsed().as_millis() / 250);
+                }
+                DownlinkEvent::Down { peer, .. } => {
+                    back.remove(&peer);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        // Dialling takes up to 10 s, the pause up to 30 s more.
+        assert!(began.elapsed() < Duration::from_secs(41), "{:?}", began.elapsed());
+        assert!(moments.len() > 40, "they came in {} waves", moments.len());
+        assert!(agents.iter().all(|agent| agent.agent != edge(1)));
+    });
+}
+
+#[test]
+fn a_certificate_is_renewed_at_half_life_over_the_live_link() {
+    simulate(async {
+        let directory = tempfile::tempdir().unwrap();
+        let mut world = World::new(71, Conditions::default());
+        let mut above = world.region().await;
+        let mut below = world.below(2);
+        below.up().await;
+        above.up().await;
+        let first = below.identity.borrow().clone();
+        let renewal = Renewal {
+            uplink: below.handle.clone(),
+            store: Arc::new(FileStore::new(directory.path())),
+            identity: below.identity.clone(),
+            clock: Arc::new(world.clock.clone()),
+            entropy: Box::new(identity::SeededEntropy::new(1)),
+        };
+        world.tasks.spawn(renewal.run(below.cancel.clone()));
+        let DownlinkEvent::Request { peer, request: Request::Renew(request), responder } =
+            tokio::time::timeout(Duration::from_secs(6 * 24 * 3600), above.events.recv())
+                .await
+                .unwrap()
+                .unwrap()
+        else {
+            panic!("no renewal");
+        };
+        let now = world.clock.now();
+        let age = now - first.not_before;
+        assert!((LEAF_VALIDITY_MS * 4 / 10..LEAF_VALIDITY_MS * 6 / 10).contains(&age), "{age}");
+        check_renewal(&request, &first.device.public(), &peer).unwrap();
+        let chain = world.authority.issue(&peer, &request.csr, now, &mut world.entropy).unwrap();
+        let (trust, endpoints) = (world.authority.trust(), Vec::new());
+        responder.respond(Response::Renewed(RenewGrant {
+            chain,
+            trust,
+            endpoints,
+            time: now,
+            ext: Vec::new(),
+        }));
+        let mut identities = below.identity.subscribe();
+        let renewed =
+            identities.wait_for(|identity| identity.not_after > first.not_after).await.unwrap().clone();
+        assert_ne!(renewed.tls.spki_hash(), first.tls.spki_hash());
+        assert_eq!(renewed.device.public(), first.device.public());
+        assert!(below.handle.state().up, "the live link is not touched");
+        let stored = identity::AgentIdentity::load(directory.path()).unwrap();
+        assert_eq!(stored.chain, renewed.chain);
+    });
+}
+
+#[test]
+fn an_idle_link_lives_for_days_and_costs_less_than_a_tenth_of_a_kilobit() {
+    simulate(async {
+        let mut world = World::new(72, Conditions::default());
+        let mut above = world.region().await;
+        let mut below = world.below(2);
+        below.up().await;
+        above.up().await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let before = world.network.statistics();
+        let day = Duration::from_secs(24 * 3600);
+        tokio::time::sleep(day).await;
+        let after = world.network.statistics();
+        // With 28 bytes of IP and UDP headers each.
+        let bytes = after.bytes - before.bytes + 28 * (after.sent - before.sent);
+        let bits_per_second = bytes * 8 / day.as_secs();
+        assert!(bits_per_second <= 100, "{bits_per_second} bit/s");
+        assert!(below.handle.state().up);
+        assert_eq!(above.handle.peers().len(), 1);
+    });
+}
