@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Runs a test in virtual time.
 pub(crate) fn simulate(test: impl Future<Output = ()>) {
     runtime().unwrap().block_on(async {
-        tokio::time::timeout(PATIENCE * 100, test).await.expect("the test ends");
+        tokio::time::timeout(Duration::from_secs(30 * 24 * 3600), test).await.expect("the test ends");
     });
 }
 
@@ -77,7 +77,6 @@ pub(crate) struct Above {
     pub(crate) handle: DownlinkHandle,
     pub(crate) events: DownlinkEvents,
     pub(crate) cancel: CancellationToken,
-    pub(crate) trust: Arc<Trust>,
 }
 
 /// A dialler.
@@ -143,24 +142,23 @@ impl World {
     }
 
     pub(crate) async fn above(&mut self, identity: LinkIdentity, accepts: Accepts) -> Above {
-        let trust = Trust::new(self.authority.trust()).unwrap();
         let cancel = CancellationToken::new();
         let config = DownlinkConfig {
             listen: (address(1), PORT).into(),
             identity,
-            trust: Arc::clone(&trust),
+            trust: Trust::new(self.authority.trust()).unwrap(),
             accepts,
             software: "above/1".to_owned(),
             features: 0b11,
             profile: self.profile.clone(),
-            peers_max: 100,
+            peers_max: 1000,
             keys: Some(EndpointKeys::from_secret(self.authority.link_secret())),
             network: self.network.node(address(1)),
             clock: Arc::new(self.clock.clone()),
         };
         let admission = Arc::clone(&self.gate) as Arc<dyn Admission>;
         let (handle, events) = Downlink::bind(config, admission, &self.tasks, cancel.clone()).await.unwrap();
-        Above { handle, events, cancel, trust }
+        Above { handle, events, cancel }
     }
 
     /// An edge of region `eu` on node `number`, dialling.
