@@ -1,0 +1,15 @@
+//! Helm charts: what they contain, how they are read from archives and folders, and how the values and the enabled
+//! dependencies of a release come about.
+
+pub(crate) mod archive;
+pub(crate) mod dependencies;
+pub(crate) mod glob;
+pub(crate) mod ignore;
+pub(crate) mod metadata;
+mod model;
+pub(crate) mod schema;
+pub(crate) mod values;
+
+pub use metadata::{Dependency, Metadata};
+pub use model::{Chart, ChartError};
+pub use values::merge_values;

@@ -1,0 +1,288 @@
+//! A parsed chart with its subcharts.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use serde_json::Value as Json;
+
+use super::archive::{check_path, unpack};
+use super::ignore::Rules;
+use super::metadata::Metadata;
+use crate::limits::Limits;
+use crate::template::ast::{Parsed, Source};
+use crate::template::lex::ParseError;
+use crate::yaml::read::read;
+
+/// Why files are not a chart.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChartError {
+    /// The archive is damaged or not an archive.
+    #[error("failed to read the chart archive: {reason}")]
+    Archive {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file's path leaves the chart, or is not that of a file.
+    #[error("refused the chart file \"{path}\": {reason}")]
+    IllegalPath {
+        /// The path as given.
+        path: String,
+        /// Why it is refused.
+        reason: &'static str,
+    },
+    /// Something is larger than [`Limits`] allows.
+    #[error("{what} is larger than the maximum size {maximum}")]
+    TooLarge {
+        /// What is too large.
+        what: String,
+        /// The limit, in bytes.
+        maximum: u64,
+    },
+    /// There is more of something than [`Limits`] allows.
+    #[error("the chart has more {what} than the maximum of {maximum}")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        maximum: usize,
+    },
+    /// A file of the chart does not mean what it must.
+    #[error("cannot load {file} of the chart \"{chart}\": {reason}")]
+    File {
+        /// Name of the chart, or the folder of a subchart.
+        chart: String,
+        /// Path inside the chart.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// `Chart.yaml` is missing.
+    #[error("Chart.yaml file is missing in the chart \"{chart}\"")]
+    MissingMetadata {
+        /// Where it was expected.
+        chart: String,
+    },
+    /// `Chart.yaml` is incomplete or contradicts itself.
+    #[error("validation: {reason}")]
+    Metadata {
+        /// Helm's complaint.
+        reason: String,
+    },
+}
+
+/// A file with its path inside the chart.
+#[derive(Clone, Debug)]
+pub(crate) struct File {
+    pub path: String,
+    pub data: Vec<u8>,
+}
+
+type Cached = Arc<OnceLock<Result<Arc<Parsed>, ParseError>>>;
+
+/// A template file; parsed once however often the chart is rendered.
+#[derive(Clone, Debug)]
+pub(crate) struct TemplateFile {
+    pub path: String,
+    text: Arc<str>,
+    cached: Cached,
+}
+
+impl TemplateFile {
+    fn new(path: String, data: &[u8]) -> Self {
+        let text = Arc::from(String::from_utf8_lossy(data).as_ref());
+        Self { path, text, cached: Cached::default() }
+    }
+
+    /// The tree of this file under its full name.
+    pub(crate) fn parsed(&self, name: &str, depth: usize) -> Result<Arc<Parsed>, (Arc<Source>, ParseError)> {
+        let source = || Arc::new(Source { name: name.to_owned(), text: self.text.to_string() });
+        let parse = || {
+            let name: Arc<str> = Arc::from(name);
+            crate::template::parse::parse(&source(), &name, depth).map(Arc::new)
+        };
+        let result = match self.cached.get_or_init(parse) {
+            // An aliased subchart shares the file under another name.
+            Ok(parsed) if parsed.root.name.as_ref() != name => parse(),
+            other => other.clone(),
+        };
+        result.map_err(|error| (source(), error))
+    }
+}
+
+/// A chart: metadata, values, templates, other files and subcharts.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    pub(crate) metadata: Metadata,
+    pub(crate) values: Json,
+    pub(crate) schema: Option<Json>,
+    pub(crate) templates: Vec<TemplateFile>,
+    pub(crate) files: Vec<File>,
+    pub(crate) dependencies: Vec<Arc<Chart>>,
+}
+
+impl Chart {
+    /// Reads a packaged chart (`.tgz`).
+    ///
+    /// # Errors
+    /// When the archive is damaged, unsafe or too large, or is not a chart.
+    pub fn from_archive(tgz: &[u8], limits: &Limits) -> Result<Self, ChartError> {
+        Self::load(unpack(tgz, limits)?, limits, "", 0)
+    }
+
+    /// Reads a chart folder given as (path inside the folder, content). `.helmignore` is obeyed.
+    ///
+    /// # Errors
+    /// When a path leaves the folder, a limit is exceeded, or the files are not a chart.
+    pub fn from_files(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<Self, ChartError> {
+        let limits = Limits::default();
+        let mut checked = Vec::new();
+        let mut total = 0_u64;
+        for (path, data) in files {
+            let path = check_path(&path.replace('\\', "/"))
+                .map_err(|reason| ChartError::IllegalPath { path: path.clone(), reason })?;
+            total = total.saturating_add(data.len() as u64);
+            if data.len() as u64 > limits.chart_file_bytes {
+                return Err(ChartError::TooLarge {
+                    what: format!("chart file {path:?}"),
+                    maximum: limits.chart_file_bytes,
+                });
+            }
+            if total > limits.chart_bytes {
+                return Err(ChartError::TooLarge { what: "chart".to_owned(), maximum: limits.chart_bytes });
+            }
+            if checked.len() >= limits.chart_files {
+                return Err(ChartError::TooMany { what: "files", maximum: limits.chart_files });
+            }
+            checked.push((path, data));
+        }
+        let ignore = checked
+            .iter()
+            .find(|(path, _)| path == ".helmignore")
+            .map(|(_, data)| String::from_utf8_lossy(data).into_owned());
+        let rules = Rules::parse(&ignore.unwrap_or_default()).map_err(|reason| ChartError::File {
+            chart: String::new(),
+            file: ".helmignore".to_owned(),
+            reason,
+        })?;
+        checked.retain(|(path, _)| !rules.ignores(path));
+        Self::load(checked, &limits, "", 0)
+    }
+
+    /// What the chart says about itself.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Its default values, those of its subcharts not included.
+    #[must_use]
+    pub fn values(&self) -> &Json {
+        &self.values
+    }
+
+    /// Its `values.schema.json`, if it has one.
+    #[must_use]
+    pub fn values_schema(&self) -> Option<&Json> {
+        self.schema.as_ref()
+    }
+
+    fn load(
+        mut files: Vec<(String, Vec<u8>)>,
+        limits: &Limits,
+        folder: &str,
+        depth: usize,
+    ) -> Result<Self, ChartError> {
+        if depth > limits.chart_depth {
+            return Err(ChartError::TooMany { what: "levels of subcharts", maximum: limits.chart_depth });
+        }
+        for (_, data) in &mut files {
+            if data.starts_with(&[0xEF, 0xBB, 0xBF]) {
+                data.drain(..3);
+            }
+        }
+        files.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let problem = |file: &str, reason: String| ChartError::File {
+            chart: folder.to_owned(),
+            file: file.to_owned(),
+            reason,
+        };
+        let yaml = |file: &str, data: &[u8]| {
+            read(&String::from_utf8_lossy(data), limits)
+                .map_err(|error| problem(file, format!("error converting YAML to JSON: {error}")))
+        };
+        let find = |name: &str| files.iter().find(|(path, _)| path == name).map(|(_, data)| data.clone());
+        let Some(document) = find("Chart.yaml") else {
+            return Err(ChartError::MissingMetadata { chart: folder.to_owned() });
+        };
+        let mut metadata = Metadata::read(&yaml("Chart.yaml", &document)?)
+            .map_err(|reason| problem("Chart.yaml", reason))?;
+        if let Some(data) = find("requirements.yaml") {
+            let document = yaml("requirements.yaml", &data)?;
+            metadata.read_requirements(&document).map_err(|reason| problem("requirements.yaml", reason))?;
+        }
+        metadata.validate().map_err(|reason| ChartError::Metadata { reason })?;
+        let old = metadata.api_version == "v1";
+        let mut chart = Self {
+            metadata,
+            values: Json::Object(serde_json::Map::new()),
+            schema: None,
+            templates: Vec::new(),
+            files: Vec::new(),
+            dependencies: Vec::new(),
+        };
+        let mut subcharts: BTreeMap<String, Vec<(String, Vec<u8>)>> = BTreeMap::new();
+        for (path, data) in files {
+            match path.as_str() {
+                "Chart.yaml" | "Chart.lock" => {}
+                "requirements.yaml" | "requirements.lock" if !old => {}
+                "values.yaml" => {
+                    let text = String::from_utf8_lossy(&data).into_owned();
+                    chart.values = crate::manifest::merge_value_documents(&text, limits)
+                        .map_err(|reason| problem("values.yaml", reason))?;
+                }
+                "values.schema.json" => {
+                    let schema = serde_json::from_slice(&data)
+                        .map_err(|error| problem("values.schema.json", error.to_string()))?;
+                    chart.schema = Some(schema);
+                }
+                _ if path.starts_with("templates/") => chart.templates.push(TemplateFile::new(path, &data)),
+                _ if path.starts_with("charts/") && !path.ends_with(".prov") => {
+                    let inner = path["charts/".len()..].to_owned();
+                    let name = inner.split('/').next().unwrap_or(&inner).to_owned();
+                    subcharts.entry(name).or_default().push((inner, data));
+                }
+                _ => chart.files.push(File { path, data }),
+            }
+        }
+        for (name, files) in subcharts {
+            chart.dependencies.extend(Self::subchart(&name, files, limits, depth + 1)?.map(Arc::new));
+        }
+        Ok(chart)
+    }
+
+    fn subchart(
+        name: &str,
+        files: Vec<(String, Vec<u8>)>,
+        limits: &Limits,
+        depth: usize,
+    ) -> Result<Option<Self>, ChartError> {
+        if name.starts_with(['_', '.']) {
+            return Ok(None);
+        }
+        if name.ends_with(".tgz") {
+            let Some((_, data)) = files.into_iter().next() else {
+                return Ok(None);
+            };
+            return Self::load(unpack(&data, limits)?, limits, name, depth).map(Some);
+        }
+        let inner: Vec<_> = files
+            .into_iter()
+            .filter_map(|(path, data)| path.split_once('/').map(|(_, inner)| (inner.to_owned(), data)))
+            .collect();
+        if inner.is_empty() {
+            // A loose file in charts/ that is not a chart.
+            return Err(ChartError::MissingMetadata { chart: name.to_owned() });
+        }
+        Self::load(inner, limits, name, depth).map(Some)
+    }
+}

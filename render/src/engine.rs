@@ -1,0 +1,329 @@
+//! Renders a release: dependencies, values, schema, templates, objects; in Helm's order of events.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use crate::capabilities::Capabilities;
+use crate::chart::Chart;
+use crate::chart::dependencies::{Instance, is_compatible};
+use crate::chart::schema::violations;
+use crate::chart::values::coalesce_values;
+use crate::error::{Position, RenderError};
+use crate::limits::Limits;
+use crate::manifest::{Hook, Object, Sorted, object, sort, sort_hooks, sort_objects, split};
+use crate::template::ast::Template;
+use crate::template::env::Env;
+use crate::template::exec::{Layer, Machine, without_no_value};
+use crate::template::funcs::files::content;
+use crate::template::json::{dict, to_json};
+use crate::template::value::{Dict, DictKind, Value};
+use crate::{Entropy, Lookup};
+
+/// Longest name of a release.
+const RELEASE_NAME_BYTES: usize = 53;
+
+/// The release that a chart is rendered for (`.Release`).
+#[derive(Clone, Copy, Debug)]
+pub struct Release<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The namespace it goes to.
+    pub namespace: &'a str,
+    /// Counted from 1.
+    pub revision: u32,
+    /// Whether it is new.
+    pub is_install: bool,
+    /// Whether it replaces an earlier revision.
+    pub is_upgrade: bool,
+}
+
+/// Everything a render depends on, but entropy and lookups.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The chart.
+    pub chart: &'a Chart,
+    /// The release.
+    pub release: Release<'a>,
+    /// User values, laid over the chart's.
+    pub values: &'a Json,
+    /// What the cluster can do.
+    pub capabilities: &'a Capabilities,
+    /// Bounds.
+    pub limits: &'a Limits,
+    /// Leave out the objects of `crds/`.
+    pub skip_crds: bool,
+    /// Do not hold the values against `values.schema.json`.
+    pub skip_schema_validation: bool,
+}
+
+/// What a release consists of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendered {
+    /// Objects in Helm's install order.
+    pub objects: Vec<Object>,
+    /// Hooks, sorted by kind; within an event they run by weight.
+    pub hooks: Vec<Hook>,
+    /// The objects of `crds/`, to be applied first.
+    pub crds: Vec<Object>,
+    /// `NOTES.txt`, if the chart has one.
+    pub notes: Option<String>,
+    /// Whether a template asked for randomness: the result is not reproducible.
+    pub used_entropy: bool,
+    /// Whether a template asked for the time.
+    pub used_clock: bool,
+    /// Whether a template looked into the cluster.
+    pub used_lookup: bool,
+}
+
+/// A template file with the context it is executed in.
+struct Renderable {
+    name: String,
+    base_path: String,
+    context: Dict,
+}
+
+/// Renders a chart as `helm template` does.
+///
+/// # Errors
+/// Whatever keeps Helm from rendering it, a function that only Helm has, or a bound of `limits`.
+pub fn render(
+    input: &Input<'_>,
+    entropy: &mut dyn Entropy,
+    lookup: &dyn Lookup,
+) -> Result<Rendered, RenderError> {
+    check_release_name(input.release.name)?;
+    let chart = input.chart;
+    let name = || chart.metadata.name.clone();
+    let user = match input.values {
+        Json::Object(entries) => dict(entries, DictKind::Any),
+        Json::Null => Dict::empty(),
+        _ => {
+            return Err(RenderError::Values { chart: name(), reason: "the values must be a map".to_owned() });
+        }
+    };
+    if chart.metadata.chart_type == "library" {
+        return Err(RenderError::NotInstallable { chart: name(), chart_type: "library".to_owned() });
+    }
+    let mut root = Instance::new(chart);
+    let missing = root.missing();
+    if !missing.is_empty() {
+        return Err(RenderError::MissingDependencies { chart: name(), missing });
+    }
+    let combine = |reason| RenderError::Values { chart: name(), reason };
+    root.process(&user).map_err(combine)?;
+    let values = coalesce_values(&root, &user, false).map_err(combine)?;
+    if !input.skip_schema_validation {
+        let violations = violations(&root, &to_json(&Value::Dict(values.clone())));
+        if !violations.is_empty() {
+            return Err(RenderError::Schema { chart: name(), violations });
+        }
+    }
+    let required = &chart.metadata.kube_version;
+    if !required.is_empty() && !is_compatible(required, &input.capabilities.normalized_version()) {
+        let actual = input.capabilities.full_version();
+        return Err(RenderError::KubeVersion { chart: name(), required: required.clone(), actual });
+    }
+    let crds = if input.skip_crds { Vec::new() } else { crds(&root, &root.name, input.limits)? };
+    let env = Env::new(entropy, lookup, input.limits);
+    let (files, env) = render_templates(&root, &values, input, env)?;
+    let mut rendered = collect(files, &format!("{}/templates/NOTES.txt", root.name), input.limits)?;
+    rendered.crds = crds;
+    rendered.used_entropy = env.used_entropy;
+    rendered.used_clock = env.used_clock;
+    rendered.used_lookup = env.used_lookup;
+    Ok(rendered)
+}
+
+fn check_release_name(name: &str) -> Result<(), RenderError> {
+    let part = |part: &str| {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !part.is_empty() && part.bytes().all(inner) && !part.starts_with('-') && !part.ends_with('-')
+    };
+    if name.len() <= RELEASE_NAME_BYTES && name.split('.').all(part) {
+        return Ok(());
+    }
+    Err(RenderError::ReleaseName { name: name.to_owned() })
+}
+
+/// The objects of `crds/`, those of subcharts after the chart's own.
+fn crds(chart: &Instance<'_>, path: &str, limits: &Limits) -> Result<Vec<Object>, RenderError> {
+    let mut out = Vec::new();
+    let manifest = |path: &str| {
+        let extension = path.rsplit('.').next().unwrap_or_default();
+        ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+    };
+    for file in chart.chart.files.iter().filter(|file| file.path.starts_with("crds/") && manifest(&file.path))
+    {
+        let source = format!("{path}/{}", file.path);
+        for document in split(&String::from_utf8_lossy(&file.data)) {
+            let value = object(document, limits)
+                .map_err(|reason| RenderError::Manifest { file: source.clone(), reason })?;
+            out.extend(value.map(|value| Object { value, source: source.clone() }));
+        }
+    }
+    for child in &chart.children {
+        out.extend(crds(child, &format!("{path}/charts/{}", child.name), limits)?);
+    }
+    Ok(out)
+}
+
+/// Renders every file; the result is (full path, text), in the order of paths.
+fn render_templates<'h>(
+    root: &Instance<'_>,
+    values: &Dict,
+    input: &Input<'_>,
+    env: Env<'h>,
+) -> Result<(Vec<(String, String)>, Env<'h>), RenderError> {
+    let mut scope = Scope { input, renderables: Vec::new(), templates: Vec::new() };
+    scope.add(root, &root.name, Value::Dict(values.seen_as(DictKind::Values)), true)?;
+    let mut order: Vec<usize> = (0..scope.renderables.len()).collect();
+    let depth = |at: usize| scope.renderables[at].name.matches('/').count();
+    order.sort_by(|a, b| {
+        (depth(*b), &scope.renderables[*b].name).cmp(&(depth(*a), &scope.renderables[*a].name))
+    });
+    let mut layer = Layer::default();
+    for at in &order {
+        for template in &scope.templates[*at] {
+            layer.add(Arc::clone(template));
+        }
+    }
+    let mut machine = Machine::new(env, Rc::new(layer));
+    let mut files = Vec::new();
+    for at in order {
+        let renderable = &scope.renderables[at];
+        if renderable.name.rsplit('/').next().is_some_and(|name| name.starts_with('_')) {
+            continue;
+        }
+        let template: Dict = [
+            (Rc::from("Name"), Value::text(&renderable.name)),
+            (Rc::from("BasePath"), Value::text(&renderable.base_path)),
+        ]
+        .into_iter()
+        .collect();
+        renderable.context.insert("Template", Value::Dict(template.seen_as(DictKind::Values)));
+        let Some(template) = machine.find(&renderable.name) else { continue };
+        let output = machine.execute(&template, &Value::Dict(renderable.context.clone()))?;
+        files.push((renderable.name.clone(), without_no_value(&output).lossy().into_owned()));
+    }
+    files.sort();
+    Ok((files, machine.env))
+}
+
+/// Gathers the templates of a chart and its subcharts with their contexts.
+struct Scope<'i> {
+    input: &'i Input<'i>,
+    renderables: Vec<Renderable>,
+    templates: Vec<Vec<Arc<Template>>>,
+}
+
+impl Scope<'_> {
+    fn add(
+        &mut self,
+        chart: &Instance<'_>,
+        path: &str,
+        values: Value,
+        is_root: bool,
+    ) -> Result<Dict, RenderError> {
+        let files: std::collections::BTreeMap<Rc<str>, Value> = chart
+            .chart
+            .files
+            .iter()
+            .map(|file| (Rc::from(file.path.as_str()), content(&file.data)))
+            .collect();
+        let subcharts = Dict::empty();
+        let context: Dict = [
+            (Rc::from("Chart"), chart.chart.metadata.to_value(&chart.name, &chart.dependencies, is_root)),
+            (Rc::from("Files"), Value::Dict(Dict::new(DictKind::Files, files))),
+            (Rc::from("Release"), release(&self.input.release)),
+            (Rc::from("Capabilities"), self.input.capabilities.to_value()),
+            (Rc::from("Values"), values.clone()),
+            (Rc::from("Subcharts"), Value::Dict(subcharts.clone())),
+        ]
+        .into_iter()
+        .collect();
+        for child in &chart.children {
+            let inner = match &values {
+                Value::Dict(values) => values.get(&child.name),
+                _ => None,
+            };
+            let inner = match inner {
+                Some(Value::Dict(inner)) => inner,
+                _ => Dict::empty(),
+            };
+            let path = format!("{path}/charts/{}", child.name);
+            let inner = self.add(child, &path, Value::Dict(inner.seen_as(DictKind::Values)), false)?;
+            subcharts.insert(child.name.as_str(), Value::Dict(inner));
+        }
+        let library = chart.chart.metadata.chart_type.eq_ignore_ascii_case("library");
+        for file in &chart.chart.templates {
+            let partial = file.path.rsplit('/').next().is_some_and(|name| name.starts_with('_'));
+            if library && !partial {
+                continue;
+            }
+            let name = format!("{path}/{}", file.path);
+            let parsed = file.parsed(&name, self.input.limits.nesting_depth).map_err(|(source, error)| {
+                RenderError::Parse {
+                    position: Position::new(&name, source.line_column(error.offset)),
+                    message: error.message,
+                    function: error.function,
+                }
+            })?;
+            let mut templates = parsed.defines.clone();
+            templates.push(Arc::clone(&parsed.root));
+            self.templates.push(templates);
+            self.renderables.push(Renderable {
+                name,
+                base_path: format!("{path}/templates"),
+                context: context.clone(),
+            });
+        }
+        Ok(context)
+    }
+}
+
+fn release(release: &Release<'_>) -> Value {
+    let entries = [
+        ("Name", Value::text(release.name)),
+        ("Namespace", Value::text(release.namespace)),
+        ("IsUpgrade", Value::Bool(release.is_upgrade)),
+        ("IsInstall", Value::Bool(release.is_install)),
+        ("Revision", Value::Int(i64::from(release.revision))),
+        ("Service", Value::text("Helm")),
+    ];
+    Value::Dict(entries.into_iter().map(|(key, value)| (Rc::from(key), value)).collect())
+}
+
+/// Turns rendered files into objects, hooks and notes.
+fn collect(files: Vec<(String, String)>, notes_path: &str, limits: &Limits) -> Result<Rendered, RenderError> {
+    let mut rendered = Rendered {
+        objects: Vec::new(),
+        hooks: Vec::new(),
+        crds: Vec::new(),
+        notes: None,
+        used_entropy: false,
+        used_clock: false,
+        used_lookup: false,
+    };
+    for (path, text) in files {
+        if path.ends_with("NOTES.txt") {
+            if path == notes_path {
+                rendered.notes = Some(text);
+            }
+            continue;
+        }
+        for document in split(&text) {
+            let value = object(document, limits)
+                .map_err(|reason| RenderError::Manifest { file: path.clone(), reason })?;
+            match value.map(|value| sort(value, &path)) {
+                Some(Sorted::Object(object)) => rendered.objects.push(object),
+                Some(Sorted::Hook(hook)) => rendered.hooks.push(hook),
+                Some(Sorted::Unknown) | None => {}
+            }
+        }
+    }
+    sort_objects(&mut rendered.objects);
+    sort_hooks(&mut rendered.hooks);
+    Ok(rendered)
+}

@@ -1,0 +1,79 @@
+//! What functions may reach besides their arguments: entropy, the clock and the cluster as the caller provides them,
+//! and the budget of the render. Whatever is used is remembered, because it decides whether a render is reproducible.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::fault::Fault;
+use crate::limits::Limits;
+use crate::{Entropy, Lookup};
+
+/// The surroundings of one render.
+pub(crate) struct Env<'h> {
+    pub entropy: &'h mut dyn Entropy,
+    pub lookup: &'h dyn Lookup,
+    pub limits: &'h Limits,
+    pub used_entropy: bool,
+    pub used_clock: bool,
+    pub used_lookup: bool,
+    /// The objects that `getField` and `getResource` see.
+    pub resources: Option<super::value::Dict>,
+    /// Compiled regular expressions by their Go source.
+    pub regexes: HashMap<String, Rc<regex::bytes::Regex>>,
+    steps: u64,
+    output: u64,
+}
+
+impl<'h> Env<'h> {
+    pub(crate) fn new(entropy: &'h mut dyn Entropy, lookup: &'h dyn Lookup, limits: &'h Limits) -> Self {
+        Self {
+            entropy,
+            lookup,
+            limits,
+            used_entropy: false,
+            used_clock: false,
+            used_lookup: false,
+            resources: None,
+            regexes: HashMap::new(),
+            steps: 0,
+            output: 0,
+        }
+    }
+
+    /// Random bytes from the caller.
+    pub(crate) fn random(&mut self, count: usize) -> Vec<u8> {
+        self.used_entropy = true;
+        let mut bytes = self.entropy.bytes(count);
+        bytes.resize(count, 0);
+        bytes
+    }
+
+    /// The caller's clock, in seconds since 1970.
+    pub(crate) fn now(&mut self) -> i64 {
+        self.used_clock = true;
+        self.entropy.now_unix_seconds()
+    }
+
+    /// Counts executed nodes or visited elements.
+    pub(crate) fn step(&mut self, count: u64) -> Result<(), Fault> {
+        self.steps = self.steps.saturating_add(count);
+        if self.steps > self.limits.steps {
+            return Err(Fault::Limit { name: "steps", maximum: self.limits.steps });
+        }
+        Ok(())
+    }
+
+    /// Counts bytes about to be written or built.
+    pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.output = self.output.saturating_add(bytes as u64);
+        if self.output > self.limits.output_bytes {
+            return Err(Fault::Limit { name: "output_bytes", maximum: self.limits.output_bytes });
+        }
+        Ok(())
+    }
+
+    /// Bytes that may still be built.
+    pub(crate) fn output_left(&self) -> u64 {
+        self.limits.output_bytes.saturating_sub(self.output)
+    }
+}

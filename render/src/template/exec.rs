@@ -1,0 +1,578 @@
+//! Executes parsed templates with text/template's semantics: scopes, assignment, short circuits, `range` over lists,
+//! maps and numbers, method calls, and `include`/`tpl` as Helm binds them.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::ast::{Branch, Command, Expression, ExpressionKind, Node, Pipe, Source, Template};
+use super::env::Env;
+use super::fault::{ExecError, Fault};
+use super::field;
+use super::funcs::{Function, Run};
+use super::print::action_output;
+use super::stack;
+use super::value::{Text, Value};
+
+/// Helm's bound on an `include` that includes itself.
+const INCLUDE_REPEATS: usize = 1000;
+
+type Exec<T> = Result<T, Box<ExecError>>;
+
+/// Named templates, those of a `tpl` text in front of those of its surroundings.
+#[derive(Debug, Default)]
+pub(crate) struct Layer {
+    pub templates: BTreeMap<Arc<str>, Arc<Template>>,
+    pub outer: Option<Rc<Layer>>,
+}
+
+impl Layer {
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Template>> {
+        self.templates.get(name).cloned().or_else(|| self.outer.as_ref()?.find(name))
+    }
+
+    /// Adds a template; an empty one never replaces another.
+    pub(crate) fn add(&mut self, template: Arc<Template>) {
+        if template.is_empty() && self.find(&template.name).is_some() {
+            return;
+        }
+        self.templates.insert(Arc::clone(&template.name), template);
+    }
+}
+
+/// How a list of nodes ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Next,
+    Break,
+    Continue,
+}
+
+/// One render in progress.
+pub(crate) struct Machine<'h> {
+    pub env: Env<'h>,
+    layer: Rc<Layer>,
+    included: BTreeMap<String, usize>,
+    depth: usize,
+}
+
+/// One template in execution.
+struct Frame {
+    template: Arc<Template>,
+    variables: Vec<(Arc<str>, Value)>,
+}
+
+impl Frame {
+    fn variable(&self, name: &str) -> Option<&Value> {
+        self.variables.iter().rev().find(|(known, _)| known.as_ref() == name).map(|(_, value)| value)
+    }
+
+    fn set_top(&mut self, from_end: usize, value: Value) {
+        if let Some(at) = self.variables.len().checked_sub(from_end)
+            && let Some(slot) = self.variables.get_mut(at)
+        {
+            slot.1 = value;
+        }
+    }
+
+    fn assign(&mut self, name: &str, value: Value) -> Result<(), Fault> {
+        match self.variables.iter_mut().rev().find(|(known, _)| known.as_ref() == name) {
+            Some(slot) => {
+                slot.1 = value;
+                Ok(())
+            }
+            None => Err(Fault::message(format!("undefined variable: {name}"))),
+        }
+    }
+}
+
+impl<'h> Machine<'h> {
+    pub(crate) fn new(env: Env<'h>, layer: Rc<Layer>) -> Self {
+        Self { env, layer, included: BTreeMap::new(), depth: 0 }
+    }
+
+    /// The template of that name.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Template>> {
+        self.layer.find(name)
+    }
+
+    /// Executes a template over `data` and returns what it wrote.
+    pub(crate) fn execute(&mut self, template: &Arc<Template>, data: &Value) -> Exec<Vec<u8>> {
+        let mut out = Vec::new();
+        self.run(template, data, &mut out)?;
+        Ok(out)
+    }
+
+    fn run(&mut self, template: &Arc<Template>, data: &Value, out: &mut Vec<u8>) -> Exec<()> {
+        let mut frame =
+            Frame { template: Arc::clone(template), variables: vec![(Arc::from("$"), data.clone())] };
+        stack::grow(|| self.walk(&mut frame, data, &template.body, out))?;
+        Ok(())
+    }
+
+    fn walk(&mut self, frame: &mut Frame, dot: &Value, nodes: &[Node], out: &mut Vec<u8>) -> Exec<Flow> {
+        for node in nodes {
+            match node {
+                Node::Text(text) => {
+                    self.env.charge(text.len()).map_err(|fault| at(frame, 0, "", fault))?;
+                    out.extend_from_slice(text.as_bytes());
+                }
+                Node::Action(pipe) => {
+                    self.step(frame, pipe.offset)?;
+                    let value = self.pipeline(frame, dot, pipe)?;
+                    if pipe.declares.is_empty() {
+                        let text = action_output(&value);
+                        self.env.charge(text.len()).map_err(|fault| at(frame, pipe.offset, "", fault))?;
+                        out.extend(text);
+                    }
+                }
+                Node::If(branch) | Node::With(branch) => {
+                    let with = matches!(node, Node::With(_));
+                    let flow = self.branch(frame, dot, branch, with, out)?;
+                    if flow != Flow::Next {
+                        return Ok(flow);
+                    }
+                }
+                Node::Range(branch) => {
+                    let flow = self.range(frame, dot, branch, out)?;
+                    if flow != Flow::Next {
+                        return Ok(flow);
+                    }
+                }
+                Node::Template { offset, name, pipe, context } => {
+                    self.step(frame, *offset)?;
+                    self.call_template(frame, dot, (*offset, name, context), pipe.as_ref(), out)?;
+                }
+                Node::Break => return Ok(Flow::Break),
+                Node::Continue => return Ok(Flow::Continue),
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    fn step(&mut self, frame: &Frame, offset: usize) -> Exec<()> {
+        self.env.step(1).map_err(|fault| at(frame, offset, "", fault))
+    }
+
+    fn branch(
+        &mut self,
+        frame: &mut Frame,
+        dot: &Value,
+        branch: &Branch,
+        with: bool,
+        out: &mut Vec<u8>,
+    ) -> Exec<Flow> {
+        self.step(frame, branch.offset)?;
+        let mark = frame.variables.len();
+        let value = self.pipeline(frame, dot, &branch.pipe)?;
+        let flow = if value.truth() {
+            let inner = if with { &value } else { dot };
+            self.walk(frame, inner, &branch.then, out)
+        } else if let Some(otherwise) = &branch.otherwise {
+            self.walk(frame, dot, otherwise, out)
+        } else {
+            Ok(Flow::Next)
+        };
+        frame.variables.truncate(mark);
+        flow
+    }
+
+    fn range(&mut self, frame: &mut Frame, dot: &Value, branch: &Branch, out: &mut Vec<u8>) -> Exec<Flow> {
+        self.step(frame, branch.offset)?;
+        let mark = frame.variables.len();
+        let value = self.pipeline(frame, dot, &branch.pipe)?;
+        let scope = frame.variables.len();
+        let mut ran = false;
+        let mut index = 0;
+        let entries = match &value {
+            Value::Dict(dict) => Some(dict.entries()),
+            _ => None,
+        };
+        let object_items = match &value {
+            Value::Object(object) => object.items(),
+            _ => None,
+        };
+        loop {
+            let pair = match &value {
+                Value::Nil | Value::Null => None,
+                Value::Int(count) | Value::Int64(count) => {
+                    (i64::try_from(index).unwrap_or(i64::MAX) < *count).then(|| {
+                        let number = i64::try_from(index).unwrap_or(i64::MAX);
+                        (Value::Int(number), Value::Int(number))
+                    })
+                }
+                Value::List(list) => list.items().get(index).map(|item| (int(index), item.clone())),
+                Value::Dict(_) => entries
+                    .as_ref()
+                    .and_then(|entries| entries.get(index))
+                    .map(|(key, item)| (Value::text(key), item.clone())),
+                Value::Object(_) if object_items.is_some() => object_items
+                    .as_ref()
+                    .and_then(|items| items.get(index))
+                    .map(|item| (int(index), item.clone())),
+                Value::Bool(_) | Value::Float(_) | Value::Str(_) | Value::Object(_) => {
+                    let shown = String::from_utf8_lossy(&super::print::display(&value)).into_owned();
+                    let fault = Fault::message(format!("range can't iterate over {shown}"));
+                    return Err(at(frame, branch.pipe.offset, &context_of(&branch.pipe), fault));
+                }
+            };
+            let Some((key, item)) = pair else { break };
+            ran = true;
+            index += 1;
+            self.step(frame, branch.offset)?;
+            let flow = self.iteration(frame, branch, key, item.element(), out)?;
+            frame.variables.truncate(scope);
+            if flow == Flow::Break {
+                break;
+            }
+        }
+        let flow = match (&branch.otherwise, ran) {
+            (Some(otherwise), false) => self.walk(frame, dot, otherwise, out)?,
+            _ => Flow::Next,
+        };
+        frame.variables.truncate(mark);
+        Ok(flow)
+    }
+
+    fn iteration(
+        &mut self,
+        frame: &mut Frame,
+        branch: &Branch,
+        key: Value,
+        item: Value,
+        out: &mut Vec<u8>,
+    ) -> Exec<Flow> {
+        let pipe = &branch.pipe;
+        match (pipe.declares.as_slice(), pipe.assigns) {
+            ([], _) => {}
+            ([_], false) => frame.set_top(1, item.clone()),
+            ([_, _, ..], false) => {
+                frame.set_top(1, item.clone());
+                frame.set_top(2, key);
+            }
+            ([one], true) => {
+                if let Err(fault) = frame.assign(one, item.clone()) {
+                    return Err(at(frame, pipe.offset, "", fault));
+                }
+            }
+            ([first, second, ..], true) => {
+                let assigned = frame.assign(first, key).and_then(|()| frame.assign(second, item.clone()));
+                if let Err(fault) = assigned {
+                    return Err(at(frame, pipe.offset, "", fault));
+                }
+            }
+        }
+        self.walk(frame, &item, &branch.then, out)
+    }
+
+    fn call_template(
+        &mut self,
+        frame: &mut Frame,
+        dot: &Value,
+        (offset, name, context): (usize, &Arc<str>, &str),
+        pipe: Option<&Pipe>,
+        out: &mut Vec<u8>,
+    ) -> Exec<()> {
+        let Some(template) = self.layer.find(name) else {
+            return Err(at(frame, offset, context, Fault::message(format!("template {name:?} not defined"))));
+        };
+        let data = match pipe {
+            Some(pipe) => self.pipeline(frame, dot, pipe)?,
+            None => Value::Nil,
+        };
+        self.enter().map_err(|fault| at(frame, offset, context, fault))?;
+        let result = self.run(&template, &data, out);
+        self.depth -= 1;
+        result
+    }
+
+    fn enter(&mut self) -> Result<(), Fault> {
+        if self.depth >= self.env.limits.call_depth {
+            return Err(Fault::Limit { name: "call_depth", maximum: self.env.limits.call_depth as u64 });
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    fn pipeline(&mut self, frame: &mut Frame, dot: &Value, pipe: &Pipe) -> Exec<Value> {
+        let mut value: Option<Value> = None;
+        for command in &pipe.commands {
+            value = Some(self.command(frame, dot, command, value)?.settled());
+        }
+        let value = value.unwrap_or(Value::Nil);
+        for name in &pipe.declares {
+            if pipe.assigns {
+                frame.assign(name, value.clone()).map_err(|fault| at(frame, pipe.offset, "", fault))?;
+            } else {
+                frame.variables.push((Arc::clone(name), value.clone()));
+            }
+        }
+        Ok(value)
+    }
+
+    fn command(
+        &mut self,
+        frame: &mut Frame,
+        dot: &Value,
+        command: &Command,
+        last: Option<Value>,
+    ) -> Exec<Value> {
+        let Some((first, rest)) = command.arguments.split_first() else {
+            return Ok(Value::Nil);
+        };
+        let has_arguments = !rest.is_empty() || last.is_some();
+        match &first.kind {
+            ExpressionKind::Function(function) => self.function(frame, dot, command, function, rest, last),
+            ExpressionKind::Field(names) => {
+                self.field_call(frame, dot, dot.clone(), names, first, rest, last)
+            }
+            ExpressionKind::Chain(inner, names) => {
+                let receiver = self.argument(frame, dot, inner)?;
+                self.field_call(frame, dot, receiver, names, first, rest, last)
+            }
+            ExpressionKind::Variable(name, names) => {
+                let receiver = self.variable(frame, first, name)?;
+                if names.is_empty() && has_arguments {
+                    return Err(at(frame, first.offset, &first.context, cannot_give_argument(first)));
+                }
+                self.field_call(frame, dot, receiver, names, first, rest, last)
+            }
+            ExpressionKind::Pipe(pipe) if !has_arguments => self.pipeline(frame, dot, pipe),
+            ExpressionKind::Nil => {
+                Err(at(frame, first.offset, &first.context, Fault::message("nil is not a command")))
+            }
+            _ if has_arguments => Err(at(frame, first.offset, &first.context, cannot_give_argument(first))),
+            _ => self.argument(frame, dot, first),
+        }
+    }
+
+    fn variable(&self, frame: &Frame, node: &Expression, name: &str) -> Exec<Value> {
+        frame.variable(name).cloned().ok_or_else(|| {
+            at(frame, node.offset, &node.context, Fault::message(format!("undefined variable: {name}")))
+        })
+    }
+
+    /// Follows all names but the last, then calls the last as a method or takes it as a field.
+    #[allow(clippy::too_many_arguments)] // the operands of one text/template rule
+    fn field_call(
+        &mut self,
+        frame: &mut Frame,
+        dot: &Value,
+        receiver: Value,
+        names: &[Arc<str>],
+        node: &Expression,
+        rest: &[Expression],
+        last: Option<Value>,
+    ) -> Exec<Value> {
+        let mut arguments = Vec::with_capacity(rest.len() + 1);
+        for argument in rest {
+            arguments.push(self.argument(frame, dot, argument)?);
+        }
+        arguments.extend(last);
+        let mut value = receiver;
+        for (position, name) in names.iter().enumerate() {
+            let given: &[Value] = if position + 1 == names.len() { &arguments } else { &[] };
+            value = field::get(&mut self.env, &value, name, given)
+                .map_err(|fault| at(frame, node.offset, &node.context, fault))?;
+        }
+        Ok(value)
+    }
+
+    fn argument(&mut self, frame: &mut Frame, dot: &Value, node: &Expression) -> Exec<Value> {
+        match &node.kind {
+            ExpressionKind::Dot => Ok(dot.clone()),
+            ExpressionKind::Nil => Ok(Value::Nil),
+            ExpressionKind::Bool(value) => Ok(Value::Bool(*value)),
+            ExpressionKind::Int(value) => Ok(Value::Int(*value)),
+            ExpressionKind::Float(value) => Ok(Value::Float(*value)),
+            ExpressionKind::Str(bytes) => Ok(Value::Str(Text::from(bytes.as_ref()))),
+            ExpressionKind::Field(names) => self.field_call(frame, dot, dot.clone(), names, node, &[], None),
+            ExpressionKind::Variable(name, names) => {
+                let receiver = self.variable(frame, node, name)?;
+                self.field_call(frame, dot, receiver, names, node, &[], None)
+            }
+            ExpressionKind::Chain(inner, names) => {
+                let receiver = self.argument(frame, dot, inner)?;
+                self.field_call(frame, dot, receiver, names, node, &[], None)
+            }
+            ExpressionKind::Pipe(pipe) => self.pipeline(frame, dot, pipe),
+            ExpressionKind::Function(function) => {
+                let command =
+                    Command { offset: node.offset, context: node.context.clone(), arguments: Vec::new() };
+                self.function(frame, dot, &command, function, &[], None)
+            }
+        }
+    }
+
+    fn function(
+        &mut self,
+        frame: &mut Frame,
+        dot: &Value,
+        command: &Command,
+        function: &'static Function,
+        rest: &[Expression],
+        last: Option<Value>,
+    ) -> Exec<Value> {
+        let count = rest.len() + usize::from(last.is_some());
+        let raise = |frame: &Frame, fault: Fault| {
+            let mut error = at(frame, command.offset, &command.context, fault);
+            error.function = Some(function.name.to_owned());
+            error
+        };
+        self.env.step(1).map_err(|fault| raise(frame, fault))?;
+        if count < function.least || count > function.most {
+            let want = if function.most == usize::MAX {
+                format!("at least {}", function.least)
+            } else {
+                function.least.to_string()
+            };
+            let text = format!("wrong number of args for {}: want {want} got {count}", function.name);
+            return Err(raise(frame, Fault::Type(text)));
+        }
+        if let Run::ShortCircuit { stops_on } = function.run {
+            return self.short_circuit(frame, dot, rest, last, stops_on);
+        }
+        let mut arguments = Vec::with_capacity(count);
+        for argument in rest {
+            arguments.push(self.argument(frame, dot, argument)?);
+        }
+        arguments.extend(last);
+        let result = match function.run {
+            Run::Plain(run) => run(&mut self.env, super::args::Args(&arguments)),
+            Run::Include => self.include(&arguments),
+            Run::Tpl => self.tpl(&arguments),
+            Run::ShortCircuit { .. } => Ok(Value::Nil),
+        };
+        let value = result.map_err(|fault| raise(frame, fault))?;
+        let size = match &value {
+            Value::Str(text) => text.bytes().len(),
+            Value::List(list) => list.items().len() * 16,
+            _ => 0,
+        };
+        self.env.charge(size).map_err(|fault| raise(frame, fault))?;
+        Ok(value)
+    }
+
+    /// `and` and `or`: the first argument that decides, the later ones not evaluated.
+    fn short_circuit(
+        &mut self,
+        frame: &mut Frame,
+        dot: &Value,
+        rest: &[Expression],
+        last: Option<Value>,
+        stops_on: bool,
+    ) -> Exec<Value> {
+        let mut value = Value::Nil;
+        for argument in rest {
+            value = self.argument(frame, dot, argument)?;
+            if value.truth() == stops_on {
+                return Ok(value);
+            }
+        }
+        Ok(last.unwrap_or(value))
+    }
+
+    /// Helm's `include`.
+    fn include(&mut self, arguments: &[Value]) -> Result<Value, Fault> {
+        let name = super::args::Args(arguments).string(0)?.lossy().into_owned();
+        let data = arguments.get(1).cloned().unwrap_or(Value::Nil).settled();
+        let repeats = self.included.entry(name.clone()).or_default();
+        if *repeats > INCLUDE_REPEATS {
+            let text =
+                format!("rendering template has a nested reference name: {name}: unable to execute template");
+            return Err(Fault::message(text));
+        }
+        *repeats += 1;
+        let result = self.included_template(&name, &data);
+        if let Some(repeats) = self.included.get_mut(&name) {
+            *repeats -= 1;
+        }
+        result
+    }
+
+    fn included_template(&mut self, name: &str, data: &Value) -> Result<Value, Fault> {
+        let Some(template) = self.layer.find(name) else {
+            return Err(Fault::message(format!(
+                "template: no template {name:?} associated with template \"gotpl\""
+            )));
+        };
+        self.enter()?;
+        let result = self.execute(&template, data);
+        self.depth -= 1;
+        result
+            .map(|text| Value::Str(Text::from(text)))
+            .map_err(|error| Fault::Nested { prefix: String::new(), error })
+    }
+
+    /// Helm's `tpl`: the text sees every template, and its own definitions only inside itself.
+    fn tpl(&mut self, arguments: &[Value]) -> Result<Value, Fault> {
+        let text = super::args::Args(arguments).string(0)?;
+        let data = arguments.get(1).cloned().unwrap_or(Value::Nil).settled();
+        if !text.bytes().windows(2).any(|pair| pair == b"{{") {
+            return Ok(Value::Str(without_no_value(text.bytes())));
+        }
+        let source = Arc::new(Source { name: "gotpl".to_owned(), text: text.lossy().into_owned() });
+        let name: Arc<str> = Arc::from("gotpl");
+        let parsed = super::parse::parse(&source, &name, self.env.limits.nesting_depth).map_err(|error| {
+            let (line, _) = source.line_column(error.offset);
+            let shown = super::quote::quote(text.bytes());
+            let message = format!("cannot parse template {shown}: template: gotpl:{line}: {}", error.message);
+            Fault::message(message)
+        })?;
+        let mut layer = Layer { templates: BTreeMap::new(), outer: Some(Rc::clone(&self.layer)) };
+        for define in parsed.defines {
+            layer.add(define);
+        }
+        self.enter()?;
+        let outer = std::mem::replace(&mut self.layer, Rc::new(layer));
+        let result = self.execute(&parsed.root, &data);
+        self.layer = outer;
+        self.depth -= 1;
+        match result {
+            Ok(text) => Ok(Value::Str(without_no_value(&text))),
+            Err(error) => {
+                let shown = super::quote::quote(text.bytes());
+                Err(Fault::Nested {
+                    prefix: format!("error during tpl function execution for {shown}: "),
+                    error,
+                })
+            }
+        }
+    }
+}
+
+/// Helm removes what text/template prints for missing values.
+pub(crate) fn without_no_value(text: &[u8]) -> Text {
+    const MARK: &[u8] = b"<no value>";
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(found) = rest.windows(MARK.len()).position(|window| window == MARK) {
+        out.extend_from_slice(&rest[..found]);
+        rest = &rest[found + MARK.len()..];
+    }
+    out.extend_from_slice(rest);
+    Text::from(out)
+}
+
+fn int(index: usize) -> Value {
+    Value::Int(i64::try_from(index).unwrap_or(i64::MAX))
+}
+
+fn context_of(pipe: &Pipe) -> String {
+    pipe.commands.iter().map(|command| command.context.as_ref()).collect::<Vec<_>>().join(" | ")
+}
+
+fn cannot_give_argument(node: &Expression) -> Fault {
+    Fault::message(format!("can't give argument to non-function {}", node.context))
+}
+
+fn at(frame: &Frame, offset: usize, context: &str, fault: Fault) -> Box<ExecError> {
+    Box::new(ExecError {
+        source: Arc::clone(&frame.template.source),
+        offset,
+        executing: frame.template.name.to_string(),
+        context: context.to_owned(),
+        function: None,
+        fault,
+    })
+}

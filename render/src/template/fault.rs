@@ -1,0 +1,109 @@
+//! What can go wrong inside a function, and how it becomes an error with a place.
+
+use super::ast::Source;
+use std::sync::Arc;
+
+/// A failure before it knows where in the template it happened.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// A function or field refused its input.
+    Message(String),
+    /// The arguments do not fit the function's parameters.
+    Type(String),
+    /// `fail` or `required` spoke: the chart's own words.
+    Refused(String),
+    /// The function exists in Helm and not here.
+    Unsupported(String),
+    /// A bound of [`crate::Limits`] was reached.
+    Limit { name: &'static str, maximum: u64 },
+    /// A template executed by `include` or `tpl` failed; the text stands before the inner error.
+    Nested { prefix: String, error: Box<ExecError> },
+}
+
+impl Fault {
+    pub(crate) fn message(text: impl Into<String>) -> Self {
+        Self::Message(text.into())
+    }
+}
+
+/// A failure at a place in a template.
+#[derive(Clone, Debug)]
+pub(crate) struct ExecError {
+    /// The text that was executing.
+    pub source: Arc<Source>,
+    /// Byte offset in that text.
+    pub offset: usize,
+    /// Name of the template (a file or a `define`).
+    pub executing: String,
+    /// The expression, as written.
+    pub context: String,
+    /// The function that failed.
+    pub function: Option<String>,
+    /// Why.
+    pub fault: Fault,
+}
+
+impl ExecError {
+    /// The innermost error: where the trouble really is.
+    pub(crate) fn origin(&self) -> &ExecError {
+        match &self.fault {
+            Fault::Nested { error, .. } => error.origin(),
+            Fault::Message(_)
+            | Fault::Type(_)
+            | Fault::Refused(_)
+            | Fault::Unsupported(_)
+            | Fault::Limit { .. } => self,
+        }
+    }
+
+    /// The innermost error that stands in a file rather than in a `tpl` text.
+    pub(crate) fn innermost_file(&self) -> &ExecError {
+        let mut best = self;
+        let mut at = self;
+        while let Fault::Nested { error, .. } = &at.fault {
+            at = error;
+            if at.source.name != "gotpl" {
+                best = at;
+            }
+        }
+        best
+    }
+
+    /// `name:line:column`, columns counted from zero as text/template does.
+    pub(crate) fn place(&self) -> String {
+        let (line, column) = self.source.line_column(self.offset);
+        format!("{}:{line}:{column}", self.source.name)
+    }
+
+    /// The chain from the outside in, in Helm v4's layout.
+    pub(crate) fn trace(&self) -> String {
+        let mut text =
+            format!("{}\n  executing \"{}\" at <{}>:\n    ", self.place(), self.executing, self.context);
+        let calling =
+            self.function.as_ref().map(|name| format!("error calling {name}: ")).unwrap_or_default();
+        match &self.fault {
+            Fault::Message(message) | Fault::Refused(message) => {
+                text.push_str(&format!("{calling}{message}"))
+            }
+            Fault::Type(message) => text.push_str(message),
+            Fault::Unsupported(function) => {
+                text.push_str(&format!("function \"{function}\" is not supported by this engine"));
+            }
+            Fault::Limit { name, maximum } => {
+                text.push_str(&format!("{calling}{}", limit_text(name, *maximum)))
+            }
+            Fault::Nested { prefix, error } => {
+                text.push_str(&format!("{calling}{prefix}"));
+                text.truncate(text.trim_end().len());
+                text.push('\n');
+                text.push_str(&error.trace());
+            }
+        }
+        text
+    }
+}
+
+/// The words for a bound that was reached.
+pub(crate) fn limit_text(name: &str, maximum: u64) -> String {
+    format!("rendering needs more than the limit \"{name}\" of {maximum} allows")
+}

@@ -1,0 +1,113 @@
+//! `.name` on a value: methods first, then struct fields, then map keys, as text/template looks.
+
+use super::args::Args;
+use super::env::Env;
+use super::fault::Fault;
+use super::funcs::files;
+use super::value::{Dict, DictKind, Value};
+
+/// The field or the method's result.
+pub(crate) fn get(
+    env: &mut Env<'_>,
+    receiver: &Value,
+    name: &str,
+    arguments: &[Value],
+) -> Result<Value, Fault> {
+    match receiver {
+        Value::Nil => Ok(Value::Nil),
+        Value::Null => Err(Fault::message(format!("nil pointer evaluating interface {{}}.{name}"))),
+        Value::Dict(dict) => entry(env, receiver, dict, name, arguments),
+        Value::Object(object) => {
+            if let Some(result) = object.call(name, arguments) {
+                return result;
+            }
+            match object.field(name) {
+                Some(_) if !arguments.is_empty() => {
+                    Err(Fault::message(format!("{name} has arguments but cannot be invoked as function")))
+                }
+                Some(value) => Ok(value),
+                None => Err(no_field(receiver, name)),
+            }
+        }
+        Value::Bool(_)
+        | Value::Int(_)
+        | Value::Int64(_)
+        | Value::Float(_)
+        | Value::Str(_)
+        | Value::List(_) => Err(no_field(receiver, name)),
+    }
+}
+
+fn no_field(receiver: &Value, name: &str) -> Fault {
+    let of = match receiver {
+        Value::Object(_) | Value::Dict(_) => receiver.type_name(),
+        // Values of charts stand in interfaces, and that is the type text/template names.
+        _ => "interface {}",
+    };
+    Fault::message(format!("can't evaluate field {name} in type {of}"))
+}
+
+fn entry(
+    env: &mut Env<'_>,
+    receiver: &Value,
+    dict: &Dict,
+    name: &str,
+    arguments: &[Value],
+) -> Result<Value, Fault> {
+    match dict.kind() {
+        DictKind::Files => {
+            if let Some(result) = files::method(env, dict, name, Args(arguments)) {
+                return result;
+            }
+        }
+        DictKind::Values => {
+            if let Some(result) = values_method(receiver, dict, name, Args(arguments)) {
+                return result;
+            }
+        }
+        DictKind::Any | DictKind::Strings => {}
+    }
+    if !arguments.is_empty() {
+        return Err(Fault::message(format!("{name} is not a method but has arguments")));
+    }
+    Ok(match (dict.get(name), dict.kind()) {
+        (Some(value), _) => value.element(),
+        (None, DictKind::Strings) => Value::text(""),
+        (None, DictKind::Any | DictKind::Values | DictKind::Files) => Value::Null,
+    })
+}
+
+/// The methods of Helm's `common.Values`.
+fn values_method(
+    receiver: &Value,
+    dict: &Dict,
+    name: &str,
+    arguments: Args<'_>,
+) -> Option<Result<Value, Fault>> {
+    Some(match name {
+        "AsMap" => Ok(receiver.clone()),
+        "YAML" => Ok(Value::text(&crate::yaml::emit::to_yaml(&super::json::to_json(receiver)))),
+        "Table" => arguments.string(0).and_then(|path| {
+            let mut table = dict.clone();
+            for part in path.lossy().split('.') {
+                table = match table.get(part) {
+                    Some(Value::Dict(inner)) => inner,
+                    _ => return Err(Fault::message(format!("{part:?} is not a table"))),
+                };
+            }
+            Ok(Value::Dict(table))
+        }),
+        "PathValue" => arguments.string(0).and_then(|path| {
+            let mut value = receiver.clone();
+            for part in path.lossy().split('.') {
+                value = match &value {
+                    Value::Dict(inner) => inner.get(part),
+                    _ => None,
+                }
+                .ok_or_else(|| Fault::message(format!("{part:?} is not a value")))?;
+            }
+            Ok(value)
+        }),
+        _ => return None,
+    })
+}

@@ -1,0 +1,249 @@
+//! text/template's own functions: comparison, indexing, printing, escaping.
+
+use super::{Answer, Function, exact, variadic};
+use crate::template::args::Args;
+use crate::template::env::Env;
+use crate::template::fault::Fault;
+use crate::template::print::display;
+use crate::template::printf::{sprint, sprintf, sprintln};
+use crate::template::value::{List, Text, Value, deep_equal};
+
+pub(super) static TABLE: &[Function] = &[
+    exact("not", 1, |_, args| Ok(Value::Bool(!args.any(0).truth()))),
+    variadic("eq", 1, |_, args| Ok(Value::Bool(equal(args)?))),
+    exact("ne", 2, |_, args| Ok(Value::Bool(!equal(args)?))),
+    exact("lt", 2, |_, args| Ok(Value::Bool(less(args)?))),
+    exact("le", 2, |_, args| Ok(Value::Bool(less(args)? || equal(args)?))),
+    exact("gt", 2, |_, args| Ok(Value::Bool(!(less(args)? || equal(args)?)))),
+    exact("ge", 2, |_, args| Ok(Value::Bool(!less(args)?))),
+    exact("len", 1, length),
+    variadic("index", 1, index),
+    variadic("print", 0, |_, args| Ok(Value::Str(Text::from(sprint(args.0))))),
+    variadic("println", 0, |_, args| Ok(Value::Str(Text::from(sprintln(args.0))))),
+    variadic("printf", 1, |env, args| {
+        let format = args.string(0)?;
+        Ok(Value::Str(Text::from(sprintf(format.bytes(), args.rest(1), env.output_left())?)))
+    }),
+    variadic("html", 0, |_, args| Ok(escaped(args, html))),
+    variadic("js", 0, |_, args| Ok(escaped(args, js))),
+    variadic("urlquery", 0, |_, args| Ok(escaped(args, query))),
+    variadic("call", 1, |_, args| {
+        Err(Fault::message(format!("error calling call: non-function of type {}", args.any(0).type_name())))
+    }),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Basic {
+    Bool,
+    Int,
+    Float,
+    Str,
+    Other,
+}
+
+fn basic(value: &Value) -> Basic {
+    match value {
+        Value::Bool(_) => Basic::Bool,
+        Value::Int(_) | Value::Int64(_) => Basic::Int,
+        Value::Float(_) => Basic::Float,
+        Value::Str(_) => Basic::Str,
+        Value::Nil | Value::Null | Value::List(_) | Value::Dict(_) | Value::Object(_) => Basic::Other,
+    }
+}
+
+fn whole(value: &Value) -> i64 {
+    match value {
+        Value::Int(number) | Value::Int64(number) => *number,
+        _ => 0,
+    }
+}
+
+fn incompatible(left: &Value, right: &Value) -> Fault {
+    Fault::message(format!(
+        "incompatible types for comparison: {} and {}",
+        left.type_name(),
+        right.type_name()
+    ))
+}
+
+/// `eq`: the first argument equals one of the others.
+fn equal(args: Args<'_>) -> Result<bool, Fault> {
+    if args.len() < 2 {
+        return Err(Fault::message("missing argument for comparison"));
+    }
+    let left = args.any(0);
+    for right in args.rest(1) {
+        let right = right.clone().settled();
+        let truth = match (basic(&left), basic(&right)) {
+            (Basic::Int, Basic::Int) => whole(&left) == whole(&right),
+            (a, b) if a == b && a != Basic::Other => deep_equal(&left, &right),
+            (a, b) if a != b => {
+                if !left.is_nil() && !right.is_nil() {
+                    return Err(incompatible(&left, &right));
+                }
+                false
+            }
+            _ => match (left.is_nil(), right.is_nil()) {
+                (true, true) => true,
+                (true, false) | (false, true) => false,
+                (false, false) if left.kind_name() != right.kind_name() => {
+                    return Err(Fault::message(format!(
+                        "non-comparable types {}: {}, {}: {}",
+                        String::from_utf8_lossy(&display(&left)),
+                        left.type_name(),
+                        right.type_name(),
+                        String::from_utf8_lossy(&display(&right))
+                    )));
+                }
+                (false, false) if matches!(right, Value::Object(_)) => deep_equal(&left, &right),
+                (false, false) => {
+                    let shown = String::from_utf8_lossy(&display(&right)).into_owned();
+                    return Err(Fault::message(format!(
+                        "non-comparable type {shown}: {}",
+                        right.type_name()
+                    )));
+                }
+            },
+        };
+        if truth {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn less(args: Args<'_>) -> Result<bool, Fault> {
+    let (left, right) = (args.any(0), args.any(1));
+    match (&left, &right) {
+        (Value::Float(a), Value::Float(b)) => Ok(a < b),
+        (Value::Str(a), Value::Str(b)) => Ok(a < b),
+        (Value::Int(_) | Value::Int64(_), Value::Int(_) | Value::Int64(_)) => {
+            Ok(whole(&left) < whole(&right))
+        }
+        _ => {
+            let (a, b) = (basic(&left), basic(&right));
+            if a == Basic::Other || b == Basic::Other || a == b {
+                return Err(Fault::message("invalid type for comparison"));
+            }
+            Err(incompatible(&left, &right))
+        }
+    }
+}
+
+fn length(_: &mut Env<'_>, args: Args<'_>) -> Answer {
+    let value = args.any(0);
+    let length = match &value {
+        Value::Str(text) => text.bytes().len(),
+        Value::List(list) => list.items().len(),
+        Value::Dict(dict) => dict.len(),
+        Value::Object(object) => match object.items() {
+            Some(items) => items.len(),
+            None => return Err(Fault::message(format!("len of type {}", value.type_name()))),
+        },
+        Value::Nil | Value::Null => return Err(Fault::message("len of nil pointer")),
+        Value::Bool(_) | Value::Int(_) | Value::Int64(_) | Value::Float(_) => {
+            return Err(Fault::message(format!("len of type {}", value.type_name())));
+        }
+    };
+    Ok(Value::Int(i64::try_from(length).unwrap_or(i64::MAX)))
+}
+
+fn position(value: &Value, length: usize) -> Result<usize, Fault> {
+    let index = match value {
+        Value::Int(index) | Value::Int64(index) => *index,
+        Value::Nil | Value::Null => return Err(Fault::message("cannot index slice/array with nil")),
+        other => {
+            return Err(Fault::message(format!("cannot index slice/array with type {}", other.type_name())));
+        }
+    };
+    usize::try_from(index)
+        .ok()
+        .filter(|index| *index < length)
+        .ok_or_else(|| Fault::message(format!("index out of range: {index}")))
+}
+
+fn index(_: &mut Env<'_>, args: Args<'_>) -> Answer {
+    let mut value = args.any(0);
+    if value.is_nil() {
+        return Err(Fault::message("index of untyped nil"));
+    }
+    for key in args.rest(1) {
+        let key = key.clone().settled();
+        value = match &value {
+            Value::List(list) => item(list, &key)?,
+            Value::Str(text) => Value::Int(i64::from(text.bytes()[position(&key, text.bytes().len())?])),
+            Value::Dict(dict) => match &key {
+                Value::Str(name) => dict.get(&name.lossy()).unwrap_or(match dict.kind() {
+                    crate::template::value::DictKind::Strings => Value::text(""),
+                    _ => Value::Nil,
+                }),
+                Value::Nil | Value::Null => {
+                    return Err(Fault::message("value is nil; should be of type string"));
+                }
+                other => {
+                    return Err(Fault::message(format!(
+                        "value has type {}; should be string",
+                        other.type_name()
+                    )));
+                }
+            },
+            Value::Object(object) => match object.items() {
+                Some(items) => items[position(&key, items.len())?].clone(),
+                None => {
+                    return Err(Fault::message(format!("can't index item of type {}", value.type_name())));
+                }
+            },
+            Value::Nil | Value::Null => return Err(Fault::message("index of nil pointer")),
+            other => return Err(Fault::message(format!("can't index item of type {}", other.type_name()))),
+        };
+    }
+    Ok(value.element())
+}
+
+fn item(list: &List, key: &Value) -> Answer {
+    Ok(list.items()[position(key, list.items().len())?].clone())
+}
+
+fn escaped(args: Args<'_>, escape: fn(&str) -> String) -> Value {
+    let text = match args.0 {
+        [Value::Str(text)] => text.bytes().to_vec(),
+        _ => sprint(args.0),
+    };
+    Value::text(&escape(&String::from_utf8_lossy(&text)))
+}
+
+fn html(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('\'', "&#39;")
+        .replace('"', "&#34;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('\0', "\u{FFFD}")
+}
+
+fn js(text: &str) -> String {
+    let mut out = String::new();
+    for letter in text.chars() {
+        match letter {
+            '\\' => out.push_str("\\\\"),
+            '\'' => out.push_str("\\'"),
+            '"' => out.push_str("\\\""),
+            '<' | '>' | '&' | '=' | '\0'..='\u{1f}' => out.push_str(&format!("\\u{:04X}", u32::from(letter))),
+            _ => out.push(letter),
+        }
+    }
+    out
+}
+
+/// Go's `url.QueryEscape`.
+pub(crate) fn query(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            b' ' => out.push('+'),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}

@@ -1,0 +1,258 @@
+//! Keys and certificates. The keys come from the TLS library's own generator; a render that asks for one counts as
+//! one that used entropy, and its result is stored rather than reproduced.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType, SerialNumber,
+};
+
+use super::encoding::{base64_decode, base64_encode};
+use super::{Answer, Function, exact};
+use crate::template::args::Args;
+use crate::template::env::Env;
+use crate::template::fault::Fault;
+use crate::template::object::Object;
+use crate::template::value::{Dict, Value};
+
+pub(super) static TABLE: &[Function] = &[
+    exact("genPrivateKey", 1, private_key),
+    exact("genCA", 2, |env, args| authority(env, args, None)),
+    exact("genCAWithKey", 3, |env, args| authority(env, args, Some(args.utf8(2)?))),
+    exact("genSelfSignedCert", 4, |env, args| self_signed(env, args, None)),
+    exact("genSelfSignedCertWithKey", 5, |env, args| self_signed(env, args, Some(args.utf8(4)?))),
+    exact("genSignedCert", 5, |env, args| signed(env, args, None)),
+    exact("genSignedCertWithKey", 6, |env, args| signed(env, args, Some(args.utf8(5)?))),
+    exact("buildCustomCert", 2, custom),
+];
+
+/// sprig's certificate: PEM texts.
+#[derive(Debug)]
+struct Certificate {
+    cert: String,
+    key: String,
+}
+
+impl Object for Certificate {
+    fn type_name(&self) -> &'static str {
+        "sprig.certificate"
+    }
+
+    fn field(&self, name: &str) -> Option<Value> {
+        match name {
+            "Cert" => Some(Value::text(&self.cert)),
+            "Key" => Some(Value::text(&self.key)),
+            _ => None,
+        }
+    }
+
+    fn print(&self) -> String {
+        format!("{{{} {}}}", self.cert, self.key)
+    }
+
+    fn data(&self) -> Value {
+        let dict = Dict::empty();
+        dict.insert("Cert", Value::text(&self.cert));
+        dict.insert("Key", Value::text(&self.key));
+        Value::Dict(dict)
+    }
+}
+
+fn certificate(cert: String, key: String) -> Value {
+    Value::Object(Rc::new(Certificate { cert, key }))
+}
+
+fn failed(what: &'static str) -> impl Fn(rcgen::Error) -> Fault {
+    move |problem| Fault::message(format!("{what}: {problem}"))
+}
+
+fn key_pair(given: Option<&str>) -> Result<KeyPair, Fault> {
+    match given {
+        Some(text) => KeyPair::from_pem(text).map_err(failed("parsing private key")),
+        None => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
+            .map_err(failed("error generating rsa key")),
+    }
+}
+
+/// PEM with 64 characters a line, as Go writes it.
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64_encode(der);
+    let mut out = format!("-----BEGIN {label}-----\n");
+    for line in text.as_bytes().chunks(64) {
+        out.push_str(&String::from_utf8_lossy(line));
+        out.push('\n');
+    }
+    out.push_str(&format!("-----END {label}-----\n"));
+    out
+}
+
+/// Tag, content and rest of one DER element.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (tag, rest) = der.split_first()?;
+    let (first, rest) = rest.split_first()?;
+    let (length, rest) = if *first < 0x80 {
+        (usize::from(*first), rest)
+    } else {
+        let count = usize::from(first & 0x7f);
+        let bytes = rest.get(..count.min(4))?;
+        (bytes.iter().fold(0, |length, byte| (length << 8) | usize::from(*byte)), rest.get(count..)?)
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((*tag, content, rest))
+}
+
+/// The algorithm's key inside a PKCS#8 document.
+fn pkcs8_inner(der: &[u8]) -> Option<&[u8]> {
+    let (_, sequence, _) = element(der)?;
+    let (_, _, rest) = element(sequence)?;
+    let (_, _, rest) = element(rest)?;
+    let (tag, inner, _) = element(rest)?;
+    (tag == 4).then_some(inner)
+}
+
+/// A P-256 key in SEC 1 form with its curve named, as Go reads `EC PRIVATE KEY`.
+fn sec1(inner: &[u8], public: &[u8]) -> Option<Vec<u8>> {
+    const P256: [u8; 12] = [0xA0, 0x0A, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07];
+    let (_, sequence, _) = element(inner)?;
+    let (_, _, rest) = element(sequence)?;
+    let (_, scalar, _) = element(rest)?;
+    let mut body = vec![0x02, 0x01, 0x01, 0x04, u8::try_from(scalar.len()).ok()?];
+    body.extend_from_slice(scalar);
+    body.extend_from_slice(&P256);
+    let bits = u8::try_from(public.len() + 1).ok()?;
+    body.extend_from_slice(&[0xA1, bits + 2, 0x03, bits, 0x00]);
+    body.extend_from_slice(public);
+    let mut out = vec![0x30, u8::try_from(body.len()).ok().filter(|length| *length < 0x80)?];
+    out.extend(body);
+    Some(out)
+}
+
+/// The key as Go's sprig writes it: the algorithm's own form where it has one.
+fn key_text(key: &KeyPair) -> String {
+    let der = key.serialized_der();
+    let algorithm = key.algorithm();
+    let own = if *algorithm == PKCS_RSA_SHA256 {
+        pkcs8_inner(der).map(|inner| pem("RSA PRIVATE KEY", inner))
+    } else if *algorithm == PKCS_ECDSA_P256_SHA256 {
+        pkcs8_inner(der)
+            .and_then(|inner| sec1(inner, key.public_key_raw()))
+            .map(|der| pem("EC PRIVATE KEY", &der))
+    } else {
+        None
+    };
+    own.unwrap_or_else(|| pem("PRIVATE KEY", der))
+}
+
+fn private_key(env: &mut Env<'_>, args: Args<'_>) -> Answer {
+    let kind = args.utf8(0)?;
+    let key = match kind.as_str() {
+        "" | "rsa" => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096),
+        "ecdsa" => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+        "ed25519" => {
+            const HEAD: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+            let seed = env.random(32);
+            return Ok(Value::text(&pem("PRIVATE KEY", &[HEAD.as_slice(), &seed].concat())));
+        }
+        "dsa" => return Err(Fault::Unsupported("genPrivateKey \"dsa\"".to_owned())),
+        _ => return Ok(Value::text(&format!("Unknown type {kind}"))),
+    };
+    env.used_entropy = true;
+    Ok(Value::text(&key_text(&key.map_err(failed("failed to generate private key"))?)))
+}
+
+/// The parameters that sprig gives every certificate.
+fn parameters(env: &mut Env<'_>, name: &str, days: i64) -> Result<CertificateParams, Fault> {
+    let now = u64::try_from(env.now()).unwrap_or(0);
+    let mut serial = env.random(16);
+    serial[0] &= 0x7f;
+    let start = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(now);
+    let day = 24 * 60 * 60;
+    let span = Duration::from_secs(days.unsigned_abs().min(365_000) * day);
+    let mut params = CertificateParams::default();
+    params.not_before = start;
+    params.not_after = if days < 0 { start - span } else { start + span };
+    params.serial_number = Some(SerialNumber::from(serial));
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params)
+}
+
+/// Adds the names of a leaf.
+fn named(mut params: CertificateParams, args: Args<'_>) -> Result<CertificateParams, Fault> {
+    for name in args.any_list(2)? {
+        let Value::Str(name) = &name else {
+            return Err(Fault::message("error processing alternate dns name: not a string"));
+        };
+        let name = name.lossy().into_owned();
+        let name = name
+            .clone()
+            .try_into()
+            .map_err(|_| Fault::message(format!("error processing alternate dns name: {name}")))?;
+        params.subject_alt_names.push(SanType::DnsName(name));
+    }
+    for address in args.any_list(1)? {
+        let Value::Str(text) = &address else {
+            return Err(Fault::message("error parsing ip: not a string"));
+        };
+        let address: IpAddr = text
+            .lossy()
+            .parse()
+            .map_err(|_| Fault::message(format!("error parsing ip: {}", text.lossy())))?;
+        params.subject_alt_names.push(SanType::IpAddress(address));
+    }
+    Ok(params)
+}
+
+fn authority(env: &mut Env<'_>, args: Args<'_>, key: Option<String>) -> Answer {
+    let mut params = parameters(env, &args.utf8(0)?, args.int(1)?)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages.push(KeyUsagePurpose::KeyCertSign);
+    let key = key_pair(key.as_deref())?;
+    let cert = params.self_signed(&key).map_err(failed("error creating certificate"))?;
+    Ok(certificate(pem("CERTIFICATE", cert.der()), key_text(&key)))
+}
+
+fn self_signed(env: &mut Env<'_>, args: Args<'_>, key: Option<String>) -> Answer {
+    let params = named(parameters(env, &args.utf8(0)?, args.int(3)?)?, args)?;
+    let key = key_pair(key.as_deref())?;
+    let cert = params.self_signed(&key).map_err(failed("error creating certificate"))?;
+    Ok(certificate(pem("CERTIFICATE", cert.der()), key_text(&key)))
+}
+
+fn signed(env: &mut Env<'_>, args: Args<'_>, key: Option<String>) -> Answer {
+    let mut params = named(parameters(env, &args.utf8(0)?, args.int(3)?)?, args)?;
+    params.use_authority_key_identifier_extension = true;
+    let (ca_cert, ca_key) = match args.any(4) {
+        Value::Object(object) => (object.field("Cert"), object.field("Key")),
+        _ => (None, None),
+    };
+    let (Some(Value::Str(ca_cert)), Some(Value::Str(ca_key))) = (ca_cert, ca_key) else {
+        let got = args.any(4).type_name();
+        return Err(Fault::Type(format!("wrong type for value; expected sprig.certificate; got {got}")));
+    };
+    let ca_key = key_pair(Some(&ca_key.lossy()))?;
+    let issuer =
+        Issuer::from_ca_cert_pem(&ca_cert.lossy(), ca_key).map_err(failed("error parsing certificate"))?;
+    let key = key_pair(key.as_deref())?;
+    let cert = params.signed_by(&key, &issuer).map_err(failed("error creating certificate"))?;
+    Ok(certificate(pem("CERTIFICATE", cert.der()), key_text(&key)))
+}
+
+fn custom(_: &mut Env<'_>, args: Args<'_>) -> Answer {
+    let decode = |at: usize, what: &str| -> Result<String, Fault> {
+        let bytes = base64_decode(args.string(at)?.bytes())
+            .map_err(|_| Fault::message(format!("unable to decode base64 {what}")))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let (cert, key) = (decode(0, "certificate")?, decode(1, "private key")?);
+    let pair = KeyPair::from_pem(&key).map_err(failed("error parsing private key"))?;
+    Issuer::from_ca_cert_pem(&cert, pair).map_err(failed("error parsing certificate"))?;
+    Ok(certificate(cert, key))
+}

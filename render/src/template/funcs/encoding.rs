@@ -1,0 +1,125 @@
+//! Base64, base32, and JSON as sprig and Helm offer them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Answer, Function, exact};
+use crate::template::args::Args;
+use crate::template::env::Env;
+use crate::template::fault::Fault;
+use crate::template::json::{Layout, encode, from_json};
+use crate::template::value::{Text, Value};
+
+pub(super) static TABLE: &[Function] = &[
+    exact("b64enc", 1, |_, args| Ok(Value::text(&base64_encode(args.string(0)?.bytes())))),
+    exact("b64dec", 1, |_, args| {
+        Ok(match base64_decode(args.string(0)?.bytes()) {
+            Ok(bytes) => Value::Str(Text::from(bytes)),
+            Err(problem) => Value::text(&problem),
+        })
+    }),
+    exact("b32enc", 1, |_, args| Ok(Value::text(&base32_encode(args.string(0)?.bytes())))),
+    exact("b32dec", 1, |_, args| {
+        Ok(match base32_decode(args.string(0)?.bytes()) {
+            Ok(bytes) => Value::Str(Text::from(bytes)),
+            Err(at) => Value::text(&format!("illegal base32 data at input byte {at}")),
+        })
+    }),
+    exact("toJson", 1, |_, args| Ok(swallowed(args, Layout { html: true, pretty: false }))),
+    exact("mustToJson", 1, |_, args| strict(args, Layout { html: true, pretty: false })),
+    exact("toPrettyJson", 1, |_, args| Ok(swallowed(args, Layout { html: true, pretty: true }))),
+    exact("mustToPrettyJson", 1, |_, args| strict(args, Layout { html: true, pretty: true })),
+    exact("toRawJson", 1, |_, args| strict(args, Layout { html: false, pretty: false })),
+    exact("mustToRawJson", 1, |_, args| strict(args, Layout { html: false, pretty: false })),
+    exact("mustFromJson", 1, must_from_json),
+];
+
+/// Standard base64 with padding.
+pub(crate) fn base64_encode(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// Standard base64; line breaks are ignored, as Go does. The error is Go's text.
+pub(crate) fn base64_decode(text: &[u8]) -> Result<Vec<u8>, String> {
+    let clean: Vec<u8> = text.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    STANDARD.decode(&clean).map_err(|problem| {
+        let at = match problem {
+            base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+            base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => {
+                clean.len() / 4 * 4
+            }
+        };
+        format!("illegal base64 data at input byte {at}")
+    })
+}
+
+const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+fn base32_encode(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for chunk in bytes.chunks(5) {
+        let mut word = [0_u8; 8];
+        word[3..3 + chunk.len()].copy_from_slice(chunk);
+        let word = u64::from_be_bytes(word);
+        let digits = (chunk.len() * 8).div_ceil(5);
+        for at in 0..8 {
+            let index = usize::try_from((word >> (35 - at * 5)) & 31).unwrap_or(0);
+            out.push(if at < digits { char::from(BASE32[index]) } else { '=' });
+        }
+    }
+    out
+}
+
+fn base32_decode(text: &[u8]) -> Result<Vec<u8>, usize> {
+    let clean: Vec<u8> = text.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    let mut out = Vec::new();
+    if clean.len() % 8 != 0 {
+        return Err(clean.len() / 8 * 8);
+    }
+    for (group, chunk) in clean.chunks(8).enumerate() {
+        let mut word = 0_u64;
+        let used = chunk.iter().position(|byte| *byte == b'=').unwrap_or(8);
+        for (at, byte) in chunk.iter().enumerate() {
+            let digit = if at < used { BASE32.iter().position(|known| known == byte) } else { Some(0) };
+            word = (word << 5) | digit.ok_or(group * 8 + at)? as u64;
+        }
+        out.extend_from_slice(&word.to_be_bytes()[3..3 + used * 5 / 8]);
+    }
+    Ok(out)
+}
+
+/// Helm's form: what cannot be encoded is the empty text.
+fn swallowed(args: Args<'_>, layout: Layout) -> Value {
+    Value::Str(Text::from(encode(&args.any(0), layout).unwrap_or_default()))
+}
+
+fn strict(args: Args<'_>, layout: Layout) -> Answer {
+    encode(&args.any(0), layout).map(|text| Value::Str(Text::from(text))).map_err(Fault::Message)
+}
+
+fn must_from_json(_: &mut Env<'_>, args: Args<'_>) -> Answer {
+    parse(&args.string(0)?).map_err(Fault::Message)
+}
+
+/// JSON text as a value, or `encoding/json`'s complaint.
+pub(crate) fn parse(text: &Text) -> Result<Value, String> {
+    let text = text.lossy();
+    if text.trim().is_empty() {
+        return Err("unexpected end of JSON input".to_owned());
+    }
+    serde_json::from_str::<serde_json::Value>(&text).map(|value| from_json(&value).settled()).map_err(
+        |problem| {
+            if problem.is_eof() {
+                return "unexpected end of JSON input".to_owned();
+            }
+            let at = text
+                .lines()
+                .nth(problem.line().saturating_sub(1))
+                .and_then(|line| line.chars().nth(problem.column().saturating_sub(1)));
+            match at {
+                Some(letter) => format!("invalid character '{letter}' looking for beginning of value"),
+                None => "unexpected end of JSON input".to_owned(),
+            }
+        },
+    )
+}

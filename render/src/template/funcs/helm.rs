@@ -1,0 +1,159 @@
+//! What Helm adds to sprig: YAML, `required`, `fail`, `lookup`; and Sveltos' access to cluster objects.
+
+use super::{Answer, Function, encoding, exact};
+use crate::template::args::Args;
+use crate::template::env::Env;
+use crate::template::fault::Fault;
+use crate::template::json::{from_json, try_json};
+use crate::template::value::{Dict, Value};
+use crate::yaml::{emit, read};
+
+pub(super) static TABLE: &[Function] = &[
+    exact("toYaml", 1, |_, args| Ok(to_yaml(args, emit::to_yaml).unwrap_or_else(|| Value::text("")))),
+    exact("mustToYaml", 1, |_, args| {
+        to_yaml(args, emit::to_yaml)
+            .ok_or_else(|| Fault::message("error marshaling into JSON: unsupported value"))
+    }),
+    exact("toYamlPretty", 1, |_, args| {
+        Ok(to_yaml(args, emit::to_yaml_pretty).unwrap_or_else(|| Value::text("")))
+    }),
+    exact("fromYaml", 1, |env, args| {
+        let text = args.utf8(0)?;
+        env.step(text.len() as u64 / 16)?;
+        Ok(object(
+            read::read(&text, env.limits).map_err(|error| format!("error converting YAML to JSON: {error}")),
+        ))
+    }),
+    exact("fromYamlArray", 1, |env, args| {
+        let text = args.utf8(0)?;
+        env.step(text.len() as u64 / 16)?;
+        Ok(array(
+            read::read(&text, env.limits).map_err(|error| format!("error converting YAML to JSON: {error}")),
+        ))
+    }),
+    exact("fromJson", 1, |_, args| {
+        Ok(match encoding::parse(&args.string(0)?) {
+            Ok(Value::Nil) => Value::Dict(Dict::empty()),
+            Ok(Value::Dict(dict)) => Value::Dict(dict),
+            Ok(other) => error_object(&mismatch(&other, "map[string]interface {}")),
+            Err(problem) => error_object(&problem),
+        })
+    }),
+    exact("fromJsonArray", 1, |_, args| {
+        Ok(match encoding::parse(&args.string(0)?) {
+            Ok(Value::Nil) => Value::list(Vec::new()),
+            Ok(Value::List(list)) => Value::List(list),
+            Ok(other) => Value::list(vec![Value::text(&mismatch(&other, "[]interface {}"))]),
+            Err(problem) => Value::list(vec![Value::text(&problem)]),
+        })
+    }),
+    exact("toToml", 1, |_, args| {
+        Ok(Value::text(&super::toml::encode(&args.any(0)).unwrap_or_else(|problem| problem)))
+    }),
+    exact("mustToToml", 1, |_, args| {
+        super::toml::encode(&args.any(0)).map(|text| Value::text(&text)).map_err(Fault::Message)
+    }),
+    exact("fromToml", 1, |_, _| Err(Fault::Unsupported("fromToml".to_owned()))),
+    exact("required", 2, |_, args| {
+        let (warning, value) = (args.utf8(0)?, args.any(1));
+        let missing = value.is_nil() || matches!(&value, Value::Str(text) if text.bytes().is_empty());
+        if missing { Err(Fault::Refused(warning)) } else { Ok(value) }
+    }),
+    exact("fail", 1, |_, args| Err(Fault::Refused(args.utf8(0)?))),
+    exact("lookup", 4, lookup),
+    exact("getHostByName", 1, |_, args| args.string(0).map(|_| Value::text(""))),
+    exact("hello", 0, |_, _| Ok(Value::text("Hello!"))),
+    exact("getField", 2, get_field),
+    exact("getResource", 1, get_resource),
+];
+
+fn to_yaml(args: Args<'_>, emit: fn(&serde_json::Value) -> String) -> Option<Value> {
+    let text = emit(&try_json(&args.any(0))?);
+    Some(Value::text(text.strip_suffix('\n').unwrap_or(&text)))
+}
+
+fn json_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Bool(_) => "bool",
+        Value::Int(_) | Value::Int64(_) | Value::Float(_) => "number",
+        Value::Str(_) => "string",
+        Value::List(_) => "array",
+        Value::Nil | Value::Null | Value::Dict(_) | Value::Object(_) => "object",
+    }
+}
+
+fn mismatch(value: &Value, target: &str) -> String {
+    format!("json: cannot unmarshal {} into Go value of type {target}", json_kind(value))
+}
+
+fn error_object(problem: &str) -> Value {
+    let dict = Dict::empty();
+    dict.insert("Error", Value::text(problem));
+    Value::Dict(dict)
+}
+
+fn decoding(value: &Value, target: &str) -> String {
+    format!("error unmarshaling JSON: while decoding JSON: {}", mismatch(value, target))
+}
+
+/// Helm's `fromYaml`: errors are an entry of the map.
+fn object(parsed: Result<serde_json::Value, String>) -> Value {
+    match parsed.map(|value| from_json(&value)) {
+        Ok(Value::Nil) => Value::Dict(Dict::empty()),
+        Ok(Value::Dict(dict)) => Value::Dict(dict),
+        Ok(other) => error_object(&decoding(&other, "map[string]interface {}")),
+        Err(problem) => error_object(&problem),
+    }
+}
+
+/// Helm's `fromYamlArray`: an error is the only item.
+fn array(parsed: Result<serde_json::Value, String>) -> Value {
+    match parsed.map(|value| from_json(&value)) {
+        Ok(Value::Nil) => Value::list(Vec::new()),
+        Ok(Value::List(list)) => Value::List(list),
+        Ok(other) => Value::list(vec![Value::text(&decoding(&other, "[]interface {}"))]),
+        Err(problem) => Value::list(vec![Value::text(&problem)]),
+    }
+}
+
+fn lookup(env: &mut Env<'_>, args: Args<'_>) -> Answer {
+    let (version, kind, namespace, name) = (args.utf8(0)?, args.utf8(1)?, args.utf8(2)?, args.utf8(3)?);
+    env.used_lookup = true;
+    let found = from_json(&env.lookup.get(&version, &kind, &namespace, &name));
+    Ok(if found.is_nil() { Value::Dict(Dict::empty()) } else { found })
+}
+
+/// The object of that name among the template's resources (`MgmtResources`) or its top level (`Cluster`).
+fn resource(env: &Env<'_>, name: &str) -> Answer {
+    let data = env.resources.as_ref().ok_or_else(|| Fault::Unsupported("getResource".to_owned()))?;
+    let among = match data.get("MgmtResources") {
+        Some(Value::Dict(resources)) => resources.get(name),
+        _ => None,
+    };
+    among
+        .or_else(|| data.get(name))
+        .ok_or_else(|| Fault::message(format!("resource {name:?} is not among the template's resources")))
+}
+
+/// Sveltos' `getResource "Name"`.
+fn get_resource(env: &mut Env<'_>, args: Args<'_>) -> Answer {
+    resource(env, &args.utf8(0)?)
+}
+
+/// Sveltos' `getField "Name" "spec.path"`; the first argument may also be the object itself.
+fn get_field(env: &mut Env<'_>, args: Args<'_>) -> Answer {
+    let path = args.utf8(1)?;
+    let mut value = match args.any(0) {
+        Value::Str(name) => resource(env, &name.lossy())?,
+        object => object,
+    };
+    for part in path.split('.').filter(|part| !part.is_empty()) {
+        let found = match &value {
+            Value::Dict(dict) => dict.get(part),
+            Value::List(list) => part.parse::<usize>().ok().and_then(|at| list.items().get(at).cloned()),
+            _ => None,
+        };
+        value = found.ok_or_else(|| Fault::message(format!("field {path:?} not found")))?;
+    }
+    Ok(value)
+}

@@ -1,0 +1,221 @@
+//! Regular expressions. Go's syntax (RE2) and the `regex` crate's differ in a few places, which are translated.
+
+use std::rc::Rc;
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use super::{Answer, Function, exact};
+use crate::template::args::Args;
+use crate::template::env::Env;
+use crate::template::fault::Fault;
+use crate::template::value::{Text, Value};
+
+pub(super) static TABLE: &[Function] = &[
+    exact("regexMatch", 2, |env, args| {
+        let text = args.string(1)?;
+        Ok(Value::Bool(compile(env, args).is_ok_and(|regex| regex.is_match(text.bytes()))))
+    }),
+    exact("mustRegexMatch", 2, |env, args| {
+        let text = args.string(1)?;
+        Ok(Value::Bool(compile(env, args)?.is_match(text.bytes())))
+    }),
+    exact("regexFind", 2, find),
+    exact("mustRegexFind", 2, find),
+    exact("regexFindAll", 3, find_all),
+    exact("mustRegexFindAll", 3, find_all),
+    exact("regexReplaceAll", 3, replace),
+    exact("mustRegexReplaceAll", 3, replace),
+    exact("regexReplaceAllLiteral", 3, replace_literal),
+    exact("mustRegexReplaceAllLiteral", 3, replace_literal),
+    exact("regexSplit", 3, split),
+    exact("mustRegexSplit", 3, split),
+    exact("regexQuoteMeta", 1, |_, args| Ok(Value::text(&quote_meta(&args.utf8(0)?)))),
+];
+
+/// Size of a compiled expression, in bytes.
+const SIZE: usize = 8 * 1024 * 1024;
+
+fn compile(env: &mut Env<'_>, args: Args<'_>) -> Result<Rc<Regex>, Fault> {
+    let source = args.utf8(0)?;
+    if let Some(known) = env.regexes.get(&source) {
+        return Ok(Rc::clone(known));
+    }
+    let built = RegexBuilder::new(&translate(&source)).size_limit(SIZE).nest_limit(200).build();
+    let regex = built.map_err(|problem| {
+        let reason =
+            problem.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        Fault::message(format!("error parsing regexp: {reason}: `{source}`"))
+    })?;
+    let regex = Rc::new(regex);
+    env.regexes.insert(source, Rc::clone(&regex));
+    Ok(regex)
+}
+
+/// Rewrites what Go reads differently: ASCII classes, lone braces, brackets and set operators inside classes.
+fn translate(source: &str) -> String {
+    let letters: Vec<char> = source.chars().collect();
+    let mut out = String::with_capacity(source.len() + 16);
+    let mut at = 0;
+    let mut class = None;
+    while let Some(letter) = letters.get(at).copied() {
+        let next = letters.get(at + 1).copied();
+        let inside = class.is_some();
+        match (letter, next) {
+            ('\\', Some('Q')) if !inside => {
+                at += 2;
+                while at < letters.len() && !(letters[at] == '\\' && letters.get(at + 1) == Some(&'E')) {
+                    out.push_str(&regex::escape(&letters[at].to_string()));
+                    at += 1;
+                }
+                at += 2;
+                continue;
+            }
+            ('\\', Some(code)) => {
+                out.push_str(&escape(code, inside));
+                at += 2;
+                continue;
+            }
+            ('[', Some(':')) if inside => match letters[at..].iter().position(|letter| *letter == ']') {
+                Some(end) => {
+                    out.extend(&letters[at..=at + end]);
+                    at += end + 1;
+                    continue;
+                }
+                None => out.push_str("\\["),
+            },
+            ('[', _) if inside => out.push_str("\\["),
+            ('&' | '~', _) if inside => {
+                out.push('\\');
+                out.push(letter);
+            }
+            ('-', Some('-')) if inside => out.push_str("\\-"),
+            ('[', _) => {
+                class = Some(at);
+                out.push('[');
+                if next == Some('^') {
+                    out.push('^');
+                    at += 1;
+                }
+                if letters.get(at + 1) == Some(&']') {
+                    out.push_str("\\]");
+                    at += 1;
+                }
+            }
+            (']', _) if inside => {
+                class = None;
+                out.push(']');
+            }
+            ('{', _) if !inside && !is_repetition(&letters[at..]) => out.push_str("\\{"),
+            ('}', _) if !inside && !closes_repetition(&letters, at) => out.push_str("\\}"),
+            _ => out.push(letter),
+        }
+        at += 1;
+    }
+    out
+}
+
+fn escape(code: char, inside: bool) -> String {
+    let body = match code {
+        'd' => "0-9",
+        'w' => "0-9A-Za-z_",
+        's' => "\\t\\n\\x0C\\r ",
+        'D' if !inside => return "[^0-9]".into(),
+        'W' if !inside => return "[^0-9A-Za-z_]".into(),
+        'S' if !inside => return "[^\\t\\n\\x0C\\r ]".into(),
+        'b' if !inside => return "(?-u:\\b)".into(),
+        'B' if !inside => return "(?-u:\\B)".into(),
+        'C' if !inside => return "(?s-u:.)".into(),
+        '<' | '>' => return code.to_string(),
+        _ => return format!("\\{code}"),
+    };
+    if inside { body.to_owned() } else { format!("[{body}]") }
+}
+
+/// `{n}`, `{n,}` or `{n,m}` at the start.
+fn is_repetition(rest: &[char]) -> bool {
+    let Some(end) = rest.iter().position(|letter| *letter == '}') else {
+        return false;
+    };
+    let inner: String = rest[1..end].iter().collect();
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match inner.split_once(',') {
+        Some((least, most)) => digits(least) && (most.is_empty() || digits(most)),
+        None => digits(&inner),
+    }
+}
+
+fn closes_repetition(letters: &[char], at: usize) -> bool {
+    let open = letters[..at].iter().rposition(|letter| *letter == '{');
+    let class = letters[..at].iter().rposition(|letter| *letter == '}');
+    open.is_some_and(|open| {
+        class.is_none_or(|class| class < open) && (is_repetition(&letters[open..]) || is_name(letters, open))
+    })
+}
+
+/// `\p{Greek}`: braces after `\p`, `\P` or `\x`.
+fn is_name(letters: &[char], open: usize) -> bool {
+    open >= 2 && letters[open - 2] == '\\' && matches!(letters[open - 1], 'p' | 'P' | 'x')
+}
+
+fn find(env: &mut Env<'_>, args: Args<'_>) -> Answer {
+    let (regex, text) = (compile(env, args)?, args.string(1)?);
+    Ok(Value::Str(Text::from(regex.find(text.bytes()).map_or(&b""[..], |found| found.as_bytes()))))
+}
+
+fn find_all(env: &mut Env<'_>, args: Args<'_>) -> Answer {
+    let (regex, text, count) = (compile(env, args)?, args.string(1)?, args.int(2)?);
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    env.charge(text.bytes().len().saturating_mul(2))?;
+    Ok(Value::strings(regex.find_iter(text.bytes()).take(count).map(|found| Text::from(found.as_bytes()))))
+}
+
+fn replace(env: &mut Env<'_>, args: Args<'_>) -> Answer {
+    let (regex, text, with) = (compile(env, args)?, args.string(1)?, args.string(2)?);
+    env.charge(regex.find_iter(text.bytes()).count().saturating_mul(with.bytes().len()))?;
+    Ok(Value::Str(Text::from(regex.replace_all(text.bytes(), with.bytes()).into_owned())))
+}
+
+fn replace_literal(env: &mut Env<'_>, args: Args<'_>) -> Answer {
+    let (regex, text, with) = (compile(env, args)?, args.string(1)?, args.string(2)?);
+    env.charge(regex.find_iter(text.bytes()).count().saturating_mul(with.bytes().len()))?;
+    let replaced = regex.replace_all(text.bytes(), regex::bytes::NoExpand(with.bytes())).into_owned();
+    Ok(Value::Str(Text::from(replaced)))
+}
+
+fn split(env: &mut Env<'_>, args: Args<'_>) -> Answer {
+    let (regex, text, limit) = (compile(env, args)?, args.string(1)?, args.int(2)?);
+    if limit == 0 {
+        return Ok(Value::strings(Vec::<Text>::new()));
+    }
+    let (bytes, limit) = (text.bytes(), usize::try_from(limit).unwrap_or(usize::MAX));
+    if args.utf8(0)?.is_empty() && bytes.is_empty() {
+        return Ok(Value::strings([""]));
+    }
+    let mut parts: Vec<Text> = Vec::new();
+    let (mut begin, mut end) = (0, 0);
+    for found in regex.find_iter(bytes) {
+        if parts.len() + 1 == limit {
+            break;
+        }
+        end = found.start();
+        if found.end() != 0 {
+            parts.push(Text::from(&bytes[begin..end]));
+        }
+        begin = found.end();
+    }
+    if end != bytes.len() {
+        parts.push(Text::from(&bytes[begin..]));
+    }
+    Ok(Value::strings(parts))
+}
+
+fn quote_meta(text: &str) -> String {
+    let mut out = String::new();
+    for letter in text.chars() {
+        if r"\.+*?()|[]{}^$".contains(letter) {
+            out.push('\\');
+        }
+        out.push(letter);
+    }
+    out
+}

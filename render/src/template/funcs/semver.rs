@@ -1,0 +1,363 @@
+//! Semantic versions and constraints as Masterminds/semver reads them: loose versions (`v1.2`), wildcards, hyphen
+//! ranges, `^`, `~`, and pre-releases matched only by constraints that name one.
+
+use std::cmp::Ordering;
+use std::rc::Rc;
+
+use super::{Answer, Function, exact};
+use crate::template::args::Args;
+use crate::template::fault::Fault;
+use crate::template::object::Object;
+use crate::template::value::Value;
+
+pub(super) static TABLE: &[Function] = &[
+    exact("semver", 1, |_, args| {
+        let text = args.utf8(0)?;
+        let version = Version::parse(&text).ok_or_else(invalid_version)?;
+        Ok(Value::Object(Rc::new(version)))
+    }),
+    exact("semverCompare", 2, |_, args| {
+        let (constraint, version) = (args.utf8(0)?, args.utf8(1)?);
+        let constraint = Constraint::parse(&constraint)
+            .ok_or_else(|| Fault::message(format!("improper constraint: {constraint}")))?;
+        let version = Version::parse(&version).ok_or_else(invalid_version)?;
+        Ok(Value::Bool(constraint.matches(&version)))
+    }),
+];
+
+fn invalid_version() -> Fault {
+    Fault::message("invalid semantic version")
+}
+
+/// A version; `original` keeps the text it was read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    major: u64,
+    minor: u64,
+    patch: u64,
+    pre: String,
+    metadata: String,
+    original: String,
+}
+
+fn identifiers(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .split('.')
+            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+}
+
+impl Version {
+    /// Reads `v1`, `1.2`, `1.2.3-rc.1+build`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (body, metadata) = match text.split_once('+') {
+            Some((body, metadata)) => (body, identifiers(metadata).then_some(metadata)?),
+            None => (text, ""),
+        };
+        let body = body.strip_prefix('v').unwrap_or(body);
+        let (numbers, pre) = match body.split_once('-') {
+            Some((numbers, pre)) => (numbers, identifiers(pre).then_some(pre)?),
+            None => (body, ""),
+        };
+        if pre
+            .split('.')
+            .any(|part| part.len() > 1 && part.starts_with('0') && part.bytes().all(|b| b.is_ascii_digit()))
+        {
+            return None;
+        }
+        let mut parts = [0_u64; 3];
+        let mut count = 0;
+        for part in numbers.split('.') {
+            if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_digit()) {
+                return None;
+            }
+            *parts.get_mut(count)? = part.parse().ok()?;
+            count += 1;
+        }
+        let [major, minor, patch] = parts;
+        Some(Self { major, minor, patch, pre: pre.into(), metadata: metadata.into(), original: text.into() })
+    }
+
+    fn at(major: u64, minor: u64, patch: u64) -> Self {
+        Self { major, minor, patch, pre: String::new(), metadata: String::new(), original: String::new() }
+    }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        let numbers = |version: &Self| (version.major, version.minor, version.patch);
+        numbers(self).cmp(&numbers(other)).then_with(|| compare_pre(&self.pre, &other.pre))
+    }
+
+    fn text(&self) -> String {
+        let mut out = format!("{}.{}.{}", self.major, self.minor, self.patch);
+        if !self.pre.is_empty() {
+            out.push_str(&format!("-{}", self.pre));
+        }
+        if !self.metadata.is_empty() {
+            out.push_str(&format!("+{}", self.metadata));
+        }
+        out
+    }
+}
+
+fn compare_pre(left: &str, right: &str) -> Ordering {
+    match (left.is_empty(), right.is_empty()) {
+        (true, true) => return Ordering::Equal,
+        (true, false) => return Ordering::Greater,
+        (false, true) => return Ordering::Less,
+        (false, false) => {}
+    }
+    let (mut a, mut b) = (left.split('.'), right.split('.'));
+    loop {
+        let order = match (a.next(), b.next()) {
+            (None, None) => return Ordering::Equal,
+            (None, Some(_)) => return Ordering::Less,
+            (Some(_), None) => return Ordering::Greater,
+            (Some(a), Some(b)) => match (a.parse::<u64>(), b.parse::<u64>()) {
+                (Ok(a), Ok(b)) => a.cmp(&b),
+                (Ok(_), Err(_)) => Ordering::Less,
+                (Err(_), Ok(_)) => Ordering::Greater,
+                (Err(_), Err(_)) => a.cmp(b),
+            },
+        };
+        if order != Ordering::Equal {
+            return order;
+        }
+    }
+}
+
+fn number(value: u64) -> Value {
+    Value::Int64(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+impl Object for Version {
+    fn type_name(&self) -> &'static str {
+        "*semver.Version"
+    }
+
+    fn kind_name(&self) -> &'static str {
+        "ptr"
+    }
+
+    fn call(&self, name: &str, arguments: &[Value]) -> Option<Answer> {
+        let other = || match Args(arguments).any(0) {
+            Value::Object(object) => Version::parse(&object.print()).ok_or_else(invalid_version),
+            _ => Err(Fault::message("expected a *semver.Version")),
+        };
+        let compared =
+            |check: fn(Ordering) -> bool| other().map(|other| Value::Bool(check(self.compare(&other))));
+        let next = |major: u64, minor: u64, patch: u64| {
+            let version = Self::at(major, minor, patch);
+            let original = version.text();
+            Ok(Value::Object(Rc::new(Self { original, ..version })))
+        };
+        Some(match name {
+            "Major" => Ok(number(self.major)),
+            "Minor" => Ok(number(self.minor)),
+            "Patch" => Ok(number(self.patch)),
+            "Prerelease" => Ok(Value::text(&self.pre)),
+            "Metadata" => Ok(Value::text(&self.metadata)),
+            "Original" => Ok(Value::text(&self.original)),
+            "String" => Ok(Value::text(&self.text())),
+            "Compare" => other().map(|other| Value::Int(self.compare(&other) as i64)),
+            "Equal" => compared(|order| order == Ordering::Equal),
+            "LessThan" => compared(|order| order == Ordering::Less),
+            "LessThanEqual" => compared(|order| order != Ordering::Greater),
+            "GreaterThan" => compared(|order| order == Ordering::Greater),
+            "GreaterThanEqual" => compared(|order| order != Ordering::Less),
+            "IncMajor" => next(self.major + 1, 0, 0),
+            "IncMinor" => next(self.major, self.minor + 1, 0),
+            "IncPatch" if !self.pre.is_empty() => next(self.major, self.minor, self.patch),
+            "IncPatch" => next(self.major, self.minor, self.patch + 1),
+            _ => return None,
+        })
+    }
+
+    fn print(&self) -> String {
+        self.text()
+    }
+
+    fn data(&self) -> Value {
+        Value::text(&self.text())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operator {
+    Equal,
+    NotEqual,
+    Greater,
+    Less,
+    GreaterOrEqual,
+    LessOrEqual,
+    Tilde,
+    Caret,
+}
+
+/// One comparison; the flags say which parts the text left open.
+#[derive(Clone, Debug)]
+struct Comparison {
+    operator: Operator,
+    version: Version,
+    any: bool,
+    minor_open: bool,
+    patch_open: bool,
+}
+
+/// Alternatives (`||`) of comparisons that must all hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Constraint(Vec<Vec<Comparison>>);
+
+impl Constraint {
+    /// Reads a constraint such as `>=1.20-0 <2 || ^3.1`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let spread = expand_hyphens(text);
+        spread.split("||").map(comparisons).collect::<Option<Vec<_>>>().map(Self)
+    }
+
+    /// Whether a version satisfies it.
+    pub(crate) fn matches(&self, version: &Version) -> bool {
+        self.0.iter().any(|all| {
+            let names_pre = all.iter().any(|one| !one.version.pre.is_empty());
+            (version.pre.is_empty() || names_pre) && all.iter().all(|one| one.matches(version))
+        })
+    }
+}
+
+/// `1.2 - 1.4` becomes `>=1.2 <=1.4`.
+fn expand_hyphens(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut out: Vec<String> = Vec::new();
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        match (words.get(at + 1), words.get(at + 2)) {
+            (Some(&"-"), Some(last)) => {
+                out.push(format!(">={word} <={last}"));
+                at += 3;
+            }
+            _ => {
+                out.push((*word).to_owned());
+                at += 1;
+            }
+        }
+    }
+    out.join(" ")
+}
+
+fn comparisons(text: &str) -> Option<Vec<Comparison>> {
+    let mut out = Vec::new();
+    let mut rest = text.trim_start_matches([' ', ',']);
+    while !rest.is_empty() {
+        let operator = rest.find(|c: char| !"=!<>~^".contains(c)).unwrap_or(rest.len());
+        let body = rest[operator..].trim_start();
+        let end = body.find([' ', ',', '=', '!', '<', '>', '~', '^']).unwrap_or(body.len());
+        out.push(Comparison::parse(&rest[..operator], &body[..end])?);
+        rest = body[end..].trim_start_matches([' ', ',']);
+    }
+    (!out.is_empty()).then_some(out)
+}
+
+impl Comparison {
+    fn parse(operator: &str, text: &str) -> Option<Self> {
+        let operator = match operator {
+            "" | "=" => Operator::Equal,
+            "!=" => Operator::NotEqual,
+            ">" => Operator::Greater,
+            "<" => Operator::Less,
+            ">=" | "=>" => Operator::GreaterOrEqual,
+            "<=" | "=<" => Operator::LessOrEqual,
+            "~" | "~>" => Operator::Tilde,
+            "^" => Operator::Caret,
+            _ => return None,
+        };
+        let body = text.strip_prefix('v').unwrap_or(text);
+        let (numbers, tail) = match body.find(['-', '+']) {
+            Some(at) => body.split_at(at),
+            None => (body, ""),
+        };
+        let open = |part: Option<&&str>| part.is_none_or(|part| matches!(*part, "x" | "X" | "*"));
+        let parts: Vec<&str> = numbers.split('.').collect();
+        let any = open(parts.first());
+        let minor_open = any || open(parts.get(1));
+        let patch_open = minor_open || open(parts.get(2));
+        let value = |at: usize, open: bool| if open { "0" } else { parts.get(at).copied().unwrap_or("0") };
+        let exact = format!(
+            "{}.{}.{}{}",
+            value(0, any),
+            value(1, minor_open),
+            value(2, patch_open),
+            if any { "" } else { tail }
+        );
+        Some(Self { operator, version: Version::parse(&exact)?, any, minor_open, patch_open })
+    }
+
+    fn matches(&self, version: &Version) -> bool {
+        let order = version.compare(&self.version);
+        match self.operator {
+            Operator::Equal if self.patch_open => self.tilde(version),
+            Operator::Equal => order == Ordering::Equal,
+            Operator::NotEqual => self.differs(version, order),
+            Operator::Greater => self.greater(version, order),
+            Operator::Less => order == Ordering::Less,
+            Operator::GreaterOrEqual => order != Ordering::Less,
+            Operator::LessOrEqual => self.less_or_equal(version, order),
+            Operator::Tilde => self.tilde(version),
+            Operator::Caret => self.caret(version),
+        }
+    }
+
+    fn differs(&self, version: &Version, order: Ordering) -> bool {
+        if !self.patch_open {
+            return order != Ordering::Equal;
+        }
+        !(self.any
+            || (version.major == self.version.major
+                && (self.minor_open || version.minor == self.version.minor)))
+    }
+
+    fn greater(&self, version: &Version, order: Ordering) -> bool {
+        if !self.patch_open || self.any {
+            return order == Ordering::Greater;
+        }
+        if version.major != self.version.major {
+            return version.major > self.version.major;
+        }
+        !self.minor_open && version.minor > self.version.minor
+    }
+
+    fn less_or_equal(&self, version: &Version, order: Ordering) -> bool {
+        if !self.patch_open {
+            return order != Ordering::Greater;
+        }
+        if version.major != self.version.major {
+            return version.major < self.version.major;
+        }
+        (self.minor_open && !self.any) || version.minor <= self.version.minor
+    }
+
+    fn tilde(&self, version: &Version) -> bool {
+        let floor = (self.version.major, self.version.minor, self.version.patch);
+        if self.any || (floor == (0, 0, 0) && !self.patch_open) {
+            return true;
+        }
+        version.compare(&self.version) != Ordering::Less
+            && version.major == self.version.major
+            && (self.minor_open || version.minor == self.version.minor)
+    }
+
+    fn caret(&self, version: &Version) -> bool {
+        let floor = &self.version;
+        if version.compare(floor) == Ordering::Less {
+            return false;
+        }
+        if floor.major > 0 || (self.minor_open && !self.any) {
+            return version.major == floor.major;
+        }
+        if version.major != 0 {
+            return false;
+        }
+        if floor.minor > 0 || (self.patch_open && !self.any) {
+            return version.minor == floor.minor;
+        }
+        version.minor == 0 && version.patch == floor.patch
+    }
+}

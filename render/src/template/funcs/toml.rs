@@ -1,0 +1,124 @@
+//! TOML, as Helm's `toToml` writes it.
+
+use crate::template::print::shortest;
+use crate::template::value::{Dict, Value};
+
+/// Spaces per level of nested tables.
+const INDENT: usize = 2;
+
+/// The value as TOML; only a map is a document.
+pub(crate) fn encode(value: &Value) -> Result<String, String> {
+    let Value::Dict(dict) = value else {
+        return Err("toml: top-level values must be Go maps or structs".to_owned());
+    };
+    let mut out = String::new();
+    table(&mut out, dict, &[], 200)?;
+    Ok(out)
+}
+
+fn key(name: &str) -> String {
+    let bare = !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    if bare { name.to_owned() } else { quoted(name) }
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            _ if letter.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            _ => out.push(letter),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn is_table_list(value: &Value) -> bool {
+    match value {
+        Value::List(list) => {
+            !list.items().is_empty() && list.items().iter().all(|item| matches!(item, Value::Dict(_)))
+        }
+        _ => false,
+    }
+}
+
+fn table(out: &mut String, dict: &Dict, path: &[String], depth: usize) -> Result<(), String> {
+    if depth == 0 {
+        return Err("toml: the value nests too deep".to_owned());
+    }
+    let pad = " ".repeat(INDENT * path.len());
+    let entries = dict.entries();
+    let is_table = |value: &Value| matches!(value, Value::Dict(_)) || is_table_list(value);
+    for (name, value) in entries.iter().filter(|(_, value)| !is_table(value) && !value.is_nil()) {
+        out.push_str(&format!("{pad}{} = {}\n", key(name), inline(value, depth - 1)?));
+    }
+    for (name, value) in entries.iter().filter(|(_, value)| is_table(value)) {
+        let mut inner = path.to_vec();
+        inner.push(key(name));
+        let (title, pad) = (inner.join("."), " ".repeat(INDENT * path.len()));
+        match value {
+            Value::Dict(dict) => {
+                if path.is_empty() && !out.is_empty() {
+                    out.push('\n');
+                }
+                out.push_str(&format!("{pad}[{title}]\n"));
+                table(out, dict, &inner, depth - 1)?;
+            }
+            Value::List(list) => {
+                for item in list.items() {
+                    if !out.is_empty() {
+                        out.push('\n');
+                    }
+                    out.push_str(&format!("{pad}[[{title}]]\n"));
+                    if let Value::Dict(dict) = item {
+                        table(out, dict, &inner, depth - 1)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn inline(value: &Value, depth: usize) -> Result<String, String> {
+    if depth == 0 {
+        return Err("toml: the value nests too deep".to_owned());
+    }
+    Ok(match value {
+        Value::Bool(flag) => flag.to_string(),
+        Value::Int(number) | Value::Int64(number) => number.to_string(),
+        Value::Float(number) => {
+            let text = if number.is_finite() {
+                shortest(*number, 'g')
+            } else {
+                shortest(*number, 'g').to_lowercase()
+            };
+            if text.contains(['.', 'e', 'n']) { text } else { format!("{text}.0") }
+        }
+        Value::Str(text) => quoted(&text.lossy()),
+        Value::List(list) => {
+            let items: Result<Vec<String>, String> =
+                list.items().iter().map(|item| inline(item, depth - 1)).collect();
+            format!("[{}]", items?.join(", "))
+        }
+        Value::Dict(dict) => {
+            let items: Result<Vec<String>, String> = dict
+                .entries()
+                .iter()
+                .map(|(name, item)| Ok(format!("{} = {}", key(name), inline(item, depth - 1)?)))
+                .collect();
+            format!("{{{}}}", items?.join(", "))
+        }
+        Value::Object(object) => quoted(&object.print()),
+        Value::Nil | Value::Null => return Err("toml: cannot encode array with nil element".to_owned()),
+    })
+}

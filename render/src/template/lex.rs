@@ -1,0 +1,291 @@
+//! Splits a template into text and the tokens of its actions, as Go's text/template does: trimming, comments, and
+//! space as a token of its own (`.a .b` are two operands, `.a.b` is one).
+
+use std::ops::Range;
+
+/// Why a text is not a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ParseError {
+    pub offset: usize,
+    pub message: String,
+    pub function: Option<String>,
+}
+
+impl ParseError {
+    pub(crate) fn new(offset: usize, message: impl Into<String>) -> Self {
+        Self { offset, message: message.into(), function: None }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenKind {
+    Text,
+    Right,
+    Space,
+    Assign,
+    Declare,
+    Pipe,
+    Comma,
+    Char,
+    OpenParen,
+    CloseParen,
+    Dot,
+    Field,
+    Variable,
+    Identifier,
+    Keyword,
+    Bool,
+    Nil,
+    Number,
+    CharConstant,
+    Str,
+    RawStr,
+    End,
+}
+
+/// A token and where its text stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
+    pub kind: TokenKind,
+    pub span: Range<usize>,
+}
+
+const SPACE: &[u8] = b" \t\r\n";
+
+fn is_space(byte: u8) -> bool {
+    SPACE.contains(&byte)
+}
+
+/// All tokens of a template; actions run from the first token after a `Text` (or the start) to `Right`.
+pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, ParseError> {
+    let mut lexer = Lexer { text, bytes: text.as_bytes(), at: 0, out: Vec::new() };
+    lexer.run()?;
+    Ok(lexer.out)
+}
+
+struct Lexer<'t> {
+    text: &'t str,
+    bytes: &'t [u8],
+    at: usize,
+    out: Vec<Token>,
+}
+
+impl Lexer<'_> {
+    fn run(&mut self) -> Result<(), ParseError> {
+        loop {
+            let start = self.at;
+            let Some(found) = self.text[start..].find("{{") else {
+                self.push_text(start, self.bytes.len());
+                let end = self.bytes.len();
+                self.out.push(Token { kind: TokenKind::End, span: end..end });
+                return Ok(());
+            };
+            let open = start + found;
+            self.at = open + 2;
+            let trims =
+                self.peek() == Some(b'-') && self.bytes.get(self.at + 1).copied().is_some_and(is_space);
+            let mut text_end = open;
+            if trims {
+                self.at += 2;
+                while text_end > start && is_space(self.bytes[text_end - 1]) {
+                    text_end -= 1;
+                }
+            }
+            self.push_text(start, text_end);
+            if self.text[self.at..].starts_with("/*") {
+                self.comment(open)?;
+            } else {
+                self.action(open)?;
+            }
+        }
+    }
+
+    fn push_text(&mut self, start: usize, end: usize) {
+        if end > start {
+            self.out.push(Token { kind: TokenKind::Text, span: start..end });
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// Length of a closing delimiter here, and whether it trims what follows.
+    fn closing(&self) -> Option<(usize, bool)> {
+        let rest = &self.bytes[self.at..];
+        if rest.starts_with(b"}}") {
+            return Some((2, false));
+        }
+        let trims = rest.first().copied().is_some_and(is_space) && rest[1..].starts_with(b"-}}");
+        trims.then_some((4, true))
+    }
+
+    fn close(&mut self, length: usize, trims: bool) {
+        self.at += length;
+        if trims {
+            while self.peek().is_some_and(is_space) {
+                self.at += 1;
+            }
+        }
+    }
+
+    fn comment(&mut self, open: usize) -> Result<(), ParseError> {
+        let Some(end) = self.text[self.at..].find("*/") else {
+            return Err(ParseError::new(open, "unclosed comment"));
+        };
+        self.at += end + 2;
+        let Some((length, trims)) = self.closing() else {
+            return Err(ParseError::new(self.at, "comment ends before closing delimiter"));
+        };
+        self.close(length, trims);
+        Ok(())
+    }
+
+    fn action(&mut self, open: usize) -> Result<(), ParseError> {
+        let mut parens = 0_usize;
+        loop {
+            if let Some((length, trims)) = self.closing() {
+                if parens > 0 {
+                    return Err(ParseError::new(self.at, "unclosed left paren"));
+                }
+                self.out.push(Token { kind: TokenKind::Right, span: self.at..self.at + length });
+                self.close(length, trims);
+                return Ok(());
+            }
+            let start = self.at;
+            let Some(byte) = self.peek() else {
+                return Err(ParseError::new(open, "unclosed action"));
+            };
+            self.at += 1;
+            let kind = match byte {
+                b' ' | b'\t' | b'\r' | b'\n' => {
+                    while self.peek().is_some_and(is_space) && self.closing().is_none() {
+                        self.at += 1;
+                    }
+                    TokenKind::Space
+                }
+                b'=' => TokenKind::Assign,
+                b':' if self.peek() == Some(b'=') => {
+                    self.at += 1;
+                    TokenKind::Declare
+                }
+                b':' => return Err(ParseError::new(start, "expected :=")),
+                b'|' => TokenKind::Pipe,
+                b',' => TokenKind::Comma,
+                b'(' => {
+                    parens += 1;
+                    TokenKind::OpenParen
+                }
+                b')' => {
+                    if parens == 0 {
+                        return Err(ParseError::new(start, "unexpected right paren"));
+                    }
+                    parens -= 1;
+                    TokenKind::CloseParen
+                }
+                b'"' => self.quoted(start, b'"', "unterminated quoted string", TokenKind::Str)?,
+                b'\'' => {
+                    self.quoted(start, b'\'', "unterminated character constant", TokenKind::CharConstant)?
+                }
+                b'`' => {
+                    let Some(end) = self.text[self.at..].find('`') else {
+                        return Err(ParseError::new(start, "unterminated raw quoted string"));
+                    };
+                    self.at += end + 1;
+                    TokenKind::RawStr
+                }
+                b'$' => self.word(start, TokenKind::Variable)?,
+                b'.' if !self.peek().is_some_and(|next| next.is_ascii_digit()) => {
+                    let kind = self.word(start, TokenKind::Field)?;
+                    if self.at == start + 1 { TokenKind::Dot } else { kind }
+                }
+                b'.' | b'+' | b'-' | b'0'..=b'9' => self.number(start)?,
+                _ => self.other(start)?,
+            };
+            self.out.push(Token { kind, span: start..self.at });
+        }
+    }
+
+    fn quoted(
+        &mut self,
+        start: usize,
+        quote: u8,
+        problem: &str,
+        kind: TokenKind,
+    ) -> Result<TokenKind, ParseError> {
+        loop {
+            match self.peek() {
+                Some(b'\\') if self.bytes.get(self.at + 1).is_some_and(|next| *next != b'\n') => self.at += 2,
+                Some(byte) if byte == quote => {
+                    self.at += 1;
+                    return Ok(kind);
+                }
+                Some(byte) if byte != b'\n' && byte != b'\\' => self.at += 1,
+                Some(_) | None => return Err(ParseError::new(start, problem)),
+            }
+        }
+    }
+
+    fn next_char(&self) -> Option<char> {
+        self.text.get(self.at..).and_then(|rest| rest.chars().next())
+    }
+
+    fn at_terminator(&self) -> bool {
+        match self.peek() {
+            None | Some(b' ' | b'\t' | b'\r' | b'\n' | b'.' | b',' | b'|' | b':' | b')' | b'(') => true,
+            Some(_) => self.text.get(self.at..).is_some_and(|rest| rest.starts_with("}}")),
+        }
+    }
+
+    fn word(&mut self, start: usize, kind: TokenKind) -> Result<TokenKind, ParseError> {
+        while let Some(letter) = self.next_char().filter(|letter| letter.is_alphanumeric() || *letter == '_')
+        {
+            self.at += letter.len_utf8();
+        }
+        // `$x=1` and `$x:=1` are read like `$x = 1`.
+        let assigns = kind == TokenKind::Variable && self.peek() == Some(b'=');
+        if self.at_terminator() || assigns || (self.at == start + 1 && kind == TokenKind::Field) {
+            return Ok(kind);
+        }
+        let letter = self.next_char().unwrap_or_default();
+        Err(ParseError::new(self.at, format!("bad character U+{:04X} '{letter}'", u32::from(letter))))
+    }
+
+    fn number(&mut self, start: usize) -> Result<TokenKind, ParseError> {
+        while let Some(byte) = self.peek() {
+            let exponent = matches!(self.bytes[self.at - 1], b'e' | b'E' | b'p' | b'P')
+                && !self.text[start..self.at].starts_with("0x")
+                && matches!(byte, b'+' | b'-');
+            if !(byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_' || exponent) {
+                break;
+            }
+            self.at += 1;
+        }
+        let text = &self.text[start..self.at];
+        if super::parse::number(text).is_none() {
+            return Err(ParseError::new(start, format!("bad number syntax: {text:?}")));
+        }
+        Ok(TokenKind::Number)
+    }
+
+    fn other(&mut self, start: usize) -> Result<TokenKind, ParseError> {
+        self.at = start;
+        let letter = self.next_char().unwrap_or_default();
+        self.at += letter.len_utf8();
+        if !(letter.is_alphabetic() || letter == '_') {
+            if letter.is_ascii_graphic() {
+                return Ok(TokenKind::Char);
+            }
+            let text = format!("unrecognized character in action: U+{:04X}", u32::from(letter));
+            return Err(ParseError::new(start, text));
+        }
+        let kind = self.word(start, TokenKind::Identifier)?;
+        Ok(match &self.text[start..self.at] {
+            "block" | "break" | "continue" | "define" | "else" | "end" | "if" | "range" | "template"
+            | "with" => TokenKind::Keyword,
+            "nil" => TokenKind::Nil,
+            "true" | "false" => TokenKind::Bool,
+            _ => kind,
+        })
+    }
+}

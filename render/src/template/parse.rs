@@ -1,0 +1,550 @@
+//! From tokens to the tree, with Go's rules: variables are declared before use, functions exist, blocks are closed.
+
+use std::sync::Arc;
+
+use super::ast::{Branch, Command, Expression, ExpressionKind, Node, Parsed, Pipe, Source, Template};
+use super::funcs;
+use super::lex::{ParseError, Token, TokenKind, tokens};
+use super::stack;
+
+/// A number as Go's templates read it: an integer where it is one, else a float.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Number {
+    Int(i64),
+    Float(f64),
+}
+
+/// Parses Go number syntax: decimal, `0x`, `0o`, `0b`, leading-zero octal, underscores, floats.
+pub(crate) fn number(text: &str) -> Option<Number> {
+    let (negative, digits) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let plain = digits.replace('_', "");
+    let lower = plain.to_ascii_lowercase();
+    let radix = |prefix: &str, base: u32| {
+        lower.strip_prefix(prefix).map(|rest| i128::from_str_radix(rest, base).ok())
+    };
+    let integer = if let Some(parsed) = radix("0x", 16).or_else(|| radix("0o", 8)).or_else(|| radix("0b", 2))
+    {
+        Some(parsed?)
+    } else if plain.len() > 1 && plain.starts_with('0') && plain.bytes().all(|byte| byte.is_ascii_digit()) {
+        Some(i128::from_str_radix(&plain[1..], 8).ok()?)
+    } else if !plain.is_empty() && plain.bytes().all(|byte| byte.is_ascii_digit()) {
+        plain.parse::<i128>().ok()
+    } else {
+        None
+    };
+    if let Some(value) = integer {
+        return i64::try_from(if negative { -value } else { value }).ok().map(Number::Int);
+    }
+    let shape =
+        plain.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));
+    if !shape || !plain.bytes().any(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value: f64 = plain.parse().ok()?;
+    Some(Number::Float(if negative { -value } else { value }))
+}
+
+/// Parses one file. `depth` bounds the nesting of blocks and parentheses.
+pub(crate) fn parse(source: &Arc<Source>, name: &Arc<str>, depth: usize) -> Result<Parsed, ParseError> {
+    let tokens = tokens(&source.text)?;
+    let mut parser = Parser {
+        source,
+        tokens,
+        at: 0,
+        variables: vec![Arc::from("$")],
+        defines: Vec::new(),
+        loops: 0,
+        depth,
+    };
+    let body = parser.top()?;
+    let root = Arc::new(Template { name: Arc::clone(name), source: Arc::clone(source), body });
+    Ok(Parsed { root, defines: parser.defines })
+}
+
+struct Parser<'s> {
+    source: &'s Arc<Source>,
+    tokens: Vec<Token>,
+    at: usize,
+    variables: Vec<Arc<str>>,
+    defines: Vec<Arc<Template>>,
+    loops: usize,
+    depth: usize,
+}
+
+/// What ended a list of nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closed {
+    End,
+    Else,
+}
+
+type Parse<T> = Result<T, ParseError>;
+
+impl Parser<'_> {
+    fn text(&self, token: &Token) -> &str {
+        &self.source.text[token.span.clone()]
+    }
+
+    fn peek(&self) -> Token {
+        let last = self.tokens.len().saturating_sub(1);
+        self.tokens[self.at.min(last)].clone()
+    }
+
+    fn next(&mut self) -> Token {
+        let token = self.peek();
+        self.at += 1;
+        token
+    }
+
+    fn skip_space(&mut self) {
+        while self.peek().kind == TokenKind::Space {
+            self.at += 1;
+        }
+    }
+
+    fn next_solid(&mut self) -> Token {
+        self.skip_space();
+        self.next()
+    }
+
+    fn unexpected<T>(&self, token: &Token, context: &str) -> Parse<T> {
+        let what = match token.kind {
+            TokenKind::End => "EOF".to_owned(),
+            TokenKind::Keyword => format!("<{}>", self.text(token)),
+            _ => format!("{:?}", self.text(token)),
+        };
+        Err(ParseError::new(token.span.start, format!("unexpected {what} in {context}")))
+    }
+
+    fn deeper<T>(&mut self, offset: usize, inner: impl FnOnce(&mut Self) -> Parse<T>) -> Parse<T> {
+        if self.depth == 0 {
+            return Err(ParseError::new(offset, "the template nests deeper than the limit allows"));
+        }
+        self.depth -= 1;
+        let result = stack::grow(|| inner(self));
+        self.depth += 1;
+        result
+    }
+
+    fn top(&mut self) -> Parse<Vec<Node>> {
+        let mut body = Vec::new();
+        loop {
+            let token = self.next();
+            match token.kind {
+                TokenKind::End => return Ok(body),
+                TokenKind::Text => body.push(Node::Text(self.text(&token).into())),
+                _ => {
+                    self.at -= 1;
+                    let first = self.next_solid();
+                    if first.kind == TokenKind::Keyword && self.text(&first) == "define" {
+                        self.definition()?;
+                        continue;
+                    }
+                    self.at -= 1;
+                    match self.action()? {
+                        Ok(node) => body.push(node),
+                        Err(Closed::End) => {
+                            return Err(ParseError::new(first.span.start, "unexpected {{end}}"));
+                        }
+                        Err(Closed::Else) => {
+                            return Err(ParseError::new(first.span.start, "unexpected {{else}}"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn definition(&mut self) -> Parse<()> {
+        let name = self.quoted_name("define clause")?;
+        self.expect(TokenKind::Right, "define clause")?;
+        let outer_variables = std::mem::replace(&mut self.variables, vec![Arc::from("$")]);
+        let outer_loops = std::mem::take(&mut self.loops);
+        let offset = self.peek().span.start;
+        let (body, closed) = self.deeper(offset, |parser| parser.list())?;
+        if closed != Closed::End {
+            return Err(ParseError::new(offset, "unexpected {{else}} in define clause"));
+        }
+        self.variables = outer_variables;
+        self.loops = outer_loops;
+        self.defines.push(Arc::new(Template { name, source: Arc::clone(self.source), body }));
+        Ok(())
+    }
+
+    fn quoted_name(&mut self, context: &str) -> Parse<Arc<str>> {
+        let token = self.next_solid();
+        if !matches!(token.kind, TokenKind::Str | TokenKind::RawStr) {
+            return self.unexpected(&token, context);
+        }
+        let name = self.unquote(&token)?;
+        Ok(Arc::from(String::from_utf8_lossy(&name).as_ref()))
+    }
+
+    fn expect(&mut self, kind: TokenKind, context: &str) -> Parse<Token> {
+        let token = self.next_solid();
+        if token.kind == kind { Ok(token) } else { self.unexpected(&token, context) }
+    }
+
+    /// Nodes up to `{{end}}` or `{{else}}`, which is consumed.
+    fn list(&mut self) -> Parse<(Vec<Node>, Closed)> {
+        let mut nodes = Vec::new();
+        loop {
+            let token = self.next();
+            match token.kind {
+                TokenKind::End => return Err(ParseError::new(token.span.start, "unexpected EOF")),
+                TokenKind::Text => nodes.push(Node::Text(self.text(&token).into())),
+                _ => {
+                    self.at -= 1;
+                    match self.action()? {
+                        Ok(node) => nodes.push(node),
+                        Err(closed) => return Ok((nodes, closed)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// One action; `Err` inside `Ok` is a closing `end` or `else`.
+    fn action(&mut self) -> Parse<Result<Node, Closed>> {
+        let token = self.next_solid();
+        if token.kind != TokenKind::Keyword {
+            self.at -= 1;
+            let pipe = self.pipeline("command", TokenKind::Right)?;
+            return Ok(Ok(Node::Action(pipe)));
+        }
+        let keyword = self.text(&token).to_owned();
+        let offset = token.span.start;
+        Ok(match keyword.as_str() {
+            "end" => {
+                self.expect(TokenKind::Right, "end")?;
+                Err(Closed::End)
+            }
+            "else" => {
+                self.skip_space();
+                let next = self.peek();
+                let chained = next.kind == TokenKind::Keyword && matches!(self.text(&next), "if" | "with");
+                if !chained {
+                    self.expect(TokenKind::Right, "else")?;
+                }
+                Err(Closed::Else)
+            }
+            "if" => Ok(Node::If(self.control("if", offset)?)),
+            "with" => Ok(Node::With(self.control("with", offset)?)),
+            "range" => Ok(Node::Range(self.control("range", offset)?)),
+            "template" => Ok(self.template(offset)?),
+            "block" => Ok(self.block(offset)?),
+            "break" | "continue" => {
+                self.expect(TokenKind::Right, &keyword)?;
+                if self.loops == 0 {
+                    return Err(ParseError::new(offset, format!("{{{{{keyword}}}}} outside {{{{range}}}}")));
+                }
+                Ok(if keyword == "break" { Node::Break } else { Node::Continue })
+            }
+            _ => return self.unexpected(&token, "command"),
+        })
+    }
+
+    fn control(&mut self, context: &'static str, offset: usize) -> Parse<Branch> {
+        self.deeper(offset, |parser| {
+            let scope = parser.variables.len();
+            let pipe = parser.pipeline(context, TokenKind::Right)?;
+            if context == "range" {
+                parser.loops += 1;
+            }
+            let (then, closed) = parser.list()?;
+            if context == "range" {
+                parser.loops -= 1;
+            }
+            let otherwise = match closed {
+                Closed::End => None,
+                Closed::Else => Some(parser.otherwise(context, offset)?),
+            };
+            parser.variables.truncate(scope);
+            Ok(Branch { offset, pipe, then, otherwise })
+        })
+    }
+
+    fn otherwise(&mut self, context: &'static str, offset: usize) -> Parse<Vec<Node>> {
+        let next = self.peek();
+        if next.kind == TokenKind::Keyword && self.text(&next) == context && context != "range" {
+            self.at += 1;
+            let branch = self.control(context, next.span.start)?;
+            return Ok(vec![if context == "if" { Node::If(branch) } else { Node::With(branch) }]);
+        }
+        if next.kind == TokenKind::Keyword {
+            return self.unexpected(&next, "else");
+        }
+        let (nodes, closed) = self.list()?;
+        if closed == Closed::Else {
+            return Err(ParseError::new(offset, "expected end; found {{else}}"));
+        }
+        Ok(nodes)
+    }
+
+    fn template(&mut self, offset: usize) -> Parse<Node> {
+        let name = self.quoted_name("template clause")?;
+        self.skip_space();
+        let pipe = if self.peek().kind == TokenKind::Right {
+            self.at += 1;
+            None
+        } else {
+            Some(self.pipeline("template clause", TokenKind::Right)?)
+        };
+        let context = format!("{{{{template {name:?}}}}}").into();
+        Ok(Node::Template { offset, name, pipe, context })
+    }
+
+    fn block(&mut self, offset: usize) -> Parse<Node> {
+        let name = self.quoted_name("block clause")?;
+        let pipe = self.pipeline("block clause", TokenKind::Right)?;
+        let outer_variables = std::mem::replace(&mut self.variables, vec![Arc::from("$")]);
+        let outer_loops = std::mem::take(&mut self.loops);
+        let (body, closed) = self.deeper(offset, |parser| parser.list())?;
+        if closed != Closed::End {
+            return Err(ParseError::new(offset, "unexpected {{else}} in block clause"));
+        }
+        self.variables = outer_variables;
+        self.loops = outer_loops;
+        self.defines.push(Arc::new(Template {
+            name: Arc::clone(&name),
+            source: Arc::clone(self.source),
+            body,
+        }));
+        let context = format!("{{{{template {name:?}}}}}").into();
+        Ok(Node::Template { offset, name, pipe: Some(pipe), context })
+    }
+
+    fn pipeline(&mut self, context: &str, end: TokenKind) -> Parse<Pipe> {
+        self.skip_space();
+        let offset = self.peek().span.start;
+        let mut pipe = Pipe { offset, declares: Vec::new(), assigns: false, commands: Vec::new() };
+        self.declarations(&mut pipe, context)?;
+        loop {
+            let token = self.next_solid();
+            match token.kind {
+                kind if kind == end => break,
+                TokenKind::Bool
+                | TokenKind::CharConstant
+                | TokenKind::Dot
+                | TokenKind::Field
+                | TokenKind::Identifier
+                | TokenKind::Number
+                | TokenKind::Nil
+                | TokenKind::RawStr
+                | TokenKind::Str
+                | TokenKind::Variable
+                | TokenKind::OpenParen => {
+                    self.at -= 1;
+                    let command = self.command()?;
+                    pipe.commands.push(command);
+                }
+                _ => return self.unexpected(&token, context),
+            }
+        }
+        if pipe.commands.is_empty() {
+            return Err(ParseError::new(offset, format!("missing value for {context}")));
+        }
+        for (stage, command) in pipe.commands.iter().enumerate().skip(1) {
+            let constant = command.arguments.first().is_some_and(|first| {
+                matches!(
+                    first.kind,
+                    ExpressionKind::Bool(_)
+                        | ExpressionKind::Dot
+                        | ExpressionKind::Nil
+                        | ExpressionKind::Int(_)
+                        | ExpressionKind::Float(_)
+                        | ExpressionKind::Str(_)
+                )
+            });
+            if constant {
+                let text = format!("non executable command in pipeline stage {}", stage + 1);
+                return Err(ParseError::new(command.offset, text));
+            }
+        }
+        Ok(pipe)
+    }
+
+    fn declarations(&mut self, pipe: &mut Pipe, context: &str) -> Parse<()> {
+        loop {
+            self.skip_space();
+            let start = self.at;
+            let variable = self.peek();
+            if variable.kind != TokenKind::Variable {
+                return Ok(());
+            }
+            self.at += 1;
+            self.skip_space();
+            let next = self.peek();
+            let name: Arc<str> = Arc::from(self.text(&variable));
+            match next.kind {
+                TokenKind::Assign | TokenKind::Declare => {
+                    self.at += 1;
+                    pipe.assigns = next.kind == TokenKind::Assign;
+                    pipe.declares.push(Arc::clone(&name));
+                    self.variables.push(name);
+                    return Ok(());
+                }
+                TokenKind::Comma => {
+                    self.at += 1;
+                    pipe.declares.push(Arc::clone(&name));
+                    self.variables.push(name);
+                    self.skip_space();
+                    if context != "range" || pipe.declares.len() > 1 {
+                        return Err(ParseError::new(
+                            next.span.start,
+                            format!("too many declarations in {context}"),
+                        ));
+                    }
+                    if self.peek().kind != TokenKind::Variable {
+                        return Err(ParseError::new(next.span.start, "range can only initialize variables"));
+                    }
+                }
+                _ => {
+                    self.at = start;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn command(&mut self) -> Parse<Command> {
+        self.skip_space();
+        let offset = self.peek().span.start;
+        let mut arguments = Vec::new();
+        let mut end;
+        loop {
+            self.skip_space();
+            if let Some(operand) = self.operand()? {
+                arguments.push(operand);
+            }
+            end = self.tokens[self.at.saturating_sub(1).min(self.tokens.len() - 1)].span.end;
+            let token = self.next();
+            match token.kind {
+                TokenKind::Space => {}
+                TokenKind::Right | TokenKind::CloseParen => {
+                    self.at -= 1;
+                    break;
+                }
+                TokenKind::Pipe => break,
+                _ => return self.unexpected(&token, "operand"),
+            }
+        }
+        if arguments.is_empty() {
+            return Err(ParseError::new(offset, "empty command"));
+        }
+        let context = self.source.text.get(offset..end).unwrap_or_default().trim().into();
+        Ok(Command { offset, context, arguments })
+    }
+
+    fn operand(&mut self) -> Parse<Option<Expression>> {
+        let start = self.peek().span.start;
+        let Some(mut node) = self.term()? else {
+            return Ok(None);
+        };
+        if self.peek().kind != TokenKind::Field {
+            return Ok(Some(node));
+        }
+        let offset = self.peek().span.start;
+        let mut fields: Vec<Arc<str>> = Vec::new();
+        let mut end = offset;
+        while self.peek().kind == TokenKind::Field {
+            let token = self.next();
+            fields.push(Arc::from(&self.text(&token)[1..]));
+            end = token.span.end;
+        }
+        let context: Box<str> = self.source.text.get(start..end).unwrap_or_default().into();
+        let literal = |node: &Expression| {
+            ParseError::new(offset, format!("unexpected . after term {:?}", node.context))
+        };
+        node = match node.kind {
+            ExpressionKind::Field(mut names) => {
+                names.extend(fields);
+                Expression { offset, context, kind: ExpressionKind::Field(names) }
+            }
+            ExpressionKind::Variable(name, mut names) => {
+                names.extend(fields);
+                Expression { offset, context, kind: ExpressionKind::Variable(name, names) }
+            }
+            ExpressionKind::Bool(_)
+            | ExpressionKind::Str(_)
+            | ExpressionKind::Int(_)
+            | ExpressionKind::Float(_)
+            | ExpressionKind::Nil
+            | ExpressionKind::Dot => return Err(literal(&node)),
+            ExpressionKind::Chain(..) | ExpressionKind::Pipe(_) | ExpressionKind::Function(_) => {
+                Expression { offset, context, kind: ExpressionKind::Chain(Box::new(node), fields) }
+            }
+        };
+        Ok(Some(node))
+    }
+
+    fn term(&mut self) -> Parse<Option<Expression>> {
+        self.skip_space();
+        let token = self.next();
+        let offset = token.span.start;
+        let text = self.text(&token).to_owned();
+        let kind = match token.kind {
+            TokenKind::Identifier => {
+                ExpressionKind::Function(funcs::find(&text).ok_or_else(|| ParseError {
+                    offset,
+                    message: format!("function {text:?} not defined"),
+                    function: Some(text.clone()),
+                })?)
+            }
+            TokenKind::Dot => ExpressionKind::Dot,
+            TokenKind::Nil => ExpressionKind::Nil,
+            TokenKind::Bool => ExpressionKind::Bool(text == "true"),
+            TokenKind::Variable => {
+                if !self.variables.iter().any(|known| known.as_ref() == text) {
+                    return Err(ParseError::new(offset, format!("undefined variable {text:?}")));
+                }
+                ExpressionKind::Variable(Arc::from(text.as_str()), Vec::new())
+            }
+            TokenKind::Field => ExpressionKind::Field(vec![Arc::from(&text[1..])]),
+            TokenKind::Number => match number(&text) {
+                Some(Number::Int(value)) => ExpressionKind::Int(value),
+                Some(Number::Float(value)) => ExpressionKind::Float(value),
+                None => return Err(ParseError::new(offset, format!("bad number syntax: {text:?}"))),
+            },
+            TokenKind::CharConstant => {
+                let bytes = self.unquote(&token)?;
+                let letters = String::from_utf8_lossy(&bytes).into_owned();
+                let mut letters = letters.chars();
+                match (letters.next(), letters.next()) {
+                    (Some(letter), None) => ExpressionKind::Int(i64::from(u32::from(letter))),
+                    _ => {
+                        return Err(ParseError::new(offset, format!("malformed character constant: {text}")));
+                    }
+                }
+            }
+            TokenKind::Str | TokenKind::RawStr => ExpressionKind::Str(self.unquote(&token)?.into()),
+            TokenKind::OpenParen => {
+                let pipe = self.deeper(offset, |parser| {
+                    parser.pipeline("parenthesized pipeline", TokenKind::CloseParen)
+                })?;
+                let end = self.tokens[self.at - 1].span.end;
+                let context = self.source.text.get(offset..end).unwrap_or_default().into();
+                return Ok(Some(Expression { offset, context, kind: ExpressionKind::Pipe(pipe) }));
+            }
+            _ => {
+                self.at -= 1;
+                return Ok(None);
+            }
+        };
+        Ok(Some(Expression { offset, context: text.into(), kind }))
+    }
+
+    fn unquote(&self, token: &Token) -> Parse<Vec<u8>> {
+        let text = self.text(token);
+        let inner = &text[1..text.len() - 1];
+        if token.kind == TokenKind::RawStr {
+            return Ok(inner.replace('\r', "").into_bytes());
+        }
+        super::quote::unquote(inner)
+            .ok_or_else(|| ParseError::new(token.span.start, format!("invalid syntax in the string {text}")))
+    }
+}

@@ -1,0 +1,294 @@
+//! Writes JSON values as YAML the way `sigs.k8s.io/yaml` does: block style, keys in go-yaml's natural order, lists not
+//! indented under their key, plain scalars where they read back as text, literal blocks for several lines.
+
+use std::cmp::Ordering;
+
+use serde_json::{Map, Value};
+
+use super::resolve::{Scalar, is_base60, resolve};
+use crate::template::print::shortest;
+use crate::template::stack;
+
+/// Longest key that stands before a colon; a longer one needs `?`.
+const SIMPLE_KEY_BYTES: usize = 128;
+
+/// The value as one YAML document, ending in a newline.
+pub(crate) fn to_yaml(value: &Value) -> String {
+    emit(value, false)
+}
+
+/// Like [`to_yaml`] with lists indented under their key (`toYamlPretty`).
+pub(crate) fn to_yaml_pretty(value: &Value) -> String {
+    emit(value, true)
+}
+
+fn emit(value: &Value, indent_lists: bool) -> String {
+    let mut writer = Writer { out: String::new(), indent_lists };
+    match value {
+        Value::Array(items) if !items.is_empty() => writer.sequence(items, 0, true),
+        Value::Object(entries) if !entries.is_empty() => writer.mapping(entries, 0, true),
+        other => writer.scalar(other, 2),
+    }
+    if !writer.out.ends_with('\n') {
+        writer.out.push('\n');
+    }
+    writer.out
+}
+
+struct Writer {
+    out: String,
+    indent_lists: bool,
+}
+
+impl Writer {
+    fn line(&mut self, indent: usize) {
+        if !self.out.is_empty() && !self.out.ends_with('\n') {
+            self.out.push('\n');
+        }
+        self.out.extend(std::iter::repeat_n(' ', indent));
+    }
+
+    /// Entries at `indent`; `inline` leaves the first on the current line.
+    fn mapping(&mut self, entries: &Map<String, Value>, indent: usize, inline: bool) {
+        let mut keys: Vec<&String> = entries.keys().collect();
+        keys.sort_by(|a, b| natural_order(a, b));
+        for (position, key) in keys.into_iter().enumerate() {
+            if position > 0 || !inline {
+                self.line(indent);
+            }
+            let Some(value) = entries.get(key) else { continue };
+            let simple = !has_break(key) && key.len() <= SIMPLE_KEY_BYTES;
+            if simple {
+                self.out.push_str(&text(key, true, 0));
+            } else {
+                self.out.push_str("? ");
+                self.out.push_str(&text(key, false, indent + 2));
+                self.line(indent);
+            }
+            self.out.push(':');
+            self.value(value, indent, true);
+        }
+    }
+
+    fn sequence(&mut self, items: &[Value], indent: usize, inline: bool) {
+        for (position, item) in items.iter().enumerate() {
+            if position > 0 || !inline {
+                self.line(indent);
+            }
+            self.out.push('-');
+            self.value(item, indent, false);
+        }
+    }
+
+    /// A value after `:` or `-` whose mapping or list stands at `indent`.
+    fn value(&mut self, value: &Value, indent: usize, in_mapping: bool) {
+        stack::grow(|| match value {
+            Value::Array(items) if !items.is_empty() && in_mapping => {
+                let deeper = if self.indent_lists { indent + 2 } else { indent };
+                self.sequence(items, deeper, false);
+            }
+            Value::Array(items) if !items.is_empty() => {
+                self.out.push(' ');
+                self.sequence(items, indent + 2, true);
+            }
+            Value::Object(entries) if !entries.is_empty() && in_mapping => {
+                self.mapping(entries, indent + 2, false)
+            }
+            Value::Object(entries) if !entries.is_empty() => {
+                self.out.push(' ');
+                self.mapping(entries, indent + 2, true);
+            }
+            other => {
+                self.out.push(' ');
+                self.scalar(other, indent + 2);
+            }
+        });
+    }
+
+    fn scalar(&mut self, value: &Value, indent: usize) {
+        let shown = match value {
+            Value::Null => "null".to_owned(),
+            Value::Bool(flag) => flag.to_string(),
+            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(value), _) => value.to_string(),
+                (None, Some(value)) => value.to_string(),
+                (None, None) => shortest(number.as_f64().unwrap_or_default(), 'g'),
+            },
+            Value::String(string) => text(string, false, indent),
+            Value::Array(_) => "[]".to_owned(),
+            Value::Object(_) => "{}".to_owned(),
+        };
+        self.out.push_str(&shown);
+    }
+}
+
+fn is_break(letter: char) -> bool {
+    matches!(letter, '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+fn has_break(text: &str) -> bool {
+    text.contains(is_break)
+}
+
+/// libyaml's printable characters: no tab, nothing beyond the basic plane.
+fn is_printable(letter: char) -> bool {
+    matches!(letter, '\n' | ' '..='~' | '\u{A0}'..='\u{D7FF}' | '\u{E000}'..='\u{FEFE}' | '\u{FF00}'..='\u{FFFD}')
+}
+
+/// What libyaml's analysis allows for a text.
+struct Analysis {
+    plain: bool,
+    single: bool,
+    block: bool,
+}
+
+fn analyse(text: &str) -> Analysis {
+    let letters: Vec<char> = text.chars().collect();
+    let blank = |at: usize| letters.get(at).is_none_or(|c| matches!(c, ' ' | '\t'));
+    let mut indicators = text.starts_with("---") || text.starts_with("...");
+    let (mut breaks, mut special, mut break_space, mut space_break) = (false, false, false, false);
+    let (mut previous_space, mut previous_break, mut preceded_by_blank) = (false, false, true);
+    for (at, letter) in letters.iter().copied().enumerate() {
+        let followed_by_blank = blank(at + 1);
+        indicators |= match (at, letter) {
+            (
+                0,
+                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@'
+                | '`',
+            ) => true,
+            (0, '?' | ':' | '-') => followed_by_blank,
+            (_, ':') => followed_by_blank,
+            (_, '#') => preceded_by_blank,
+            _ => false,
+        };
+        special |= !is_printable(letter);
+        if letter == ' ' {
+            break_space |= previous_break;
+            (previous_space, previous_break) = (true, false);
+        } else if is_break(letter) {
+            breaks = true;
+            space_break |= previous_space;
+            (previous_space, previous_break) = (false, true);
+        } else {
+            (previous_space, previous_break) = (false, false);
+        }
+        preceded_by_blank = matches!(letter, ' ' | '\t') || is_break(letter);
+    }
+    let edge = |letter: Option<&char>| letter.is_some_and(|letter| *letter == ' ' || is_break(*letter));
+    let edges = edge(letters.first()) || edge(letters.last());
+    Analysis {
+        plain: !(edges || break_space || space_break || special || breaks || indicators),
+        single: !(break_space || space_break || special),
+        block: !(text.is_empty() || text.ends_with(' ') || space_break || special),
+    }
+}
+
+/// A text in the style it needs; a `key` stays on one line.
+fn text(text: &str, key: bool, indent: usize) -> String {
+    let analysis = analyse(text);
+    if text.contains('\n') {
+        if analysis.block && !key {
+            return literal(text, indent);
+        }
+        return double_quoted(text);
+    }
+    let reads_as_text = matches!(resolve(text), Scalar::Text) && !is_base60(text);
+    if !reads_as_text {
+        return double_quoted(text);
+    }
+    if analysis.plain {
+        return text.to_owned();
+    }
+    if analysis.single && !has_break(text) {
+        return format!("'{}'", text.replace('\'', "''"));
+    }
+    double_quoted(text)
+}
+
+fn literal(text: &str, indent: usize) -> String {
+    let mut out = String::from("|");
+    if text.starts_with([' ', '\n']) {
+        out.push('2');
+    }
+    if !text.ends_with('\n') {
+        out.push('-');
+    } else if text == "\n" || text.ends_with("\n\n") {
+        out.push('+');
+    }
+    out.push('\n');
+    for line in text.split_inclusive('\n') {
+        if line != "\n" {
+            out.extend(std::iter::repeat_n(' ', indent));
+        }
+        out.push_str(line);
+    }
+    out
+}
+
+fn double_quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\0' => out.push_str("\\0"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\t' => out.push_str("\\t"),
+            '\n' => out.push_str("\\n"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            '\r' => out.push_str("\\r"),
+            '\u{1b}' => out.push_str("\\e"),
+            '\u{85}' => out.push_str("\\N"),
+            '\u{A0}' => out.push(letter),
+            '\u{2028}' => out.push_str("\\L"),
+            '\u{2029}' => out.push_str("\\P"),
+            _ if is_printable(letter) => out.push(letter),
+            _ => {
+                let code = u32::from(letter);
+                out.push_str(&match code {
+                    0..=0xFF => format!("\\x{code:02X}"),
+                    0x100..=0xFFFF => format!("\\u{code:04X}"),
+                    _ => format!("\\U{code:08X}"),
+                });
+            }
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// go-yaml's order of keys: letters by code point, runs of digits by their number, other signs before letters.
+pub(crate) fn natural_order(left: &str, right: &str) -> Ordering {
+    let a: Vec<char> = left.chars().collect();
+    let b: Vec<char> = right.chars().collect();
+    for at in 0..a.len().min(b.len()) {
+        if a[at] == b[at] {
+            continue;
+        }
+        match (a[at].is_alphabetic(), b[at].is_alphabetic()) {
+            (true, true) => return a[at].cmp(&b[at]),
+            (true, false) => return Ordering::Greater,
+            (false, true) => return Ordering::Less,
+            (false, false) => {}
+        }
+        let within_number = (a[at] == '0' || b[at] == '0')
+            && a[..at].iter().rev().take_while(|c| c.is_ascii_digit()).any(|digit| *digit != '0');
+        let lead = u128::from(within_number);
+        let (an, ai) = run(&a, at, lead);
+        let (bn, bi) = run(&b, at, lead);
+        return an.cmp(&bn).then(ai.cmp(&bi)).then(a[at].cmp(&b[at]));
+    }
+    a.len().cmp(&b.len())
+}
+
+fn run(letters: &[char], start: usize, lead: u128) -> (u128, usize) {
+    let mut value = lead;
+    let mut at = start;
+    while let Some(digit) = letters.get(at).and_then(|letter| letter.to_digit(10)) {
+        value = value.saturating_mul(10).saturating_add(u128::from(digit));
+        at += 1;
+    }
+    (value, at)
+}

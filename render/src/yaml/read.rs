@@ -1,0 +1,248 @@
+//! Reads YAML into JSON values: the first document of a text, with anchors, merge keys and bounds.
+
+use std::collections::HashMap;
+
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use serde_json::{Map, Number, Value};
+
+use super::resolve::{Scalar, resolve};
+use crate::limits::Limits;
+use crate::template::print::shortest;
+use crate::template::stack;
+
+/// Why a text is not acceptable YAML.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct YamlError {
+    /// Line, counted from 1, where known.
+    pub line: Option<usize>,
+    pub message: String,
+}
+
+impl std::fmt::Display for YamlError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "yaml: line {line}: {}", self.message),
+            None => write!(f, "yaml: {}", self.message),
+        }
+    }
+}
+
+/// The first document of `text`; nothing at all is `null`.
+pub(crate) fn read(text: &str, limits: &Limits) -> Result<Value, YamlError> {
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let bad = |letter: char| (letter < ' ' && !matches!(letter, '\t' | '\n' | '\r')) || letter == '\u{7f}';
+    if text.contains(bad) {
+        return Err(YamlError { line: None, message: "control characters are not allowed".to_owned() });
+    }
+    let mut reader = Reader {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        nodes: 0,
+        nodes_maximum: limits.yaml_nodes,
+        depth: limits.nesting_depth,
+    };
+    loop {
+        match reader.next()? {
+            Some((Event::StreamStart | Event::DocumentStart(..), _)) => {}
+            Some((Event::StreamEnd, _)) | None => return Ok(Value::Null),
+            Some((event, span)) => return Ok(reader.node(event, &span)?.value),
+        }
+    }
+}
+
+struct Reader<'t> {
+    parser: Parser<'t, granit_parser::StrInput<'t>>,
+    anchors: HashMap<usize, (Value, usize)>,
+    nodes: usize,
+    nodes_maximum: usize,
+    depth: usize,
+}
+
+/// A node: its value, and for a scalar the form it takes as a key.
+struct Node {
+    value: Value,
+    merge: bool,
+}
+
+impl<'t> Reader<'t> {
+    fn next(&mut self) -> Result<Option<(Event<'t>, Span)>, YamlError> {
+        loop {
+            match self.parser.next_event() {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(scan_error(&error)),
+                Some(Ok((Event::Comment(..), _))) => {}
+                Some(Ok(found)) => return Ok(Some(found)),
+            }
+        }
+    }
+
+    fn required(&mut self) -> Result<(Event<'t>, Span), YamlError> {
+        self.next()?.ok_or_else(|| YamlError { line: None, message: "unexpected end of the text".to_owned() })
+    }
+
+    fn count(&mut self, nodes: usize, span: &Span) -> Result<(), YamlError> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > self.nodes_maximum {
+            let message =
+                format!("document contains excessive aliasing or more than {} nodes", self.nodes_maximum);
+            return Err(error_at(span, message));
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, event: Event<'t>, span: &Span) -> Result<Node, YamlError> {
+        self.count(1, span)?;
+        let before = self.nodes;
+        let (anchor, node) = match event {
+            Event::Alias(id) => {
+                let Some((value, size)) = self.anchors.get(&id).cloned() else {
+                    return Err(error_at(span, "unknown anchor referenced".to_owned()));
+                };
+                self.count(size, span)?;
+                return Ok(Node { value, merge: false });
+            }
+            Event::Scalar(text, style, anchor, tag) => (anchor, scalar(&text, style, tag.as_deref(), span)?),
+            Event::SequenceStart(_, anchor, _) => {
+                (anchor, Node { value: self.deeper(span, Self::sequence)?, merge: false })
+            }
+            Event::MappingStart(_, anchor, _) => {
+                (anchor, Node { value: self.deeper(span, Self::mapping)?, merge: false })
+            }
+            _ => return Err(error_at(span, "did not find expected node content".to_owned())),
+        };
+        if anchor > 0 {
+            self.anchors.insert(anchor, (node.value.clone(), self.nodes - before + 1));
+        }
+        Ok(node)
+    }
+
+    fn deeper(
+        &mut self,
+        span: &Span,
+        inner: fn(&mut Self) -> Result<Value, YamlError>,
+    ) -> Result<Value, YamlError> {
+        if self.depth == 0 {
+            return Err(error_at(span, "exceeded max depth".to_owned()));
+        }
+        self.depth -= 1;
+        let value = stack::grow(|| inner(self));
+        self.depth += 1;
+        value
+    }
+
+    fn sequence(&mut self) -> Result<Value, YamlError> {
+        let mut items = Vec::new();
+        loop {
+            let (event, span) = self.required()?;
+            if matches!(event, Event::SequenceEnd) {
+                return Ok(Value::Array(items));
+            }
+            items.push(self.node(event, &span)?.value);
+        }
+    }
+
+    fn mapping(&mut self) -> Result<Value, YamlError> {
+        let mut entries = Map::new();
+        loop {
+            let (event, span) = self.required()?;
+            if matches!(event, Event::MappingEnd) {
+                return Ok(Value::Object(entries));
+            }
+            let key = self.node(event, &span)?;
+            let (event, value_span) = self.required()?;
+            let value = self.node(event, &value_span)?.value;
+            if key.merge {
+                merge(&mut entries, value, &span)?;
+            } else {
+                entries.insert(key_text(key.value, &span)?, value);
+            }
+        }
+    }
+}
+
+/// Applies `<<`: later sources of a list give way to earlier ones.
+fn merge(entries: &mut Map<String, Value>, value: Value, span: &Span) -> Result<(), YamlError> {
+    let wrong = || error_at(span, "map merge requires map or sequence of maps as the value".to_owned());
+    match value {
+        Value::Object(source) => entries.extend(source),
+        Value::Array(sources) => {
+            for source in sources.into_iter().rev() {
+                let Value::Object(source) = source else {
+                    return Err(wrong());
+                };
+                entries.extend(source);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return Err(wrong()),
+    }
+    Ok(())
+}
+
+fn key_text(key: Value, span: &Span) -> Result<String, YamlError> {
+    match key {
+        Value::String(text) => Ok(text),
+        Value::Bool(flag) => Ok(flag.to_string()),
+        Value::Number(number) => Ok(match (number.as_i64(), number.as_u64()) {
+            (Some(value), _) => value.to_string(),
+            (None, Some(value)) => value.to_string(),
+            (None, None) => shortest(number.as_f64().unwrap_or_default(), 'g'),
+        }),
+        Value::Null => Err(error_at(span, "unsupported map key of type: <nil>".to_owned())),
+        Value::Array(_) => Err(error_at(span, "invalid map key: a sequence".to_owned())),
+        Value::Object(_) => Err(error_at(span, "invalid map key: a mapping".to_owned())),
+    }
+}
+
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, span: &Span) -> Result<Node, YamlError> {
+    let string = || Ok(Node { value: Value::String(text.to_owned()), merge: false });
+    let core = tag.and_then(Tag::core_suffix);
+    let plain = style == ScalarStyle::Plain;
+    match (tag, core) {
+        (Some(_), Some("str")) => return string(),
+        (Some(tag), _) if tag.suffix_in_namespace("tag:yaml.org,2002:").as_deref() == Some("binary") => {
+            let clean: String = text.split_whitespace().collect();
+            let data = crate::template::funcs::encoding::base64_decode(clean.as_bytes())
+                .map_err(|_| error_at(span, "!!binary value contains invalid base64 data".to_owned()))?;
+            return Ok(Node {
+                value: Value::String(String::from_utf8_lossy(&data).into_owned()),
+                merge: false,
+            });
+        }
+        (Some(_), None) => return string(),
+        (None, _) if !plain => return string(),
+        _ => {}
+    }
+    let mismatch = |wanted: &str| error_at(span, format!("cannot decode `{text}` as a !!{wanted}"));
+    let resolved = resolve(text);
+    let value = match (resolved, core) {
+        (Scalar::Null, None | Some("null")) => Value::Null,
+        (Scalar::Bool(flag), None | Some("bool")) => Value::Bool(flag),
+        (Scalar::Int(value), None | Some("int")) => Value::Number(value.into()),
+        (Scalar::Unsigned(value), None | Some("int")) => Value::Number(value.into()),
+        (Scalar::Int(value), Some("float")) => Value::Number(value.into()),
+        (Scalar::Float(value), None | Some("float")) => float(value)
+            .ok_or_else(|| error_at(span, format!("json: unsupported value: {}", shortest(value, 'g'))))?,
+        (Scalar::Merge, None) => return Ok(Node { value: Value::String(text.to_owned()), merge: true }),
+        (Scalar::Text | Scalar::Timestamp, None) => Value::String(text.to_owned()),
+        (_, Some(wanted)) => return Err(mismatch(wanted)),
+    };
+    Ok(Node { value, merge: false })
+}
+
+/// A float as JSON carries it: whole numbers lose their fraction.
+fn float(value: f64) -> Option<Value> {
+    const WHOLE: f64 = 9_007_199_254_740_992.0;
+    if value.fract() == 0.0 && value.abs() <= WHOLE {
+        #[allow(clippy::cast_possible_truncation)] // whole and within 2^53
+        return Some(Value::Number((value as i64).into()));
+    }
+    Number::from_f64(value).map(Value::Number)
+}
+
+fn scan_error(error: &ScanError) -> YamlError {
+    YamlError { line: Some(error.marker().line()), message: error.info() }
+}
+
+fn error_at(span: &Span, message: String) -> YamlError {
+    YamlError { line: Some(span.start.line()), message }
+}
