@@ -11,14 +11,14 @@ use crate::storage::{Address, ObjectKey};
 pub(super) fn look(engine: &Engine, address: &Address, removed: &[Box<str>]) {
     for uid in removed {
         for dependent in engine.store.dependents(uid) {
-            collect(engine, &dependent);
+            collect(engine, &dependent, removed);
         }
     }
     let (resource, key) = address;
     let Some(stored) = engine.store.find(resource, key) else { return };
     let contains = |needle: &[u8]| stored.bytes.windows(needle.len()).any(|window| window == needle);
     if contains(b"\"ownerReferences\"") {
-        collect(engine, address);
+        collect(engine, address, &[]);
     }
     if contains(b"\"deletionTimestamp\"") {
         finish(engine, address);
@@ -34,15 +34,20 @@ pub(super) fn look(engine: &Engine, address: &Address, removed: &[Box<str>]) {
     }
 }
 
-/// Deletes an object whose owners are all gone; forgets owners that are gone beside one that is not.
-fn collect(engine: &Engine, (resource, key): &Address) {
+/// Deletes an object whose owners are all gone; forgets owners that are gone beside one that is not. Owners in
+/// `removed` are known to be gone, even if their kind is gone with them.
+fn collect(engine: &Engine, (resource, key): &Address, removed: &[Box<str>]) {
     let Some(object) = engine.store.find(resource, key).map(|stored| stored.decode()) else { return };
     if object::deleting(&object) {
         return;
     }
     let owners = items(&object, &["metadata", "ownerReferences"]);
-    let alive: Vec<Value> =
-        owners.iter().filter(|owner| exists(engine, &key.namespace, owner)).cloned().collect();
+    let known_gone = |owner: &Value| removed.iter().any(|uid| text(owner, &["uid"]) == Some(uid));
+    let alive: Vec<Value> = owners
+        .iter()
+        .filter(|owner| !known_gone(owner) && exists(engine, &key.namespace, owner))
+        .cloned()
+        .collect();
     if owners.is_empty() || alive.len() == owners.len() {
         return;
     }

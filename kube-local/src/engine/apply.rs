@@ -101,7 +101,7 @@ impl Engine {
         let (time, api_version) = (now(), kind.api_version());
         let manager = manager(options, Operation::Apply, &api_version, &time);
         let merged = fields::apply(live.as_ref(), &applied, &manager, options.force, kind.merge_schema())
-            .map_err(|error| refused(kind, name, &error))?;
+            .map_err(|error| refused(&error))?;
         let ownership = Ownership::Done;
         let mut written = match live {
             None => self.create_locked(kind, namespace, Some(name), merged, options, ownership)?,
@@ -136,22 +136,21 @@ fn confine_applied(kind: &Kind, applied: &mut Value, part: Part) {
     }
 }
 
-fn refused(kind: &Kind, name: &str, error: &ApplyError) -> ApiError {
+fn refused(error: &ApplyError) -> ApiError {
     match error {
         ApplyError::Conflicts(conflicts) => {
             let causes: Vec<Cause> = conflicts
                 .iter()
                 .map(|conflict| Cause {
                     reason: "FieldManagerConflict".to_owned(),
-                    message: format!("conflict with \"{}\"", conflict.manager),
-                    field: conflict.field.to_string(),
+                    message: conflict.to_string(),
+                    field: conflict.field.clone(),
                 })
                 .collect();
             ApiError::apply_conflict(error.to_string(), &causes)
         }
-        other => {
-            tracing::debug!(%other, kind = kind.kind, name, "apply refused");
-            ApiError::bad_request(other.to_string())
+        ApplyError::ManagedFields | ApplyError::Version { .. } | ApplyError::Invalid { .. } => {
+            ApiError::bad_request(error.to_string())
         }
     }
 }

@@ -24,10 +24,10 @@ pub(super) fn causes(kind: &Kind, live: &Value, next: &Value) -> Vec<Cause> {
             fixed(&["spec", "template"]);
             fixed(&["spec", "completionMode"]);
         }
-        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
-            if live["roleRef"] != next["roleRef"] {
-                causes.push(Cause::invalid("roleRef", &next["roleRef"], "cannot change roleRef"));
-            }
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding")
+            if live["roleRef"] != next["roleRef"] =>
+        {
+            causes.push(Cause::invalid("roleRef", &next["roleRef"], "cannot change roleRef"));
         }
         ("apps", "StatefulSet") => stateful_set(live, next, &mut causes),
         ("", "ConfigMap" | "Secret") => {

@@ -171,7 +171,9 @@ pub(super) fn carry(live: &Value, next: &mut Value) {
 
 /// Counts a change of what is desired: everything but metadata and, where it is a part of its own, status.
 pub(super) fn bump_generation(kind: &Kind, live: &Value, next: &mut Value) {
-    if !kind.generation {
+    // The scheduler's choice of a node is no change of what is desired of a pod.
+    let bound = kind.is("", "Pod") && at(live, &["spec", "nodeName"]) != at(next, &["spec", "nodeName"]);
+    if !kind.generation || bound {
         return;
     }
     let desired_differs = {

@@ -22,6 +22,8 @@ use tokio_util::task::TaskTracker;
 use super::{ApiBody, ApiService, respond};
 use crate::error::ApiError;
 
+/// Paths that anybody may read, as on a real cluster.
+const OPEN_PATHS: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
 /// What stands before a token in a path.
 pub(crate) const TOKEN_PATH: &str = "/token/";
 /// Connections get this long to finish what they do when the server stops.
@@ -69,7 +71,8 @@ async fn connection(
     }
     let guarded = service_fn(move |mut request: Request<Incoming>| {
         let presented = take_token(&mut request);
-        let allowed = token.as_deref().is_none_or(|token| presented.as_deref().is_some_and(|it| equal(it, token)));
+        let allowed = token.as_deref().is_none_or(|token| presented.as_deref().is_some_and(|it| equal(it, token)))
+            || OPEN_PATHS.contains(&request.uri().path());
         if allowed {
             Either::Left(hyper::service::Service::call(&TowerToHyperService::new(service.clone()), request))
         } else {

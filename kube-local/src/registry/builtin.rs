@@ -11,7 +11,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use schemars::{JsonSchema, SchemaGenerator};
 
-use super::{BuiltinRules, Kind, Origin, Scale, Verbs, field_path};
+use super::{Kind, Origin, Scale, Verbs, field_path};
 use crate::names::NameRule;
 
 /// One row of the table.
@@ -177,6 +177,6 @@ fn kind(row: &'static Builtin) -> Kind {
         generation: row.generation,
         verbs: row.verbs,
         names: row.names,
-        origin: Origin::Builtin(row, BuiltinRules::default()),
+        origin: Origin::Builtin(row, Box::default()),
     }
 }

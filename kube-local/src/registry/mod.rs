@@ -64,7 +64,7 @@ pub(crate) struct Kind {
 #[derive(Debug)]
 pub(crate) enum Origin {
     /// A row of the table.
-    Builtin(&'static Builtin, BuiltinRules),
+    Builtin(&'static Builtin, Box<BuiltinRules>),
     /// A CustomResourceDefinition.
     Custom(Box<Custom>),
 }
@@ -212,7 +212,7 @@ impl Registry {
         let mut groups: Vec<(String, Vec<String>)> =
             groups.into_iter().map(|((_, group), versions)| (group, versions)).collect();
         for (_, versions) in &mut groups {
-            versions.sort_by(|one, other| version_rank(other).cmp(&version_rank(one)));
+            versions.sort_by_key(|version| std::cmp::Reverse(version_rank(version)));
         }
         groups
     }
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn versions_are_ranked_as_kubernetes_ranks_them() {
         let mut versions = vec!["v1alpha1", "v1", "v10", "foo", "v1beta2", "v2", "v1beta1"];
-        versions.sort_by(|one, other| version_rank(other).cmp(&version_rank(one)));
+        versions.sort_by_key(|version| std::cmp::Reverse(version_rank(version)));
         assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1", "foo"]);
     }
 

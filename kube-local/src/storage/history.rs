@@ -137,7 +137,7 @@ impl Follow {
                         return Followed::Events(Vec::new());
                     }
                 }
-                found => return found,
+                found @ (Followed::Events(_) | Followed::TooOld(_)) => return found,
             }
         }
     }

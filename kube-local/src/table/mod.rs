@@ -91,7 +91,7 @@ fn joined(found: &[&Value]) -> String {
         .iter()
         .map(|value| match value {
             Value::String(text) => text.clone(),
-            other => other.to_string(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
         })
         .collect();
     parts.join(" ")
@@ -143,14 +143,15 @@ pub(crate) fn partial_metadata(object: &Value) -> Value {
 }
 
 fn columns(kind: &Kind) -> Vec<Column> {
-    let mut columns = vec![builtin::column("Name", "string", "name", 0, |object, _| {
+    let is_event = kind.builtin().is_some() && kind.kind == "Event";
+    let name = builtin::column("Name", "string", "name", i64::from(is_event), |object, _| {
         json!(text(object, &["metadata", "name"]).unwrap_or_default())
-    })];
-    match &kind.origin {
-        Origin::Builtin(row, _) => {
-            columns.extend(workloads::columns(row.group, row.kind).unwrap_or_else(|| builtin::columns(row.group, row.kind)));
-        }
-        Origin::Custom(custom) => columns.extend(custom.columns.iter().cloned()),
-    }
-    columns
+    });
+    let rest = match &kind.origin {
+        Origin::Builtin(row, _) => workloads::columns(row.group, row.kind)
+            .unwrap_or_else(|| builtin::columns(row.group, row.kind)),
+        Origin::Custom(custom) => custom.columns.clone(),
+    };
+    // What an event is called tells nothing: it comes last, and only in wide output.
+    if is_event { rest.into_iter().chain([name]).collect() } else { [name].into_iter().chain(rest).collect() }
 }

@@ -59,7 +59,28 @@ fn pod(object: &mut Value) {
         set_default(spec, &["priority"], json!(0));
     }
     set_default(object, &["status", "phase"], json!("Pending"));
-    set_default(object, &["status", "qosClass"], json!("BestEffort"));
+    let class = quality_of_service(object);
+    set_default(object, &["status", "qosClass"], json!(class));
+}
+
+/// `Guaranteed` when every container limits cpu and memory to what it requests, `BestEffort` when none asks.
+fn quality_of_service(pod: &Value) -> &'static str {
+    let containers = items(pod, &["spec", "containers"]);
+    let part = |container: &Value, part, resource| at(container, &["resources", part, resource]).cloned();
+    let asks = |container: &Value| {
+        ["requests", "limits"].iter().any(|name| ["cpu", "memory"].iter().any(|it| part(container, name, it).is_some()))
+    };
+    let limited = |container: &Value| {
+        ["cpu", "memory"].iter().all(|resource| {
+            let limit = part(container, "limits", resource);
+            limit.is_some() && limit == part(container, "requests", resource)
+        })
+    };
+    match () {
+        () if !containers.iter().any(asks) => "BestEffort",
+        () if containers.iter().all(limited) => "Guaranteed",
+        () => "Burstable",
+    }
 }
 
 fn template(object: &mut Value) {
