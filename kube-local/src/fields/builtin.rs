@@ -59,11 +59,7 @@ impl Table {
 }
 
 fn struct_shape() -> Shape {
-    Shape {
-        map: MapRule::Granular { fields: HashMap::new(), rest: Rest::Named(STRUCT) },
-        list: ListRule::Atomic,
-        expect: Expect::Any,
-    }
+    Shape::map_of(Rest::Named(STRUCT), Expect::Any)
 }
 
 /// Lines without comments, indented ones joined to the one they continue.
@@ -104,15 +100,11 @@ impl Reader {
             "" => STRUCT,
             "!" => ATOMIC,
             "?" => DEDUCED,
-            "set" => self.graph.add(Shape { map: MapRule::Atomic, list: ListRule::Set, expect: Expect::Any }),
+            "set" => self.graph.add(Shape { list: ListRule::Set, ..Shape::whole(Expect::Any) }),
             _ => {
                 if let Some(element) = text.strip_prefix('{') {
                     let element = self.shape(element.trim_end_matches('}'));
-                    let rest = Rest::Keyed(element);
-                    return self.graph.add(Shape {
-                        map: MapRule::Granular { fields: HashMap::new(), rest },
-                        ..struct_shape()
-                    });
+                    return self.graph.add(Shape::map_of(Rest::Keyed(element), Expect::Any));
                 }
                 if let Some((keys, element)) = text.strip_prefix('[').and_then(|t| t.split_once(']')) {
                     let element = self.shape(element);

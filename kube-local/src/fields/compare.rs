@@ -1,6 +1,7 @@
 //! Walks over objects that yield field sets: which fields an object sets, and how two objects differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
 
 use serde_json::{Map, Value};
 
@@ -257,63 +258,85 @@ fn list_field_set(graph: &Graph, shape: &Shape, items: &[Value]) -> FieldSet {
 /// One text per fault: a list item without keys, a duplicate, a field that the kind does not have, a value of
 /// the wrong type.
 pub(crate) fn check(graph: &Graph, root: ShapeId, object: &Value) -> Result<(), Vec<String>> {
-    let mut faults = Vec::new();
-    check_at(graph, root, object, &mut Vec::new(), &mut faults);
-    if faults.is_empty() { Ok(()) } else { Err(faults) }
+    let mut check = Check { graph, path: String::new(), faults: Vec::new() };
+    check.value(root, object);
+    if check.faults.is_empty() { Ok(()) } else { Err(check.faults) }
 }
 
-fn check_at(
-    graph: &Graph,
-    id: ShapeId,
-    value: &Value,
-    path: &mut Vec<PathElement>,
-    faults: &mut Vec<String>,
-) {
-    let shape = graph.shape(id);
-    if let Some(fault) = type_fault(shape.expect, value) {
-        faults.push(at(path, &fault));
-        return;
+struct Check<'a> {
+    graph: &'a Graph,
+    path: String,
+    faults: Vec<String>,
+}
+
+impl Check<'_> {
+    fn fault(&mut self, fault: &str) {
+        let colon = if self.path.is_empty() { "" } else { ": " };
+        self.faults.push(format!("{}{colon}{fault}", self.path));
     }
-    match (value, &shape.map, &shape.list) {
-        (Value::Object(map), MapRule::Granular { rest, fields }, _) => {
-            for (name, value) in map {
-                path.push(PathElement::Field(name.as_str().into()));
-                if matches!(rest, Rest::Forbidden) && !fields.contains_key(name.as_str()) {
-                    faults.push(at(path, "field not declared in schema"));
-                } else {
-                    check_at(graph, graph.field(&shape.map, name).0, value, path, faults);
-                }
-                path.pop();
-            }
+
+    fn below(&mut self, element: impl fmt::Display, visit: impl FnOnce(&mut Self)) {
+        let length = self.path.len();
+        let _ = write!(self.path, "{element}");
+        visit(self);
+        self.path.truncate(length);
+    }
+
+    fn value(&mut self, id: ShapeId, value: &Value) {
+        let shape = self.graph.shape(id);
+        if let Some(fault) = type_fault(shape.expect, value) {
+            self.fault(&fault);
+            return;
         }
-        (Value::Array(items), _, ListRule::Set | ListRule::Keyed { .. }) => {
-            let mut seen = Vec::with_capacity(items.len());
-            for (i, item) in items.iter().enumerate() {
-                let element = match item_element(&shape.list, item) {
-                    Ok(element) => element,
-                    Err(why) => {
-                        faults.push(at(path, &format!("element {i}: {why}")));
-                        return;
+        match (value, &shape.map, &shape.list) {
+            (Value::Object(map), MapRule::Granular { rest, fields }, _) => {
+                for (name, value) in map {
+                    let unknown = matches!(rest, Rest::Forbidden) && !fields.contains_key(name.as_str());
+                    let scalar = !unknown && !value.is_object() && !value.is_array();
+                    let id = self.graph.field(&shape.map, name).0;
+                    if scalar && type_fault(self.graph.shape(id).expect, value).is_none() {
+                        continue;
                     }
-                };
-                if seen.contains(&element) {
-                    faults.push(at(path, &format!("duplicate entries for key {element}")));
+                    self.below(format_args!(".{name}"), |this| match unknown {
+                        true => this.fault("field not declared in schema"),
+                        false => this.value(id, value),
+                    });
                 }
-                if let ListRule::Keyed { element: below, .. } = &shape.list {
-                    path.push(element.clone());
-                    check_at(graph, *below, item, path, faults);
-                    path.pop();
-                }
-                seen.push(element);
             }
+            (Value::Object(_), MapRule::Atomic, _) => {
+                if let Some(inside) = shape.inside {
+                    self.value(inside, value);
+                }
+            }
+            (Value::Array(items), _, ListRule::Atomic) => {
+                let Some(inside) = shape.inside else { return };
+                for (i, item) in items.iter().enumerate() {
+                    self.below(format_args!("[{i}]"), |this| this.value(inside, item));
+                }
+            }
+            (Value::Array(items), _, ListRule::Set | ListRule::Keyed { .. }) => {
+                self.items(&shape.list, items)
+            }
+            (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_), ..) => {}
         }
-        _ => {}
     }
-}
 
-fn at(path: &[PathElement], fault: &str) -> String {
-    let path: String = path.iter().map(PathElement::to_string).collect();
-    if path.is_empty() { fault.to_owned() } else { format!("{path}: {fault}") }
+    fn items(&mut self, rule: &ListRule, items: &[Value]) {
+        let mut seen = BTreeSet::new();
+        for (i, item) in items.iter().enumerate() {
+            let element = match item_element(rule, item) {
+                Ok(element) => element,
+                Err(why) => return self.fault(&format!("element {i}: {why}")),
+            };
+            if seen.contains(&element) {
+                self.fault(&format!("duplicate entries for key {element}"));
+            }
+            if let ListRule::Keyed { element: below, .. } = rule {
+                self.below(&element, |this| this.value(*below, item));
+            }
+            seen.insert(element);
+        }
+    }
 }
 
 fn type_fault(expect: Expect, value: &Value) -> Option<String> {
@@ -335,7 +358,7 @@ fn type_fault(expect: Expect, value: &Value) -> Option<String> {
         | (Expect::List, Value::Array(_)) => None,
         (Expect::Number, value) => Some(format!("expected numeric (int or float), got {}", go_type(value))),
         (Expect::String, value) => {
-            Some(format!("expected string, got &value.valueUnstructured{{Value:{value}}}"))
+            Some(format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_syntax(value)))
         }
         (Expect::Bool, value) => Some(format!("expected boolean, got {value}")),
         (Expect::Map, value) => Some(format!("expected map, got &{{{}}}", go_text(value))),
@@ -355,5 +378,22 @@ fn go_text(value: &Value) -> String {
             format!("map[{}]", fields.join(" "))
         }
         Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+/// A value as Go prints it with `%#v`.
+fn go_syntax(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".to_owned(),
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(go_syntax).collect();
+            format!("[]interface {{}}{{{}}}", items.join(", "))
+        }
+        Value::Object(map) => {
+            let fields: Vec<_> =
+                map.iter().map(|(name, value)| format!("{name:?}:{}", go_syntax(value))).collect();
+            format!("map[string]interface {{}}{{{}}}", fields.join(", "))
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
     }
 }

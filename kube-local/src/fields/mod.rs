@@ -110,12 +110,12 @@ pub enum ApplyError {
     #[error("metadata.managedFields must be nil")]
     ManagedFields,
     /// The applied object is of another version than the request (400).
-    #[error(
-        "Incorrect version specified in apply patch. Specified patch version: {specified}, expected: {expected}"
-    )]
+    #[error("invalid object type: {}, Kind={kind}", go_version(.specified))]
     Version {
         /// The object's `apiVersion`.
         specified: String,
+        /// The object's kind.
+        kind: String,
         /// The version of the request.
         expected: String,
     },
@@ -144,6 +144,11 @@ fn conflict_message(conflicts: &[Conflict]) -> String {
         lines.push(format!("- {}", conflict.field));
     }
     format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+}
+
+/// A version as Go prints it: the core group has an empty name before the slash.
+fn go_version(version: &str) -> String {
+    if version.contains('/') { version.to_owned() } else { format!("/{version}") }
 }
 
 fn fault_text(faults: &[String]) -> String {
@@ -259,9 +264,11 @@ fn check_applied(applied: &Value, manager: &Manager<'_>, schema: &MergeSchema) -
         return Err(ApplyError::ManagedFields);
     }
     let version = applied.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    let kind = applied.get("kind").and_then(Value::as_str).unwrap_or_default();
     if version != manager.api_version {
         return Err(ApplyError::Version {
             specified: version.to_owned(),
+            kind: kind.to_owned(),
             expected: manager.api_version.to_owned(),
         });
     }
@@ -269,9 +276,7 @@ fn check_applied(applied: &Value, manager: &Manager<'_>, schema: &MergeSchema) -
         let meta = |name: &str| {
             applied.get("metadata").and_then(|meta| meta.get(name)).and_then(Value::as_str).unwrap_or("")
         };
-        let kind = applied.get("kind").and_then(Value::as_str).unwrap_or_default();
-        let slash = if version.contains('/') { "" } else { "/" };
-        let object = format!("{}/{}; {slash}{version}, Kind={kind}", meta("namespace"), meta("name"));
+        let object = format!("{}/{}; {}, Kind={kind}", meta("namespace"), meta("name"), go_version(version));
         ApplyError::Invalid { object, faults }
     })
 }

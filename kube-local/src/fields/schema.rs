@@ -34,6 +34,21 @@ pub(crate) struct Shape {
     pub(crate) list: ListRule,
     /// What the value has to be, where that is known.
     pub(crate) expect: Expect,
+    /// What is known about the inside of a value that merges as a whole: a map's own shape, a list's items.
+    pub(crate) inside: Option<ShapeId>,
+}
+
+impl Shape {
+    /// A value that is owned and replaced as a whole.
+    pub(crate) fn whole(expect: Expect) -> Shape {
+        Shape { map: MapRule::Atomic, list: ListRule::Atomic, expect, inside: None }
+    }
+
+    /// A map that merges by its keys, and nothing else.
+    pub(crate) fn map_of(rest: Rest, expect: Expect) -> Shape {
+        let map = MapRule::Granular { fields: HashMap::new(), rest };
+        Shape { map, list: ListRule::Atomic, expect, inside: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,15 +121,10 @@ pub(crate) const ATOMIC: ShapeId = 2;
 
 impl Graph {
     pub(crate) fn new() -> Graph {
-        let granular = |rest| Shape {
-            map: MapRule::Granular { fields: HashMap::new(), rest },
-            list: ListRule::Atomic,
-            expect: Expect::Any,
-        };
         let mut graph = Graph::default();
-        graph.add(granular(Rest::Keyed(DEDUCED)));
-        graph.add(granular(Rest::Named(STRUCT)));
-        graph.add(Shape { map: MapRule::Atomic, list: ListRule::Atomic, expect: Expect::Any });
+        graph.add(Shape::map_of(Rest::Keyed(DEDUCED), Expect::Any));
+        graph.add(Shape::map_of(Rest::Named(STRUCT), Expect::Any));
+        graph.add(Shape::whole(Expect::Any));
         graph
     }
 }
@@ -192,27 +202,34 @@ impl MergeSchema {
     }
 }
 
-/// The shapes that every object's `metadata` has.
+/// The shape of the `metadata` that every object has.
 pub(crate) fn object_meta(graph: &mut Graph) -> ShapeId {
-    let keyed = graph.add(Shape {
-        map: MapRule::Granular { fields: HashMap::new(), rest: Rest::Keyed(DEDUCED) },
-        list: ListRule::Atomic,
-        expect: Expect::Map,
-    });
-    let set = graph.add(Shape { map: MapRule::Atomic, list: ListRule::Set, expect: Expect::List });
-    let owners = graph.add(Shape {
-        map: MapRule::Atomic,
-        list: ListRule::Keyed { keys: vec![("uid".into(), Some(Value::from("")))], element: ATOMIC },
-        expect: Expect::List,
-    });
-    let fields =
-        [("labels", keyed), ("annotations", keyed), ("finalizers", set), ("ownerReferences", owners)];
+    let text = graph.add(Shape::whole(Expect::String));
+    let number = graph.add(Shape::whole(Expect::Number));
+    let any_list = graph.add(Shape::whole(Expect::List));
+    let texts = graph.add(Shape::map_of(Rest::Keyed(text), Expect::Map));
+    let set = graph.add(Shape { list: ListRule::Set, ..Shape::whole(Expect::List) });
+    let owners = ListRule::Keyed { keys: vec![("uid".into(), Some(Value::from("")))], element: ATOMIC };
+    let owners = graph.add(Shape { list: owners, ..Shape::whole(Expect::List) });
+    let fields = [
+        ("annotations", texts),
+        ("creationTimestamp", text),
+        ("deletionGracePeriodSeconds", number),
+        ("deletionTimestamp", text),
+        ("finalizers", set),
+        ("generateName", text),
+        ("generation", number),
+        ("labels", texts),
+        ("managedFields", any_list),
+        ("name", text),
+        ("namespace", text),
+        ("ownerReferences", owners),
+        ("resourceVersion", text),
+        ("selfLink", text),
+        ("uid", text),
+    ];
     let fields = fields.into_iter().map(|(name, id)| (name.into(), id)).collect();
-    graph.add(Shape {
-        map: MapRule::Granular { fields, rest: Rest::Named(STRUCT) },
-        list: ListRule::Atomic,
-        expect: Expect::Map,
-    })
+    graph.add(Shape { map: MapRule::Granular { fields, rest: Rest::Forbidden }, ..Shape::whole(Expect::Map) })
 }
 
 fn structural(graph: &mut Graph, schema: &Value, root: bool) -> ShapeId {
@@ -239,8 +256,7 @@ fn structural(graph: &mut Graph, schema: &Value, root: bool) -> ShapeId {
         }
     }
     if root || embedded {
-        let scalar = Shape { map: MapRule::Atomic, list: ListRule::Atomic, expect: Expect::String };
-        let scalar = graph.add(scalar);
+        let scalar = graph.add(Shape::whole(Expect::String));
         fields.insert("apiVersion".into(), scalar);
         fields.insert("kind".into(), scalar);
         let metadata = object_meta(graph);
@@ -252,11 +268,14 @@ fn structural(graph: &mut Graph, schema: &Value, root: bool) -> ShapeId {
         _ if preserve || expect == Expect::Any => Rest::Keyed(DEDUCED),
         _ => Rest::Forbidden,
     };
-    let map = match text("x-kubernetes-map-type") {
-        Some("atomic") => MapRule::Atomic,
-        _ => MapRule::Granular { fields, rest },
-    };
-    graph.add(Shape { map, list, expect })
+    let map = MapRule::Granular { fields, rest };
+    let items = schema.get("items").filter(|_| matches!(list, ListRule::Atomic));
+    let inside = items.map(|items| structural(graph, items, false));
+    if text("x-kubernetes-map-type") == Some("atomic") {
+        let inside = Some(graph.add(Shape { map, list, expect, inside }));
+        return graph.add(Shape { inside, ..Shape::whole(expect) });
+    }
+    graph.add(Shape { map, list, expect, inside })
 }
 
 fn structural_list(graph: &mut Graph, schema: &Value) -> ListRule {

@@ -48,7 +48,7 @@ impl Merge<'_> {
             Some(value) => return Err(directive(DIRECTIVE, value, path)),
         }
         if let Some(value) = patch.get(RETAIN_KEYS) {
-            let keys = value.as_array().ok_or_else(|| directive(RETAIN_KEYS, value, path))?;
+            let keys = as_list(value, RETAIN_KEYS, path)?;
             let keys: HashSet<&str> = keys.iter().filter_map(Value::as_str).collect();
             target.retain(|name, _| keys.contains(name.as_str()));
         }
@@ -67,7 +67,7 @@ impl Merge<'_> {
                 && let Some(Value::Array(items)) = target.get_mut(list)
             {
                 let before = items.clone();
-                self.reorder(self.child(id, list), items, &before, order, &format!("{path}.{name}"))?;
+                self.reorder(self.child(id, list), items, &before, as_list(order, SET_ORDER, path)?);
             }
         }
         Ok(())
@@ -96,8 +96,10 @@ impl Merge<'_> {
             (Value::Array(changes), Some(Value::Array(old))) => {
                 let before = old.clone();
                 self.lists(child, old, changes, &path)?;
-                if let Some(order) = patch.get(&format!("{SET_ORDER}{name}")) {
-                    self.reorder(child, old, &before, order, &path)?;
+                match patch.get(&format!("{SET_ORDER}{name}")) {
+                    Some(order) => self.reorder(child, old, &before, as_list(order, SET_ORDER, &path)?),
+                    // What a patch names stands in the order of the patch.
+                    None => self.reorder(child, old, &before, changes),
                 }
             }
             (value, _) => {
@@ -171,23 +173,16 @@ impl Merge<'_> {
 
     /// Puts the items that `order` names into that order; items only the server has keep their place relative to
     /// the ones they stood beside.
-    fn reorder(
-        &self,
-        id: ShapeId,
-        items: &mut Vec<Value>,
-        before: &[Value],
-        order: &Value,
-        path: &str,
-    ) -> Result<(), PatchError> {
+    fn reorder(&self, id: ShapeId, items: &mut Vec<Value>, before: &[Value], order: &[Value]) {
         let key = match &self.graph.shape(id).list {
             ListRule::Keyed { keys, .. } => keys.first().map(|(key, _)| key.clone()),
-            ListRule::Set | ListRule::Atomic => None,
+            ListRule::Set => None,
+            ListRule::Atomic => return,
         };
         let identity = |item: &Value| match &key {
             Some(key) => item.get(&**key).cloned().unwrap_or(Value::Null),
             None => item.clone(),
         };
-        let order = order.as_array().ok_or_else(|| directive(SET_ORDER, order, path))?;
         let order: Vec<Value> = order.iter().map(identity).collect();
         let before: Vec<Value> = before.iter().map(identity).collect();
         let place = |item: &Value| before.iter().position(|other| *other == identity(item));
@@ -205,7 +200,6 @@ impl Merge<'_> {
             };
             items.extend(if alone_first { alone.next() } else { named.next() });
         }
-        Ok(())
     }
 }
 
@@ -215,11 +209,15 @@ fn delete_primitives(
     value: &Value,
     path: &str,
 ) -> Result<(), PatchError> {
-    let doomed = value.as_array().ok_or_else(|| directive(DELETE_PRIMITIVES, value, path))?;
+    let doomed = as_list(value, DELETE_PRIMITIVES, path)?;
     if let Some(Value::Array(items)) = target.get_mut(list) {
         items.retain(|item| !doomed.contains(item));
     }
     Ok(())
+}
+
+fn as_list<'a>(value: &'a Value, name: &str, path: &str) -> Result<&'a [Value], PatchError> {
+    value.as_array().map(Vec::as_slice).ok_or_else(|| directive(name, value, path))
 }
 
 fn directive(name: &str, value: &Value, path: &str) -> PatchError {
@@ -230,7 +228,7 @@ fn directive(name: &str, value: &Value, path: &str) -> PatchError {
 fn clean(value: &Value) -> Option<Value> {
     match value {
         Value::Null => None,
-        Value::Object(map) if map.get(DIRECTIVE).and_then(Value::as_str) == Some("delete") => None,
+        Value::Object(map) if map.contains_key(DIRECTIVE) => None,
         Value::Object(map) => Some(Value::Object(clean_map(map))),
         Value::Array(items) => Some(Value::Array(items.iter().filter_map(clean).collect())),
         Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(value.clone()),

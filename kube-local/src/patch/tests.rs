@@ -58,10 +58,10 @@ fn keyed_lists_merge_by_key_and_other_lists_are_replaced() {
     assert_eq!(
         patched(POD, target, patch),
         json!({"spec": {"containers": [
+            {"name": "c", "image": "c:1"},
             {"name": "a", "args": ["z"],
-             "ports": [{"containerPort": 80, "protocol": "TCP"}, {"containerPort": 81}]},
-            {"name": "b", "image": "b:1"},
-            {"name": "c", "image": "c:1"}]}})
+             "ports": [{"containerPort": 81}, {"containerPort": 80, "protocol": "TCP"}]},
+            {"name": "b", "image": "b:1"}]}})
     );
 }
 
