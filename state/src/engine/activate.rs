@@ -93,7 +93,6 @@ impl Engine {
             settings.clone_from(&body.settings);
             changed
         });
-        let wanted: BTreeSet<ObjectId> = body.units.iter().flat_map(variants).collect();
         let kept: BTreeSet<_> = body.units.iter().map(|unit| unit.id.clone()).collect();
         for (order, unit) in (0u32..).zip(body.units) {
             let key = match self.names.get(&unit.id) {
@@ -107,7 +106,11 @@ impl Engine {
         for key in leaving {
             self.leave(key);
         }
-        self.part_with(&wanted);
+        if !self.unclaimed.is_empty() {
+            let wanted = self.slots.values().filter(|slot| !slot.leaving);
+            let wanted: BTreeSet<ObjectId> = wanted.flat_map(|slot| variants(&slot.unit)).collect();
+            self.part_with(&wanted);
+        }
         for key in self.slots.keys().copied().collect::<Vec<_>>() {
             self.place(key);
         }

@@ -93,6 +93,8 @@ pub struct Engine {
     probing: bool,
     nodes: BTreeMap<String, bool>,
     probes: mpsc::Sender<String>,
+    /// When blobs that are past are deleted.
+    collect_at: Option<Instant>,
 }
 
 /// Where inputs come from.
@@ -166,6 +168,7 @@ impl Engine {
             probing: false,
             nodes: BTreeMap::new(),
             probes,
+            collect_at: None,
         };
         engine.resume(plan, units, rows);
         let inputs =

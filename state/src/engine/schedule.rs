@@ -15,6 +15,8 @@ use crate::worker::{Item, Job, Step, Worker};
 
 const RETRY_BASE: Duration = Duration::from_millis(500);
 const RETRY_CAP: Duration = Duration::from_secs(300);
+/// Blobs of plans that are past are deleted this long after a plan was carried out: many at a time.
+const COLLECT_AFTER: Duration = Duration::from_secs(10);
 /// A unit that is through within this time is not reported as begun first.
 const BEGIN_GRACE: Duration = Duration::from_millis(50);
 
@@ -221,9 +223,7 @@ impl Engine {
         self.applied = Some(head.generation);
         self.view.show_applied(head.generation);
         self.context.store.applied(head.generation).forget();
-        if !self.view.is_offering() {
-            self.context.store.collect().forget();
-        }
+        self.collect_at = self.collect_at.or_else(|| Some(Instant::now() + COLLECT_AFTER));
     }
 
     /// The next moment at which something is due without any input.
@@ -252,12 +252,19 @@ impl Engine {
                 [retry, deadline, grace, calm.filter(|_| reachable)]
             })
             .flatten()
+            .chain(self.collect_at)
             .min()
     }
 
     /// Something is due.
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
+        if self.collect_at.is_some_and(|at| at <= now) {
+            self.collect_at = None;
+            if !self.view.is_offering() {
+                self.context.store.collect().forget();
+            }
+        }
         let late: Vec<u32> = self
             .slots
             .iter()

@@ -8,7 +8,7 @@ use protocol::frame::{OBJECT_BYTES_MAX, PLAN_BODY_BYTES_MAX};
 use protocol::id::{Digest, Generation};
 use protocol::message::{BlobPart, PlanHead};
 use protocol::plan::{KeyId, PlanBody, PlanHeader, SignedPlan, Unit};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Store, StoreError, Written};
 
@@ -85,7 +85,7 @@ impl Store {
 
     /// Deletes the blobs that neither the plan nor any unit on the cluster, as begun or as last healthy,
     /// refers to.
-    pub(crate) fn collect(&self) -> Written<usize> {
+    pub(crate) fn collect(&self) -> Written<()> {
         self.write("delete unused blobs", move |transaction| {
             let mut roots = BTreeSet::new();
             if let Some(head) = head(transaction)? {
@@ -107,19 +107,11 @@ impl Store {
                     }
                 }
             }
-            let mut select = transaction.prepare("SELECT digest FROM blob")?;
-            let mut doomed = Vec::new();
-            let mut rows = select.query([])?;
-            while let Some(row) = rows.next()? {
-                let digest: [u8; 32] = row.get(0)?;
-                if !roots.contains(&Digest(digest)) {
-                    doomed.push(digest);
-                }
-            }
-            for digest in &doomed {
-                transaction.execute("DELETE FROM blob WHERE digest = ?1", params![digest])?;
-            }
-            Ok(doomed.len())
+            let stored = stored(transaction)?;
+            let mut doomed = stored.difference(&roots);
+            doomed.try_for_each(|digest| {
+                transaction.execute("DELETE FROM blob WHERE digest = ?1", params![digest.0]).map(|_| ())
+            })
         })
     }
 }
@@ -145,11 +137,18 @@ fn content(connection: &Connection, digest: Digest) -> Result<Option<Vec<u8>>, r
         .optional()
 }
 
+/// Every digest that is stored: one pass over an index, where a look-up for each would be a thousand.
+fn stored(connection: &Connection) -> Result<BTreeSet<Digest>, rusqlite::Error> {
+    let mut statement = connection.prepare_cached("SELECT digest FROM blob")?;
+    let digests = statement.query_map([], |row| row.get(0).map(Digest))?;
+    digests.collect()
+}
+
 fn has(connection: &Connection, digest: Digest) -> Result<bool, rusqlite::Error> {
     connection.prepare_cached("SELECT 1 FROM blob WHERE digest = ?1")?.exists(params![digest.0])
 }
 
-fn take(transaction: &Transaction<'_>, offer: &Offer) -> Result<OfferResult, rusqlite::Error> {
+fn take(transaction: &Connection, offer: &Offer) -> Result<OfferResult, rusqlite::Error> {
     let head = head(transaction)?;
     let offered = PlanHead { generation: offer.header.generation, body: offer.header.body };
     if let Some(stored) = head {
@@ -168,12 +167,8 @@ fn take(transaction: &Transaction<'_>, offer: &Offer) -> Result<OfferResult, rus
         Ok(body) => body,
         Err(error) => return Ok(OfferResult::Malformed(error.to_string())),
     };
-    let mut missing = Vec::new();
-    for digest in body.digests() {
-        if !has(transaction, digest)? {
-            missing.push(digest);
-        }
-    }
+    let stored = stored(transaction)?;
+    let missing: Vec<Digest> = body.digests().filter(|digest| !stored.contains(digest)).collect();
     if !missing.is_empty() {
         return Ok(OfferResult::Missing(missing));
     }
@@ -188,11 +183,7 @@ fn take(transaction: &Transaction<'_>, offer: &Offer) -> Result<OfferResult, rus
 
 /// Verifies and keeps what came. What does not verify is left out, so it stays missing and is asked for
 /// again, whole; a difference may rest on a blob that comes later in the same offer.
-fn keep_blobs(
-    transaction: &Transaction<'_>,
-    parts: &[BlobPart],
-    body: Digest,
-) -> Result<(), rusqlite::Error> {
+fn keep_blobs(transaction: &Connection, parts: &[BlobPart], body: Digest) -> Result<(), rusqlite::Error> {
     let mut waiting: Vec<&BlobPart> = parts.iter().collect();
     let mut fresh: BTreeMap<Digest, ()> = BTreeMap::new();
     loop {

@@ -7,7 +7,7 @@ use protocol::UnixMillis;
 use protocol::id::Digest;
 use protocol::plan::Unit;
 use protocol::report::UnitState;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, params};
 
 use super::{Store, StoreError, Written};
 use crate::live::Fields;
@@ -185,7 +185,7 @@ impl Store {
     }
 }
 
-fn put(transaction: &Transaction<'_>, row: &Row) -> Result<(), rusqlite::Error> {
+fn put(transaction: &Connection, row: &Row) -> Result<(), rusqlite::Error> {
     let ObjectId { group, kind, namespace, name } = &row.id;
     transaction
         .prepare_cached(

@@ -3,6 +3,7 @@
 mod apply;
 mod drift;
 mod hooks;
+mod measure;
 mod offer;
 mod removal;
 mod sweep;
@@ -137,8 +138,7 @@ impl World {
     pub(super) async fn start_with(&self, faults: Arc<Faults>) -> Running {
         *self.wire.faults.lock().unwrap() = Arc::clone(&faults);
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let (mut store, closed) = Store::open(&self.file()).unwrap();
-        store.faults = faults;
+        let (store, closed) = Store::open_with(&self.file(), faults).unwrap();
         tasks.spawn(async move {
             let _ = closed.await;
         });

@@ -111,6 +111,7 @@ async fn blobs_of_plans_that_are_past_are_deleted_and_those_in_use_kept() {
     }
     running.kill().await;
     let (store, _closed) = crate::store::Store::open(&world.file()).unwrap();
+    store.collect().durable().await.unwrap();
     assert!(store.blob(digests[3]).await.unwrap().is_some());
     assert!(store.blob(digests[0]).await.unwrap().is_none());
     assert!(store.blob(digests[1]).await.unwrap().is_none());
