@@ -122,7 +122,8 @@ impl AgentView {
         self.last_report = now;
         if report.full {
             self.complete = true;
-            let listed: std::collections::BTreeSet<_> = report.units.iter().map(|unit| unit.id.clone()).collect();
+            let listed: std::collections::BTreeSet<_> =
+                report.units.iter().map(|unit| unit.id.clone()).collect();
             let known = self.units.len();
             self.units.retain(|id, _| listed.contains(id));
             changed |= known != self.units.len();
@@ -155,7 +156,8 @@ impl AgentView {
                 }
             }
         }
-        changed || before != (self.applied, self.spool, self.complete, self.stored.map(|head| head.generation))
+        changed
+            || before != (self.applied, self.spool, self.complete, self.stored.map(|head| head.generation))
     }
 }
 
@@ -207,7 +209,8 @@ pub(crate) mod tests {
     #[test]
     fn a_report_without_news_is_not_announced() {
         let observed = Observed::default();
-        let report = Report { full: true, units: vec![unit("one", UnitState::Deployed)], ..Report::default() };
+        let report =
+            Report { full: true, units: vec![unit("one", UnitState::Deployed)], ..Report::default() };
         let mut changes = observed.subscribe();
         observed.report(&agent(), report.clone(), 1);
         assert_eq!(changes.take().len(), 1);

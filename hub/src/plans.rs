@@ -225,9 +225,7 @@ impl Shelf {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use protocol::plan::{
-        DriftMode, KeyId, ObjectEntry, ObjectKey, Removal, Unit, UnitId, UnitKind,
-    };
+    use protocol::plan::{DriftMode, KeyId, ObjectEntry, ObjectKey, Removal, Unit, UnitId, UnitKind};
 
     /// Signs nothing.
     pub(crate) struct Unsigned;

@@ -143,7 +143,8 @@ impl Roster {
     pub fn set_region(&self, name: &str, there: bool) {
         let Ok(region) = name.parse::<RegionName>() else { return };
         let mut lists = self.write();
-        let changed = if there { lists.regions.insert(region.clone()) } else { lists.regions.remove(&region) };
+        let changed =
+            if there { lists.regions.insert(region.clone()) } else { lists.regions.remove(&region) };
         drop(lists);
         if changed {
             self.0.announcer.announce(&AgentId::Region(region));

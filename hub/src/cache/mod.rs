@@ -1,0 +1,226 @@
+//! The API objects as they are, in memory. One watch per kind fills one store; every change is announced by key.
+//!
+//! Controllers read nothing else: a decision costs no request. What a decision read is recorded (see
+//! [`view::View`]), so that exactly the decisions a change concerns are made again.
+
+mod store;
+pub mod view;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use api::k0rdent::{
+    ClusterDeployment, ClusterTemplate, ClusterTemplateChain, Credential, MultiClusterService, Region,
+    ServiceSet, ServiceTemplate, ServiceTemplateChain, StateManagementProvider,
+};
+use api::skein::{Edge, JoinToken, PriceBook};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use process::Process;
+
+pub use store::{Change, Store};
+pub use view::View;
+pub(crate) use watch::causes;
+
+use crate::changes::{Announcer, Changes};
+use crate::source::flux::{HelmChart, HelmRepository};
+
+/// A kind the hub looks at, or something that changes like an object does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// k0rdent `Region`.
+    Region,
+    /// k0rdent `Credential`.
+    Credential,
+    /// k0rdent `ClusterTemplate`.
+    ClusterTemplate,
+    /// k0rdent `ServiceTemplate`.
+    ServiceTemplate,
+    /// k0rdent `ClusterTemplateChain`.
+    ClusterTemplateChain,
+    /// k0rdent `ServiceTemplateChain`.
+    ServiceTemplateChain,
+    /// k0rdent `MultiClusterService`.
+    MultiClusterService,
+    /// k0rdent `ClusterDeployment`.
+    ClusterDeployment,
+    /// Skein `Edge`.
+    Edge,
+    /// k0rdent `ServiceSet`.
+    ServiceSet,
+    /// k0rdent `StateManagementProvider`.
+    StateManagementProvider,
+    /// Skein `JoinToken`.
+    JoinToken,
+    /// Skein `PriceBook`.
+    PriceBook,
+    /// `ConfigMap`.
+    ConfigMap,
+    /// `Secret`.
+    Secret,
+    /// Flux `HelmRepository`.
+    HelmRepository,
+    /// Flux `HelmChart`.
+    HelmChart,
+    /// A chart as it was fetched; the name is that of the request.
+    FetchedChart,
+    /// Whether the object exists that a Credential names.
+    Identity,
+    /// An agent's plan; namespace `region` or the edge's namespace.
+    Plan,
+}
+
+/// Names an object; the namespace of cluster-scoped ones is empty.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// What it is.
+    pub kind: Kind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Key {
+    /// A key of parts.
+    pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
+        Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = if self.namespace.is_empty() { "" } else { "/" };
+        write!(f, "{:?} {}{slash}{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// A kind that has a store.
+pub trait Cached:
+    kube::Resource<DynamicType = ()>
+    + serde::de::DeserializeOwned
+    + serde::Serialize
+    + Clone
+    + fmt::Debug
+    + Send
+    + Sync
+    + 'static
+{
+    /// Which kind.
+    const KIND: Kind;
+    /// Its store.
+    fn store(cache: &Cache) -> &Store<Self>;
+}
+
+/// Declares the stores, once for all kinds.
+macro_rules! stores {
+    ($($field:ident: $kind:ident),* $(,)?) => {
+        /// The stores. Clones share the content.
+        #[derive(Clone, Default)]
+        pub struct Cache {
+            $(
+                #[doc = concat!("Objects of kind `", stringify!($kind), "`.")]
+                pub $field: Store<$kind>,
+            )*
+            announcer: Announcer<Change>,
+            invalid: Arc<Mutex<BTreeMap<Key, String>>>,
+        }
+
+        $(
+            impl Cached for $kind {
+                const KIND: Kind = Kind::$kind;
+                fn store(cache: &Cache) -> &Store<Self> {
+                    &cache.$field
+                }
+            }
+        )*
+
+        impl Cache {
+            /// Watches every kind until the process ends; ready once all kinds are listed.
+            pub fn watch(&self, client: &kube::Client, process: &Process) {
+                $(watch::start::<$kind>(self, client, process);)*
+            }
+
+            /// Keys of all objects there are.
+            pub fn keys(&self) -> Vec<Key> {
+                let mut keys = Vec::new();
+                $(keys.extend(self.$field.names().into_iter().map(|(namespace, name)| Key {
+                    kind: Kind::$kind,
+                    namespace,
+                    name,
+                }));)*
+                keys
+            }
+
+            /// Number of objects by kind.
+            pub fn sizes(&self) -> Vec<(Kind, usize)> {
+                vec![$((Kind::$kind, self.$field.len())),*]
+            }
+        }
+    };
+}
+
+stores! {
+    regions: Region,
+    credentials: Credential,
+    cluster_templates: ClusterTemplate,
+    service_templates: ServiceTemplate,
+    cluster_template_chains: ClusterTemplateChain,
+    service_template_chains: ServiceTemplateChain,
+    multi_cluster_services: MultiClusterService,
+    cluster_deployments: ClusterDeployment,
+    edges: Edge,
+    service_sets: ServiceSet,
+    state_management_providers: StateManagementProvider,
+    join_tokens: JoinToken,
+    price_books: PriceBook,
+    config_maps: ConfigMap,
+    secrets: Secret,
+    helm_repositories: HelmRepository,
+    helm_charts: HelmChart,
+}
+
+impl Cache {
+    /// Everything that changes from now on.
+    pub fn subscribe(&self) -> Changes<Change> {
+        self.announcer.subscribe()
+    }
+
+    /// Tells that something changed that is not in a store itself.
+    pub fn announce(&self, key: Key) {
+        self.announcer.announce(&Change { key, desired: true });
+    }
+
+    /// Puts an object in, as a watch would.
+    pub fn put<K: Cached>(&self, object: K) {
+        if let Some(change) = K::store(self).put(object) {
+            self.announcer.announce(&change);
+        }
+    }
+
+    /// Takes an object out, as a watch would.
+    pub fn remove<K: Cached>(&self, namespace: &str, name: &str) {
+        if let Some(change) = K::store(self).remove(namespace, name) {
+            self.announcer.announce(&change);
+        }
+    }
+
+    /// Objects that cannot be read, and why.
+    pub fn invalid(&self) -> BTreeMap<Key, String> {
+        self.invalid.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_invalid(&self, key: Key, why: Option<String>) {
+        let mut invalid = self.invalid.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => {
+                tracing::warn!(object = %key, %why, "an object cannot be read and is ignored");
+                invalid.insert(key, why);
+            }
+            None => {
+                invalid.remove(&key);
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Step 3: the chart with the configuration and what k0rdent injects, as a unit.
+
+use api::k0rdent::{ClusterDeployment, Credential, HelmOptions};
+use api::names;
+use kube::ResourceExt;
+use protocol::plan::{DriftMode, Removal, UnitKind};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+use super::{ClusterPlan, Valid, unit_id};
+use crate::planner::rendering::{Options, Request};
+use crate::planner::unit::{Frame, unit};
+use crate::services::resolve::{Built, Renderer};
+use crate::services::template::{Body, Chart};
+
+pub(super) fn build(valid: Valid, renderer: &dyn Renderer) -> ClusterPlan {
+    let Valid { found, region } = valid;
+    let (template, chart) = match found.template {
+        Ok((template, chart)) => (Ok(template), Some(chart)),
+        Err(lack) => (Err(lack), None),
+    };
+    let mut plan = ClusterPlan {
+        region,
+        paused: found.region.is_some_and(|region| region.paused),
+        template,
+        chart: Err("the chart is not known without a template".to_owned()),
+        stale: chart
+            .as_ref()
+            .and_then(|(_, failure)| failure.as_ref())
+            .map(|failure| failure.message.clone()),
+        credential: found.credential,
+        fresh: None,
+        planned: None,
+        chart_name: chart.as_ref().map(|(chart, _)| chart.chart.metadata().name.clone()),
+    };
+    let Some(chart) = chart else { return plan };
+    match render(&found.deployment, plan.credential.as_deref().ok(), chart, renderer) {
+        Ok(built) => {
+            plan.chart = Ok(());
+            let deleting = found.deployment.metadata.deletion_timestamp.is_some();
+            if !found.deployment.spec.dry_run && !plan.paused && !deleting && plan.region.is_ok() {
+                plan.fresh = Some(built.clone());
+                plan.planned = Some(built);
+            }
+        }
+        Err(why) => plan.chart = Err(why),
+    }
+    plan
+}
+
+fn render(
+    deployment: &ClusterDeployment,
+    credential: Option<&Credential>,
+    (chart, _): Chart,
+    renderer: &dyn Renderer,
+) -> Result<Built, String> {
+    let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
+    let version = chart.version.clone();
+    let documents = [values(deployment, credential)?.to_string()];
+    let request = Request {
+        body: &Body::Chart(chart),
+        namespace: &namespace,
+        name: &name,
+        documents: &documents,
+        kubernetes_version: None,
+        labels: &[(names::label::HELM_NAME, &name), (names::label::HELM_NAMESPACE, &namespace)],
+        store: Some((&namespace, &name)),
+        options: Options::default(),
+    };
+    let bundle = renderer.render(&request)?;
+    let frame = Frame {
+        id: unit_id(&namespace, &name),
+        kind: UnitKind::Helm,
+        template: deployment.spec.template.clone(),
+        version,
+        tier: 0,
+        depends_on: Vec::new(),
+        drift: DriftMode::Repair,
+        removal: Removal::Prune,
+        options: HelmOptions { timeout: Some("30m".to_owned()), ..HelmOptions::default() },
+    };
+    Ok(Built { unit: Arc::new(unit(frame, &bundle)), bundle })
+}
+
+/// `spec.config` with what k0rdent's `fillHelmValues` adds.
+fn values(deployment: &ClusterDeployment, credential: Option<&Credential>) -> Result<Value, String> {
+    let mut values = match &deployment.spec.config {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(map)) => map.clone(),
+        Some(other) => return Err(format!("spec.config is {other}: an object with Helm values is accepted")),
+    };
+    if let Some(credential) = credential {
+        let identity = &credential.spec.identity_ref;
+        values.insert(
+            "clusterIdentity".to_owned(),
+            json!({
+                "apiVersion": identity.api_version, "kind": identity.kind,
+                "name": identity.name, "namespace": identity.namespace,
+            }),
+        );
+    }
+    if !values.contains_key("clusterLabels") {
+        values.insert("clusterLabels".to_owned(), json!(deployment.labels()));
+    }
+    Ok(Value::Object(values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_and_labels_are_injected_and_given_labels_stay() {
+        let mut deployment: ClusterDeployment = serde_json::from_value(json!({
+            "apiVersion": "k0rdent.mirantis.com/v1beta1", "kind": "ClusterDeployment",
+            "metadata": {"name": "a", "namespace": "b", "labels": {"zone": "x"}},
+            "spec": {"template": "t", "config": {"replicas": 3}},
+        }))
+        .unwrap();
+        let credential: Credential = serde_json::from_value(json!({
+            "apiVersion": "k0rdent.mirantis.com/v1beta1", "kind": "Credential", "metadata": {"name": "c"},
+            "spec": {"identityRef": {"apiVersion": "v1", "kind": "Secret", "name": "s", "namespace": "b"}},
+        }))
+        .unwrap();
+        assert_eq!(
+            values(&deployment, Some(&credential)).unwrap(),
+            json!({
+                "replicas": 3, "clusterLabels": {"zone": "x"},
+                "clusterIdentity": {"apiVersion": "v1", "kind": "Secret", "name": "s", "namespace": "b"},
+            })
+        );
+        deployment.spec.config = Some(json!({"clusterLabels": {"zone": "y"}}));
+        assert_eq!(values(&deployment, None).unwrap(), json!({"clusterLabels": {"zone": "y"}}));
+        deployment.spec.config = Some(json!([1]));
+        assert!(values(&deployment, None).unwrap_err().starts_with("spec.config is [1]"));
+    }
+}

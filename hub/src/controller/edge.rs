@@ -1,0 +1,185 @@
+//! `Edge`: what is known of an enrolled edge, and since when nothing was heard. Offline is not failed.
+
+use api::conditions::{Gravity, kind, reason, status};
+use api::k0rdent::DeploymentState;
+use api::k0rdent::ServiceState;
+use api::skein::{Edge, EdgeStatus, Generation, LinkState, OtlpEndpoints, ReadyCount, SpoolStatus};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use protocol::message::PlanHead;
+
+use super::sheet::Sheet;
+use super::{since, timestamp};
+use crate::observed::AgentView;
+
+/// What an edge's status is made from.
+pub(super) struct Facts<'a> {
+    /// The object.
+    pub object: &'a Edge,
+    /// What it reported, if anything ever.
+    pub view: Option<&'a AgentView>,
+    /// What its region reported, if anything ever.
+    pub region: Option<&'a AgentView>,
+    /// The newest plan for it.
+    pub plan: Option<PlanHead>,
+    /// Why its plan is held back.
+    pub held: Option<&'a str>,
+    /// Its services, of all sets.
+    pub services: &'a [ServiceState],
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The edge's link as far as the hub can know: unknown while its region is away.
+pub(super) fn link(view: Option<&AgentView>, region: Option<&AgentView>) -> (LinkState, Option<u64>) {
+    let Some(view) = view.filter(|view| view.link.since > 0) else { return (LinkState::Unknown, None) };
+    match region {
+        Some(region) if region.link.up => {
+            (if view.link.up { LinkState::Up } else { LinkState::Down }, Some(view.link.since))
+        }
+        Some(region) if region.link.since > 0 => (LinkState::Unknown, Some(region.link.since)),
+        _ => (LinkState::Unknown, None),
+    }
+}
+
+pub(super) fn status(facts: &Facts<'_>) -> EdgeStatus {
+    let before = facts.object.status.clone().unwrap_or_default();
+    let mut sheet = Sheet::new(&before.conditions, facts.object.metadata.generation, facts.now);
+    let (state, at) = link(facts.view, facts.region);
+    let region = &facts.object.spec.region;
+    if facts.object.spec.revoked {
+        sheet.set(
+            kind::ENROLLED,
+            status::FALSE,
+            reason::REVOKED,
+            "the agent is refused: spec.revoked is true",
+        );
+    } else {
+        sheet.set(kind::ENROLLED, status::TRUE, reason::JOINED, "");
+    }
+    match (state, at) {
+        (LinkState::Up, _) => sheet.set(kind::LINKED, status::TRUE, reason::LINK_UP, ""),
+        (LinkState::Down, at) => {
+            let message = format!("the edge is away since {}", since(at.unwrap_or_default()));
+            sheet.set(kind::LINKED, status::FALSE, reason::LINK_DOWN, message);
+        }
+        (LinkState::Unknown, Some(at)) => {
+            let message =
+                format!("region {region} is away since {}; what is shown is the last known", since(at));
+            sheet.set(kind::LINKED, status::UNKNOWN, reason::REGION_DOWN, message);
+        }
+        (LinkState::Unknown, None) => {
+            let message = "the agent has not linked since the hub started";
+            sheet.set(kind::LINKED, status::UNKNOWN, reason::NEVER_CONNECTED, message);
+        }
+    }
+    let generation = generation(facts, &before);
+    up_to_date(&mut sheet, facts, generation.as_ref());
+    let count = counted(&mut sheet, facts.services);
+    let view = facts.view;
+    let cluster = view.and_then(|view| view.cluster.as_ref());
+    let heard = view.map(|view| view.last_report).filter(|at| *at > 0);
+    let mut next = EdgeStatus {
+        conditions: sheet.ready(gravity),
+        gaps: view.filter(|_| heard.is_some()).map(|view| count_of(view.spool.gaps)).or(before.gaps),
+        generation,
+        kubernetes_version: view
+            .map(|view| view.kubernetes_version.clone())
+            .filter(|version| !version.is_empty())
+            .or_else(|| before.kubernetes_version.clone()),
+        link: Some(state),
+        observed_generation: facts.object.metadata.generation,
+        otlp: cluster
+            .map(|cluster| OtlpEndpoints { grpc: some(&cluster.otlp_grpc), http: some(&cluster.otlp_http) })
+            .or_else(|| before.otlp.clone()),
+        services: Some(count),
+        since: at.map(|at| Time(timestamp(at))).or_else(|| before.since.clone()),
+        spool: spool(view.filter(|_| heard.is_some()), &before),
+        version: view
+            .map(|view| view.software.clone())
+            .filter(|version| !version.is_empty())
+            .or_else(|| before.version.clone()),
+        last_seen: before.last_seen.clone(),
+        agent_id: before.agent_id.clone(),
+    };
+    // The time of the last report alone is no reason to write.
+    if next != before
+        && let Some(heard) = heard
+    {
+        next.last_seen = Some(Time(timestamp(heard)));
+    }
+    next
+}
+
+fn gravity(condition: &Condition) -> Gravity {
+    match condition.type_.as_str() {
+        kind::SERVICES_IN_READY_STATE => Gravity::Warning(format!("Services ready: {}", condition.message)),
+        // An edge that is away works on what it has.
+        kind::LINKED | kind::UP_TO_DATE => Gravity::Warning(condition.message.clone()),
+        _ => Gravity::error(condition),
+    }
+}
+
+fn generation(facts: &Facts<'_>, before: &EdgeStatus) -> Option<Generation> {
+    let applied = facts.view.and_then(|view| view.applied).map(|applied| applied.to_string());
+    let known = before.generation.clone().unwrap_or_default();
+    let generation = Generation {
+        applied: applied.or(known.applied),
+        desired: facts.plan.map(|plan| plan.generation.to_string()).or(known.desired),
+    };
+    (generation != Generation::default()).then_some(generation)
+}
+
+fn up_to_date(sheet: &mut Sheet, facts: &Facts<'_>, generation: Option<&Generation>) {
+    if let Some(held) = facts.held {
+        return sheet.set(kind::UP_TO_DATE, status::FALSE, reason::FAILED, held);
+    }
+    match generation {
+        None => sheet.unknown(kind::UP_TO_DATE, "there is no plan yet"),
+        Some(Generation { applied, desired }) if applied == desired => {
+            sheet.set(kind::UP_TO_DATE, status::TRUE, reason::SUCCEEDED, "");
+        }
+        Some(Generation { applied, desired }) => sheet.set(
+            kind::UP_TO_DATE,
+            status::FALSE,
+            reason::PROGRESSING,
+            format!(
+                "plan {} is applied, {} is the newest",
+                applied.as_deref().unwrap_or("none"),
+                desired.as_deref().unwrap_or("none")
+            ),
+        ),
+    }
+}
+
+fn counted(sheet: &mut Sheet, services: &[ServiceState]) -> ReadyCount {
+    let ready = services.iter().filter(|service| service.state == DeploymentState::Deployed).count();
+    let counted = format!("{ready}/{}", services.len());
+    if ready == services.len() {
+        sheet.set(kind::SERVICES_IN_READY_STATE, status::TRUE, reason::SUCCEEDED, counted);
+    } else {
+        let failed = services.iter().any(|service| service.state == DeploymentState::Failed);
+        let reason = if failed { reason::FAILED } else { reason::PROGRESSING };
+        sheet.set(kind::SERVICES_IN_READY_STATE, status::FALSE, reason, counted);
+    }
+    let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    ReadyCount { ready: number(ready), total: number(services.len()) }
+}
+
+/// The backlog, in steps: it changes with every batch, and a status is no metric.
+fn spool(view: Option<&AgentView>, before: &EdgeStatus) -> Option<SpoolStatus> {
+    let Some(view) = view else { return before.spool };
+    let (items, bytes) = (count_of(view.spool.items), count_of(view.spool.bytes));
+    let known = before.spool.unwrap_or_default();
+    let near = |now: i64, then: i64| now.abs_diff(then) <= then.unsigned_abs() / 2 + 64;
+    let same = before.spool.is_some() && near(items, known.items) && near(bytes / 4096, known.bytes / 4096);
+    Some(if same && (items == 0) == (known.items == 0) { known } else { SpoolStatus { bytes, items } })
+}
+
+fn count_of(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}

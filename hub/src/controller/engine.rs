@@ -1,0 +1,268 @@
+//! The deciding task: takes changes, finds whom they concern, plans, then writes statuses.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::k0rdent::ServiceState;
+use jiff::Timestamp;
+use process::Process;
+use protocol::id::{AgentId, RegionName};
+use tokio::time::Instant;
+
+use super::Settings;
+use super::cluster_deployment::ClusterPlan;
+use super::events::Events;
+use super::identities::Identities;
+use super::seeds::Secrets;
+use super::writer::Writer;
+use crate::cache::{Cache, Change, Key, Kind};
+use crate::changes::Changes;
+use crate::observed::Observed;
+use crate::planner::rendering::Bundles;
+use crate::plans::PlanBook;
+use crate::roster::{ObjectName, Roster};
+use crate::services::resolve::Resolution;
+use crate::services::target::{Target, TargetName};
+use crate::source::Sources;
+
+/// Statuses of objects that sum up many others are written no more often than this.
+const SUM_PAUSE: Duration = Duration::from_millis(20);
+/// Statuses decided before new changes are looked for.
+const STATUS_BATCH: usize = 32;
+
+/// What the engine is made of.
+pub(super) struct Parts {
+    pub client: kube::Client,
+    pub settings: Settings,
+    pub cache: Cache,
+    pub roster: Roster,
+    pub sources: Sources,
+    pub plans: PlanBook,
+    pub observed: Observed,
+}
+
+/// Whoever decides again when something it read changes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Subject {
+    /// The plan of a target.
+    Plan(TargetName),
+    /// The status of an object.
+    Status(Key),
+}
+
+/// What was decided for a target.
+pub(super) struct TargetState {
+    /// The target.
+    pub target: Target,
+    /// Its services; those that cannot be built have the unit they had before.
+    pub resolution: Resolution,
+    /// A ClusterDeployment's part in its region's plan.
+    pub cluster: Option<ClusterPlan>,
+    /// Why its plan is held back.
+    pub held: Option<String>,
+    /// States of the services of each set, once somebody asked.
+    pub states: Option<Arc<Vec<Vec<ServiceState>>>>,
+}
+
+/// The deciding task's knowledge.
+pub(super) struct Engine {
+    pub settings: Settings,
+    pub cache: Cache,
+    pub roster: Roster,
+    pub sources: Sources,
+    pub plans: PlanBook,
+    pub observed: Observed,
+    pub writer: Writer,
+    pub events: Events,
+    pub identities: Identities,
+    pub bundles: Bundles,
+    pub targets: BTreeMap<TargetName, TargetState>,
+    /// Which target a ServiceSet belongs to, and its place in the resolution.
+    pub sets: HashMap<ObjectName, (TargetName, usize)>,
+    /// Targets of each region.
+    pub by_region: BTreeMap<RegionName, BTreeSet<TargetName>>,
+    /// Targets that have a set of a MultiClusterService.
+    pub by_service: HashMap<String, BTreeSet<TargetName>>,
+    /// Why the plan of a region is held back.
+    pub held: BTreeMap<RegionName, String>,
+    readers: HashMap<Key, BTreeSet<Subject>>,
+    reads: HashMap<Subject, BTreeSet<Key>>,
+    pub dirty_targets: BTreeSet<TargetName>,
+    pub dirty_regions: BTreeSet<RegionName>,
+    pub dirty_statuses: BTreeSet<Key>,
+    /// Statuses that must wait a moment, and until when.
+    pub later: BTreeMap<Key, Instant>,
+    pub seen: HashMap<AgentId, super::reconcile::Seen>,
+}
+
+/// Starts the engine; its readiness guard falls when everything that was listed is planned.
+pub(super) fn start(parts: Parts, process: &Process) {
+    let mut changes = parts.cache.subscribe();
+    let mut agents = parts.observed.subscribe();
+    let listing = Process { readiness: process::Readiness::default(), ..process.clone() };
+    parts.cache.watch(&parts.client, &listing);
+    let planned = process.readiness.guard("objects planned");
+    let mut engine = Engine::new(parts, process);
+    let cancel = process.cancel.clone();
+    process.tasks.spawn(async move {
+        let run = async {
+            while !listing.readiness.missing().is_empty() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            engine.take(changes.take(), agents.take());
+            engine.plan();
+            drop(planned);
+            engine.run(changes, agents).await;
+        };
+        cancel.run_until_cancelled(run).await;
+    });
+}
+
+impl Engine {
+    fn new(parts: Parts, process: &Process) -> Self {
+        let Parts { client, settings, cache, roster, sources, plans, observed } = parts;
+        let writer = Writer::new(client.clone(), process);
+        Self {
+            writer: writer.clone(),
+            events: Events::new(client.clone(), process),
+            identities: Identities::new(client, cache.clone(), process),
+            bundles: Bundles::new(Box::new(Secrets { cache: cache.clone(), writer })),
+            settings,
+            cache,
+            roster,
+            sources,
+            plans,
+            observed,
+            targets: BTreeMap::new(),
+            sets: HashMap::new(),
+            by_region: BTreeMap::new(),
+            by_service: HashMap::new(),
+            held: BTreeMap::new(),
+            readers: HashMap::new(),
+            reads: HashMap::new(),
+            dirty_targets: BTreeSet::new(),
+            dirty_regions: BTreeSet::new(),
+            dirty_statuses: BTreeSet::new(),
+            later: BTreeMap::new(),
+            seen: HashMap::new(),
+        }
+    }
+
+    async fn run(&mut self, mut changes: Changes<Change>, mut agents: Changes<AgentId>) {
+        loop {
+            self.plan();
+            let mut count = 0;
+            while let Some(key) = self.dirty_statuses.pop_first() {
+                self.status(&key);
+                count += 1;
+                if count % STATUS_BATCH == 0 {
+                    // Others share the processor; and whatever they brought comes first if it is a plan.
+                    tokio::task::yield_now().await;
+                    self.take(changes.take(), agents.take());
+                    self.plan();
+                }
+            }
+            let due = self.later.values().min().copied();
+            tokio::select! {
+                biased;
+                changed = changes.next() => self.take(changed, agents.take()),
+                reported = agents.next() => self.take(changes.take(), reported),
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.due(),
+            }
+        }
+    }
+
+    /// Statuses whose time has come.
+    fn due(&mut self) {
+        let now = Instant::now();
+        let due: Vec<_> =
+            self.later.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
+        for key in due {
+            self.later.remove(&key);
+            self.dirty_statuses.insert(key);
+        }
+    }
+
+    /// Decides a status of an object that sums up others soon, and at once when it was not decided for a while.
+    pub(super) fn soon(&mut self, key: Key) {
+        self.later.entry(key).or_insert_with(|| Instant::now() + SUM_PAUSE);
+    }
+
+    /// Decides a status at a moment.
+    pub(super) fn at(&mut self, key: Key, when: Timestamp) {
+        let wait = when.duration_since(Timestamp::now());
+        let wait = Duration::try_from(wait).unwrap_or_default().min(Duration::from_secs(86_400));
+        self.later.insert(key, Instant::now() + wait);
+    }
+
+    /// Finds whom changes concern.
+    pub(super) fn take(&mut self, changes: BTreeSet<Change>, agents: BTreeSet<AgentId>) {
+        // The roster first: everything else asks it.
+        for change in &changes {
+            self.enlist(&change.key);
+        }
+        for change in changes {
+            self.changed(&change);
+        }
+        for agent in agents {
+            self.reported(&agent);
+        }
+    }
+
+    fn enlist(&self, key: &Key) {
+        match key.kind {
+            Kind::Edge => match self.cache.edges.get(&key.namespace, &key.name) {
+                Some(edge) => self.roster.put_edge(&edge),
+                None => self.roster.remove_edge(&key.namespace, &key.name),
+            },
+            Kind::Region => {
+                self.roster.set_region(&key.name, self.cache.regions.get("", &key.name).is_some())
+            }
+            _ => {}
+        }
+    }
+
+    /// Whoever read it decides again.
+    pub(super) fn wake(&mut self, key: &Key) {
+        for subject in self.readers.get(key).into_iter().flatten().cloned() {
+            match subject {
+                Subject::Plan(target) => {
+                    self.dirty_targets.insert(target);
+                }
+                Subject::Status(key) => {
+                    self.dirty_statuses.insert(key);
+                }
+            }
+        }
+    }
+
+    /// Remembers what a decision read.
+    pub(super) fn record(&mut self, subject: Subject, read: BTreeSet<Key>) {
+        let before = self.reads.get(&subject).cloned().unwrap_or_default();
+        if before == read {
+            return;
+        }
+        for key in before.difference(&read) {
+            if let Some(readers) = self.readers.get_mut(key) {
+                readers.remove(&subject);
+                if readers.is_empty() {
+                    self.readers.remove(key);
+                }
+            }
+        }
+        for key in read.difference(&before) {
+            self.readers.entry(key.clone()).or_default().insert(subject.clone());
+        }
+        if read.is_empty() {
+            self.reads.remove(&subject);
+        } else {
+            self.reads.insert(subject, read);
+        }
+    }
+
+    /// The time now as the API keeps it.
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}

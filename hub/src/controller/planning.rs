@@ -1,0 +1,340 @@
+//! Planning: the services of targets and the clusters of regions as plans.
+//!
+//! # Why a plan may be held back
+//! A plan is complete: what is not in it is removed. So a plan that lacks something only because it cannot be built
+//! now (a chart that is not fetched since the hub started, a template that was deleted) is not published while the
+//! agent has that something; the agent goes on with the plan it has, and the status says why.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use api::k0rdent::{DeploymentState, MultiClusterService};
+use kube::ResourceExt;
+use protocol::id::{AgentId, RegionName};
+use protocol::plan::UnitId;
+use protocol::report::UnitState;
+
+use super::cluster_deployment;
+use super::engine::{Engine, Subject, TargetState};
+use crate::cache::{Key, Kind, View};
+use crate::planner::{self, prices};
+use crate::services::claim::{Owner, claims};
+use crate::services::resolve::{Resolution, resolve};
+use crate::services::target::{Target, TargetKind, TargetName};
+use crate::services::template::Sight;
+
+impl Engine {
+    /// Plans everything that waits: targets, then the regions they concern.
+    pub(super) fn plan(&mut self) {
+        while let Some(name) = self.dirty_targets.pop_first() {
+            self.plan_target(&name);
+        }
+        while let Some(region) = self.dirty_regions.pop_first() {
+            self.plan_region(&region);
+        }
+    }
+
+    fn plan_target(&mut self, name: &TargetName) {
+        let before = self.targets.remove(name);
+        if let Some(before) = &before {
+            self.unlist(name, before);
+        }
+        let next = {
+            let cache = self.cache.clone();
+            let sources = self.sources.clone();
+            let namespace = self.settings.system_namespace.clone();
+            let sight = Sight { view: View::new(&cache), sources: &sources, system_namespace: &namespace };
+            let next = match name.kind {
+                TargetKind::ClusterDeployment => self.cluster_target(name, &sight, before.as_ref()),
+                TargetKind::Edge => self.edge_target(name, &sight, before.as_ref()),
+            };
+            self.record(Subject::Plan(name.clone()), sight.view.into_read());
+            next
+        };
+        self.touch_regions(before.as_ref(), next.as_ref());
+        if let Some(next) = next {
+            self.publish(&next);
+            self.list(name, &next);
+            self.targets.insert(name.clone(), next);
+        }
+        self.dirty_statuses.insert(name.key());
+    }
+
+    /// A ClusterDeployment: its part in its region's plan, and its services.
+    fn cluster_target(
+        &self,
+        name: &TargetName,
+        sight: &Sight<'_>,
+        before: Option<&TargetState>,
+    ) -> Option<TargetState> {
+        let deployment = self.cache.cluster_deployments.get(&name.namespace, &name.name)?;
+        let known = before.and_then(|before| before.cluster.as_ref());
+        let cluster = cluster_deployment::plan(&deployment, sight, &self.bundles, known);
+        let region = cluster.region.as_ref().ok().map(ToString::to_string);
+        let rendered = cluster.planned.as_ref().and_then(|built| built.bundle.cluster.as_ref());
+        let mut target = Target::of_cluster(&deployment, region, rendered);
+        if let Some(edge) = self.roster.by_cluster(&name.namespace, &name.name) {
+            target.agent = Some(edge.id);
+            let object = self.cache.edges.get(&edge.namespace, &edge.name);
+            target.kubernetes_version =
+                object.and_then(|object| object.status.as_ref()?.kubernetes_version.clone());
+        }
+        if target.kubernetes_version.is_none() {
+            target.kubernetes_version =
+                cluster.template.as_ref().ok().and_then(|template| template.spec.k8s_version.clone());
+        }
+        let (resolution, held) = if target.deleting {
+            (before.map(|before| before.resolution.clone()).unwrap_or_default(), None)
+        } else {
+            self.services(&target, Some(&deployment), sight, before)
+        };
+        Some(TargetState { target, resolution, cluster: Some(cluster), held, states: None })
+    }
+
+    fn edge_target(
+        &self,
+        name: &TargetName,
+        sight: &Sight<'_>,
+        before: Option<&TargetState>,
+    ) -> Option<TargetState> {
+        let edge = self.cache.edges.get(&name.namespace, &name.name)?;
+        if edge.spec.cluster_deployment.is_some() {
+            return None;
+        }
+        let target = Target::of_edge(&edge, &self.settings.system_namespace);
+        let (resolution, held) = self.services(&target, None, sight, before);
+        Some(TargetState { target, resolution, cluster: None, held, states: None })
+    }
+
+    /// What the target is to have; a service that cannot be built keeps the unit it had.
+    fn services(
+        &self,
+        target: &Target,
+        own: Option<&api::k0rdent::ClusterDeployment>,
+        sight: &Sight<'_>,
+        before: Option<&TargetState>,
+    ) -> (Resolution, Option<String>) {
+        let all = self.active_services();
+        let kept =
+            |(namespace, name): &(String, String)| self.cache.service_sets.get(namespace, name).is_some();
+        let claims = claims(target, own, &all, kept);
+        let known = |id: &UnitId| self.is_known(target, id);
+        let mut resolution = resolve(target, &claims, sight, &self.bundles, &known);
+        let mut held = None;
+        for service in resolution.sets.iter_mut().flat_map(|set| &mut set.services) {
+            let Some(problem) = &service.problem else { continue };
+            if service.built.is_some() || problem.withdraw {
+                continue;
+            }
+            let last = before.and_then(|before| {
+                before
+                    .resolution
+                    .sets
+                    .iter()
+                    .flat_map(|set| &set.services)
+                    .find(|one| one.id == service.id)
+                    .and_then(|one| one.built.clone())
+            });
+            if last.is_none() && held.is_none() && known(&service.id) {
+                held = Some(format!(
+                    "the plan is held back: service {}/{} is deployed and cannot be built now: {}",
+                    service.name.0, service.name.1, problem.message
+                ));
+            }
+            service.built = last;
+        }
+        (resolution, held)
+    }
+
+    /// MultiClusterServices that are in force: those being deleted are, as long as others depend on them.
+    fn active_services(&self) -> Vec<Arc<MultiClusterService>> {
+        let all = self.cache.multi_cluster_services.list();
+        let needed: BTreeSet<String> = all
+            .iter()
+            .filter(|one| one.metadata.deletion_timestamp.is_none())
+            .flat_map(|one| one.spec.depends_on.iter().cloned())
+            .collect();
+        all.into_iter()
+            .map(|one| {
+                if one.metadata.deletion_timestamp.is_some() && needed.contains(&one.name_any()) {
+                    let mut kept = MultiClusterService::clone(&one);
+                    kept.metadata.deletion_timestamp = None;
+                    return Arc::new(kept);
+                }
+                one
+            })
+            .collect()
+    }
+
+    /// Whether a unit is on its target, as far as anybody knows.
+    fn is_known(&self, target: &Target, id: &UnitId) -> bool {
+        let reported =
+            target.agent.and_then(|edge| self.observed.agent(&AgentId::Edge(edge))).is_some_and(|view| {
+                view.units.get(id).is_some_and(|unit| {
+                    !matches!(unit.state, UnitState::Pending | UnitState::Deleted)
+                        || unit.deployed_hash.is_some()
+                })
+            });
+        reported
+            || self.cache.service_sets.get(&id.set_namespace, &id.set_name).is_some_and(|set| {
+                let services =
+                    set.status.as_ref().map(|status| status.services.as_slice()).unwrap_or_default();
+                services.iter().any(|service| {
+                    service.name == id.name
+                        && service.namespace == id.namespace
+                        && service.state != DeploymentState::Deleted
+                        && service.last_deployed_hash.is_some()
+                })
+            })
+    }
+
+    fn publish(&mut self, state: &TargetState) {
+        let (Some(edge), None, false) = (state.target.agent, &state.held, state.target.deleting) else {
+            return;
+        };
+        let built = || {
+            state
+                .resolution
+                .sets
+                .iter()
+                .flat_map(|set| &set.services)
+                .filter_map(|service| service.built.as_ref())
+        };
+        let body = planner::body(built().map(|built| built.unit.clone()), self.edge_settings(&state.target));
+        let blobs = built().flat_map(|built| built.bundle.blobs());
+        let (head, new) = self.plans.publish(&AgentId::Edge(edge), body, blobs);
+        if new {
+            tracing::debug!(%edge, generation = %head.generation, "plan published");
+        }
+    }
+
+    fn edge_settings(&self, target: &Target) -> BTreeMap<String, String> {
+        let mut settings = BTreeMap::new();
+        if let Some(book) = self.cache.price_books.list().first()
+            && let Some(text) = prices::setting(&book.spec, target.region.as_deref(), &target.labels)
+        {
+            settings.insert(planner::PRICES.to_owned(), text);
+        }
+        let edge = target.agent.and_then(|id| self.roster.edge(&id));
+        let object = edge.and_then(|edge| self.cache.edges.get(&edge.namespace, &edge.name));
+        if let Some(hold) = object.as_ref().and_then(|object| object.spec.hold.as_ref())
+            && let Ok(text) = serde_json::to_string(hold)
+        {
+            settings.insert(planner::HOLD.to_owned(), text);
+        }
+        settings
+    }
+
+    fn plan_region(&mut self, region: &RegionName) {
+        let agent = AgentId::Region(region.clone());
+        if !self.roster.has_region(region) && region.as_str() != api::names::LOCAL_REGION {
+            self.plans.withdraw(&agent);
+            return;
+        }
+        let targets = self.by_region.get(region).cloned().unwrap_or_default();
+        let clusters = || targets.iter().filter_map(|name| self.targets.get(name));
+        let invalid = self.cache.invalid().into_keys().find(|key| key.kind == Kind::ClusterDeployment);
+        let held = clusters().find_map(|state| self.holds(state)).or_else(|| {
+            invalid.map(|key| {
+                format!(
+                    "the plan is held back: ClusterDeployment {}/{} cannot be read",
+                    key.namespace, key.name
+                )
+            })
+        });
+        if held.is_none() {
+            let built = || {
+                clusters()
+                    .filter(|state| !state.target.deleting)
+                    .filter_map(|state| state.cluster.as_ref()?.planned.as_ref())
+            };
+            let body = planner::body(built().map(|built| built.unit.clone()), BTreeMap::new());
+            self.plans.publish(&agent, body, built().flat_map(|built| built.bundle.blobs()));
+        }
+        self.dirty_statuses.insert(Key::new(Kind::Region, "", region.as_str()));
+        // Those being deleted wait for this very plan.
+        let leaving = |name: &&TargetName| self.targets.get(*name).is_some_and(|state| state.target.deleting);
+        self.dirty_statuses.extend(targets.iter().filter(leaving).map(TargetName::key));
+        match held {
+            Some(why) => self.held.insert(region.clone(), why),
+            None => self.held.remove(region),
+        };
+    }
+
+    /// Regions whose plan is another one because of what was decided for a target.
+    fn touch_regions(&mut self, before: Option<&TargetState>, next: Option<&TargetState>) {
+        let part = |state: Option<&TargetState>| {
+            let state = state?;
+            let cluster = state.cluster.as_ref()?;
+            let region = cluster.region.as_ref().ok()?.clone();
+            let unit =
+                cluster.planned.as_ref().filter(|_| !state.target.deleting).map(|built| built.unit.clone());
+            Some((region, unit))
+        };
+        let (old, new) = (part(before), part(next));
+        if old != new {
+            self.dirty_regions.extend(old.into_iter().chain(new).map(|(region, _)| region));
+        }
+    }
+
+    /// Why a cluster that the region has cannot be planned now.
+    fn holds(&self, state: &TargetState) -> Option<String> {
+        let cluster = state.cluster.as_ref()?;
+        if cluster.planned.is_some() || state.target.deleting {
+            return None;
+        }
+        let TargetName { namespace, name, .. } = &state.target.name;
+        let deployment = self.cache.cluster_deployments.get(namespace, name)?;
+        let region = cluster.region.as_ref().ok()?;
+        let unit = cluster_deployment::unit_id(namespace, name);
+        let reported = self
+            .observed
+            .agent(&AgentId::Region(region.clone()))
+            .is_some_and(|view| view.units.get(&unit).is_some_and(|unit| unit.state != UnitState::Deleted));
+        (reported || cluster_deployment::was_released(&deployment)).then(|| {
+            let why = cluster.chart.as_ref().err().cloned();
+            let why = why.or_else(|| cluster.template.as_ref().err().map(|lack| lack.message().to_owned()));
+            format!(
+                "the plan is held back: ClusterDeployment {namespace}/{name} is in the region and cannot be planned now: {}",
+                why.unwrap_or_else(|| "it is a dry run, or its region is paused".to_owned())
+            )
+        })
+    }
+
+    /// Enters a target into the lists of what concerns it.
+    fn list(&mut self, name: &TargetName, state: &TargetState) {
+        for (index, set) in state.resolution.sets.iter().enumerate() {
+            self.sets.insert(set.set.clone(), (name.clone(), index));
+            self.dirty_statuses.insert(Key::new(Kind::ServiceSet, &set.set.0, &set.set.1));
+            if let Owner::MultiClusterService(service) = &set.owner {
+                self.by_service.entry(service.clone()).or_default().insert(name.clone());
+                self.soon(Key::new(Kind::MultiClusterService, "", service));
+            }
+        }
+        if let Some(Ok(region)) = state.cluster.as_ref().map(|cluster| &cluster.region) {
+            self.by_region.entry(region.clone()).or_default().insert(name.clone());
+        }
+        if let Some(edge) = state.target.agent.and_then(|id| self.roster.edge(&id)) {
+            self.dirty_statuses.insert(Key::new(Kind::Edge, &edge.namespace, &edge.name));
+        }
+    }
+
+    /// Takes a target out of the lists.
+    fn unlist(&mut self, name: &TargetName, state: &TargetState) {
+        for set in &state.resolution.sets {
+            self.sets.remove(&set.set);
+            self.dirty_statuses.insert(Key::new(Kind::ServiceSet, &set.set.0, &set.set.1));
+            if let Owner::MultiClusterService(service) = &set.owner {
+                if let Some(targets) = self.by_service.get_mut(service) {
+                    targets.remove(name);
+                }
+                self.soon(Key::new(Kind::MultiClusterService, "", service));
+            }
+        }
+        if let Some(Ok(region)) = state.cluster.as_ref().map(|cluster| &cluster.region) {
+            if let Some(targets) = self.by_region.get_mut(region) {
+                targets.remove(name);
+            }
+        }
+    }
+}

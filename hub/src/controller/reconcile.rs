@@ -1,0 +1,794 @@
+//! Who decides what when something changes: changes of objects, reports of agents, and the statuses of each kind.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use api::k0rdent::{DeploymentState, ServiceState, StateManagementProvider};
+use api::names;
+use kube::ResourceExt;
+use protocol::id::{AgentId, Generation, RegionName};
+use protocol::plan::UnitId;
+use protocol::report::UnitReport;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::difference::{addition, difference};
+use super::engine::{Engine, Subject, TargetState};
+use super::writer::{Part, Write};
+use super::{
+    cluster_deployment, edge, join_token, multi_cluster_service, price_book, region, service_set, template,
+};
+use crate::cache::{Cached, Change, Key, Kind, View};
+use crate::observed::{AgentView, Link};
+use crate::services::claim::Owner;
+use crate::services::dependency::check_multi_cluster_services;
+use crate::services::resolve::SetPlan;
+use crate::services::selector::selects;
+use crate::services::target::{TargetKind, TargetName};
+use crate::services::template::Sight;
+
+/// What was last seen of an agent, to find what is new.
+#[derive(Default)]
+pub(super) struct Seen {
+    link: Link,
+    applied: Option<Generation>,
+    complete: bool,
+    units: HashMap<UnitId, u64>,
+}
+
+impl Engine {
+    /// Finds whom a change concerns.
+    pub(super) fn changed(&mut self, change: &Change) {
+        let key = &change.key;
+        if change.desired {
+            self.wake(key);
+        }
+        match key.kind {
+            Kind::ClusterDeployment if change.desired => {
+                self.dirty_targets.insert(TargetName::new(
+                    TargetKind::ClusterDeployment,
+                    &key.namespace,
+                    &key.name,
+                ));
+            }
+            Kind::Edge => self.edge_changed(key, change.desired),
+            Kind::MultiClusterService => self.service_changed(&key.name, change.desired),
+            Kind::PriceBook if change.desired => {
+                self.dirty_targets.extend(self.targets.keys().cloned());
+                let books = self.cache.price_books.names();
+                self.dirty_statuses
+                    .extend(books.into_iter().map(|(_, name)| Key::new(Kind::PriceBook, "", &name)));
+            }
+            Kind::Region if change.desired => {
+                if let Ok(region) = key.name.parse::<RegionName>() {
+                    self.dirty_regions.insert(region);
+                }
+            }
+            Kind::ServiceSet => {
+                if let Some((target, _)) = self.sets.get(&(key.namespace.clone(), key.name.clone())).cloned()
+                    && let Some(state) = self.targets.get_mut(&target)
+                {
+                    state.states = None;
+                }
+            }
+            Kind::Credential => self.wake(key),
+            _ => {}
+        }
+        if super::writer::resource(key.kind).is_some() {
+            self.dirty_statuses.insert(key.clone());
+        }
+    }
+
+    fn edge_changed(&mut self, key: &Key, desired: bool) {
+        let object = self.cache.edges.get(&key.namespace, &key.name);
+        let own = TargetName::new(TargetKind::Edge, &key.namespace, &key.name);
+        let cluster = object.as_ref().and_then(|object| object.spec.cluster_deployment.clone());
+        let target = match &cluster {
+            Some(cluster) => {
+                TargetName::new(TargetKind::ClusterDeployment, &cluster.namespace, &cluster.name)
+            }
+            None => own.clone(),
+        };
+        let known = self.targets.get(&target).map(|state| &state.target);
+        let status = object.as_ref().and_then(|object| object.status.as_ref());
+        let agent = status.and_then(|status| status.agent_id.as_ref()).and_then(|id| id.parse().ok());
+        let version = status.and_then(|status| status.kubernetes_version.clone());
+        let other = known.is_none_or(|known| {
+            known.agent != agent || (version.is_some() && known.kubernetes_version != version)
+        });
+        if desired || (agent.is_some() && other) {
+            // An edge that is gone gives its cluster back; whose it was, the target itself knows.
+            self.dirty_targets.insert(target);
+            self.dirty_targets.insert(own);
+            if object.is_none() {
+                let gone: Vec<_> = self.agents_gone();
+                for (name, agent) in gone {
+                    self.plans.withdraw(&agent);
+                    self.observed.forget(&agent);
+                    self.dirty_targets.insert(name);
+                }
+            }
+        }
+    }
+
+    /// Targets whose agent has no object any more.
+    fn agents_gone(&self) -> Vec<(TargetName, AgentId)> {
+        self.targets
+            .iter()
+            .filter_map(|(name, state)| state.target.agent.map(|id| (name, id)))
+            .filter(|(_, id)| self.roster.edge(id).is_none())
+            .map(|(name, id)| (name.clone(), AgentId::Edge(id)))
+            .collect()
+    }
+
+    fn service_changed(&mut self, name: &str, desired: bool) {
+        if !desired {
+            return;
+        }
+        let mut concerned = self.by_service.get(name).cloned().unwrap_or_default();
+        if let Some(object) = self.cache.multi_cluster_services.get("", name) {
+            let selector = object.spec.cluster_selector.as_ref();
+            let selected = self.targets.iter().filter(|(_, state)| selects(selector, &state.target.labels));
+            concerned.extend(selected.map(|(name, _)| name.clone()));
+        }
+        self.dirty_targets.extend(concerned);
+        // Dependencies are judged over the whole graph.
+        let all = self.cache.multi_cluster_services.names();
+        self.dirty_statuses
+            .extend(all.into_iter().map(|(_, name)| Key::new(Kind::MultiClusterService, "", &name)));
+    }
+
+    /// Finds whom a report concerns.
+    pub(super) fn reported(&mut self, agent: &AgentId) {
+        let view = self.observed.agent(agent).unwrap_or_default();
+        let before = self.seen.remove(agent).unwrap_or_default();
+        let seen = Seen {
+            link: view.link.clone(),
+            applied: view.applied,
+            complete: view.complete,
+            units: view.units.iter().map(|(id, unit)| (id.clone(), fingerprint(unit))).collect(),
+        };
+        let linked = before.link != seen.link;
+        let settled = before.applied != seen.applied || before.complete != seen.complete;
+        let units: Vec<UnitId> = seen
+            .units
+            .iter()
+            .filter(|(id, print)| before.units.get(*id) != Some(*print))
+            .map(|(id, _)| id.clone())
+            .chain(before.units.keys().filter(|id| !seen.units.contains_key(*id)).cloned())
+            .collect();
+        self.seen.insert(agent.clone(), seen);
+        match agent {
+            AgentId::Edge(id) => {
+                let Some(edge) = self.roster.edge(id) else { return };
+                self.dirty_statuses.insert(Key::new(Kind::Edge, &edge.namespace, &edge.name));
+                if linked || settled || !units.is_empty() {
+                    let target = match &edge.cluster_deployment {
+                        Some((namespace, name)) => {
+                            TargetName::new(TargetKind::ClusterDeployment, namespace, name)
+                        }
+                        None => TargetName::new(TargetKind::Edge, &edge.namespace, &edge.name),
+                    };
+                    self.target_reported(&target, &units);
+                }
+            }
+            AgentId::Region(region) => {
+                self.dirty_statuses.insert(Key::new(Kind::Region, "", region.as_str()));
+                for unit in &units {
+                    self.dirty_statuses.insert(Key::new(
+                        Kind::ClusterDeployment,
+                        &unit.set_namespace,
+                        &unit.set_name,
+                    ));
+                }
+                if linked {
+                    self.region_linked(region);
+                }
+                if linked || settled {
+                    let targets = self.by_region.get(region).cloned().unwrap_or_default();
+                    self.dirty_statuses.extend(targets.iter().map(TargetName::key));
+                }
+            }
+        }
+    }
+
+    fn target_reported(&mut self, target: &TargetName, units: &[UnitId]) {
+        self.dirty_statuses.insert(target.key());
+        for unit in units {
+            self.dirty_statuses.insert(Key::new(Kind::ServiceSet, &unit.set_namespace, &unit.set_name));
+        }
+        let Some(state) = self.targets.get_mut(target) else { return };
+        state.states = None;
+        let mut services = Vec::new();
+        for set in &state.resolution.sets {
+            self.dirty_statuses.insert(Key::new(Kind::ServiceSet, &set.set.0, &set.set.1));
+            if let Owner::MultiClusterService(name) = &set.owner {
+                services.push(Key::new(Kind::MultiClusterService, "", name));
+            }
+        }
+        for key in services {
+            self.soon(key);
+        }
+    }
+
+    /// What is known of a region's edges depends on its own link.
+    fn region_linked(&mut self, region: &RegionName) {
+        for id in self.roster.of_region(region) {
+            let Some(edge) = self.roster.edge(&id) else { continue };
+            self.dirty_statuses.insert(Key::new(Kind::Edge, &edge.namespace, &edge.name));
+            let target = match &edge.cluster_deployment {
+                Some((namespace, name)) => TargetName::new(TargetKind::ClusterDeployment, namespace, name),
+                None => TargetName::new(TargetKind::Edge, &edge.namespace, &edge.name),
+            };
+            self.target_reported(&target, &[]);
+        }
+    }
+
+    /// Decides the status of an object.
+    pub(super) fn status(&mut self, key: &Key) {
+        match key.kind {
+            Kind::ClusterDeployment => self.cluster_deployment(key),
+            Kind::MultiClusterService => self.multi_cluster_service(key),
+            Kind::ServiceSet => self.service_set(key),
+            Kind::Edge => self.edge(key),
+            Kind::Region => self.region(key),
+            Kind::Credential => self.credential(key),
+            Kind::ServiceTemplate => self.sighted(key, |engine, key, sight| {
+                let object = engine.cache.service_templates.get(&key.namespace, &key.name)?;
+                Some((object.status.clone(), template::service(&object, sight), object))
+            }),
+            Kind::ClusterTemplate => self.sighted(key, |engine, key, sight| {
+                let object = engine.cache.cluster_templates.get(&key.namespace, &key.name)?;
+                Some((object.status.clone(), template::cluster(&object, sight), object))
+            }),
+            Kind::ServiceTemplateChain => self.sighted(key, |engine, key, sight| {
+                let object = engine.cache.service_template_chains.get(&key.namespace, &key.name)?;
+                let exists = |name: &str| {
+                    sight.view.get::<api::k0rdent::ServiceTemplate>(&key.namespace, name).is_some()
+                };
+                Some((
+                    object.status.clone(),
+                    template::chain(&object.spec.supported_templates, exists),
+                    object,
+                ))
+            }),
+            Kind::ClusterTemplateChain => self.sighted(key, |engine, key, sight| {
+                let object = engine.cache.cluster_template_chains.get(&key.namespace, &key.name)?;
+                let exists = |name: &str| {
+                    sight.view.get::<api::k0rdent::ClusterTemplate>(&key.namespace, name).is_some()
+                };
+                Some((
+                    object.status.clone(),
+                    template::chain(&object.spec.supported_templates, exists),
+                    object,
+                ))
+            }),
+            Kind::JoinToken => self.join_token(key),
+            Kind::PriceBook => self.price_book(key),
+            Kind::StateManagementProvider
+            | Kind::ConfigMap
+            | Kind::Secret
+            | Kind::HelmRepository
+            | Kind::HelmChart
+            | Kind::FetchedChart
+            | Kind::Identity
+            | Kind::Plan => {}
+        }
+    }
+
+    /// A status that follows from what is read.
+    fn sighted<K: Cached, S: Serialize>(
+        &mut self,
+        key: &Key,
+        decide: impl FnOnce(&Self, &Key, &Sight<'_>) -> Option<(Option<S>, S, Arc<K>)>,
+    ) {
+        let (cache, sources) = (self.cache.clone(), self.sources.clone());
+        let namespace = self.settings.system_namespace.clone();
+        let sight = Sight { view: View::new(&cache), sources: &sources, system_namespace: &namespace };
+        let decided = decide(self, key, &sight);
+        let read = sight.view.into_read();
+        self.record(Subject::Status(key.clone()), if decided.is_some() { read } else { BTreeSet::new() });
+        if let Some((before, after, object)) = decided {
+            self.write_status(key, &*object, before.as_ref(), &after);
+        }
+    }
+
+    /// Writes a status when it is another one, and tells what people look for.
+    fn write_status<K: kube::Resource<DynamicType = ()>, S: Serialize>(
+        &self,
+        key: &Key,
+        object: &K,
+        before: Option<&S>,
+        after: &S,
+    ) {
+        let value = |status: &S| serde_json::to_value(status).unwrap_or_default();
+        let old = before.map_or_else(|| json!({}), value);
+        let new = value(after);
+        if let Some(patch) = difference(&old, &new) {
+            self.writer.submit(key, Part::Status, Write::Patch(json!({"status": patch})));
+            self.events.conditions(object, &old, &new);
+        }
+    }
+
+    /// The states of the services of each set of a target.
+    fn states(&mut self, name: &TargetName) -> Arc<Vec<Vec<ServiceState>>> {
+        let Some(state) = self.targets.get(name) else { return Arc::default() };
+        if let Some(states) = &state.states {
+            return states.clone();
+        }
+        let view = self.view_of(state);
+        let states: Vec<_> = state
+            .resolution
+            .sets
+            .iter()
+            .map(|set| {
+                let object = self.cache.service_sets.get(&set.set.0, &set.set.1);
+                let provider = self.provider(set);
+                service_set::states(&self.facts(
+                    state,
+                    set,
+                    object.as_deref(),
+                    view.as_deref(),
+                    provider.as_deref(),
+                ))
+            })
+            .collect();
+        let states = Arc::new(states);
+        if let Some(state) = self.targets.get_mut(name) {
+            state.states = Some(states.clone());
+        }
+        states
+    }
+
+    fn facts<'a>(
+        &'a self,
+        state: &'a TargetState,
+        set: &'a SetPlan,
+        object: Option<&'a api::k0rdent::ServiceSet>,
+        view: Option<&'a AgentView>,
+        provider: Option<&'a StateManagementProvider>,
+    ) -> service_set::Facts<'a> {
+        let region = state.target.region.as_ref().and_then(|region| self.region_view(region));
+        let (link, at) = edge::link(view, region.as_deref());
+        let silent_since = (link != api::skein::LinkState::Up).then_some(at).flatten();
+        service_set::Facts {
+            set,
+            target: &state.target,
+            object,
+            view: view.filter(|view| view.complete || !view.units.is_empty()),
+            silent_since,
+            held: state.held.as_deref(),
+            provider,
+            now: self.now(),
+        }
+    }
+
+    fn view_of(&self, state: &TargetState) -> Option<Arc<AgentView>> {
+        self.observed.agent(&AgentId::Edge(state.target.agent?))
+    }
+
+    fn region_view(&self, region: &str) -> Option<Arc<AgentView>> {
+        self.observed.agent(&AgentId::Region(region.parse().ok()?))
+    }
+
+    fn provider(&self, set: &SetPlan) -> Option<Arc<StateManagementProvider>> {
+        self.cache.state_management_providers.get("", set.carrying.provider.name.as_deref()?)
+    }
+
+    fn service_set(&mut self, key: &Key) {
+        let name = (key.namespace.clone(), key.name.clone());
+        let object = self.cache.service_sets.get(&key.namespace, &key.name);
+        let Some((target, index)) = self.sets.get(&name).cloned() else {
+            if let Some(object) = object {
+                self.leaving_set(key, &object);
+            }
+            return;
+        };
+        let Some(state) = self.targets.get(&target) else { return };
+        if state.target.deleting {
+            return;
+        }
+        let Some(set) = state.resolution.sets.get(index) else { return };
+        let provider = self.provider(set);
+        let desired = service_set::desired(set, &state.target, provider.as_deref());
+        let Some(object) = object else {
+            self.writer.submit(key, Part::Object, Write::Create(desired));
+            return;
+        };
+        if let Some(patch) = set_patch(&object, &desired) {
+            self.writer.submit(key, Part::Object, Write::Patch(patch));
+        }
+        let view = self.view_of(state);
+        let after =
+            service_set::status(&self.facts(state, set, Some(&object), view.as_deref(), provider.as_deref()));
+        self.write_status(key, &*object, object.status.as_ref(), &after);
+    }
+
+    /// A set that nobody wants any more: shown while its services are removed, then deleted. An agent that is away is
+    /// not waited for; it will obey the plan without them.
+    fn leaving_set(&mut self, key: &Key, object: &api::k0rdent::ServiceSet) {
+        if object.labels().get(service_set::WRITER.0).map(String::as_str) != Some(service_set::WRITER.1) {
+            return;
+        }
+        let delete = Write::Delete(object.uid());
+        let cluster = &object.spec.cluster;
+        let target = [TargetKind::ClusterDeployment, TargetKind::Edge]
+            .into_iter()
+            .map(|kind| TargetName::new(kind, &key.namespace, cluster))
+            .find_map(|name| self.targets.get(&name));
+        let Some(state) = target else { return self.writer.submit(key, Part::Object, delete) };
+        let Some(agent) = state.target.agent.map(AgentId::Edge) else {
+            return self.writer.submit(key, Part::Object, delete);
+        };
+        let view = self.observed.agent(&agent);
+        let set = SetPlan {
+            owner: Owner::ClusterDeployment,
+            set: (key.namespace.clone(), key.name.clone()),
+            carrying: crate::services::provider::Carrying::of(&api::k0rdent::ServiceSpec::default()),
+            spec: object.spec.clone(),
+            services: Vec::new(),
+            references: None,
+            dependencies: None,
+        };
+        let facts = self.facts(state, &set, Some(object), view.as_deref(), None);
+        let status = service_set::status(&facts);
+        let plan = self.plans.get(&agent).map(|plan| plan.head.generation);
+        let carried_out = view.as_ref().and_then(|view| view.applied) >= plan;
+        if facts.silent_since.is_some() || view.is_none() || (status.services.is_empty() && carried_out) {
+            return self.writer.submit(key, Part::Object, delete);
+        }
+        self.write_status(key, object, object.status.as_ref(), &status);
+    }
+
+    fn cluster_deployment(&mut self, key: &Key) {
+        let name = TargetName::new(TargetKind::ClusterDeployment, &key.namespace, &key.name);
+        let Some(object) = self.cache.cluster_deployments.get(&key.namespace, &key.name) else { return };
+        if object.metadata.deletion_timestamp.is_none() {
+            self.ensure_finalizer(key, &*object, names::finalizer::CLUSTER_DEPLOYMENT);
+        }
+        let sets = self.states(&name);
+        let Some(state) = self.targets.get(&name) else { return };
+        let Some(plan) = &state.cluster else { return };
+        let region = plan.region.as_ref().ok().map(|region| AgentId::Region(region.clone()));
+        let view = region.as_ref().and_then(|region| self.observed.agent(region));
+        let unit = cluster_deployment::unit_id(&key.namespace, &key.name);
+        let deletion = if object.metadata.deletion_timestamp.is_some() {
+            let head = region.as_ref().and_then(|region| self.plans.get(region)).map(|plan| plan.head);
+            let released = cluster_deployment::was_released(&object);
+            let region =
+                plan.region.as_ref().map_or_else(|_| "of the cluster".to_owned(), ToString::to_string);
+            let known = plan.region.is_ok();
+            let waits = cluster_deployment::delete::waits_for(
+                &region,
+                view.as_deref(),
+                head,
+                &unit,
+                released && known,
+            );
+            match waits {
+                None => return self.let_go(key, &object),
+                waits => waits,
+            }
+        } else {
+            None
+        };
+        let own = state.resolution.sets.iter().find(|set| set.owner == Owner::ClusterDeployment);
+        let (services, ready) = merged(&sets);
+        let after = cluster_deployment::status::status(cluster_deployment::status::Facts {
+            deployment: &object,
+            plan,
+            region: view.as_deref(),
+            unit: view.as_ref().and_then(|view| view.units.get(&unit)),
+            services,
+            ready,
+            references: own.and_then(|set| set.references.clone()),
+            dependencies: own.and_then(|set| set.dependencies.clone()),
+            upgrades: self.upgrades(&key.namespace, &object.spec.template),
+            kubernetes_version: state.target.agent.and(state.target.kubernetes_version.clone()),
+            deletion,
+            now: self.now(),
+        });
+        self.write_status(key, &*object, object.status.as_ref(), &after);
+    }
+
+    /// The cluster is gone: its edges and sets go, then the object may.
+    fn let_go(&mut self, key: &Key, object: &api::k0rdent::ClusterDeployment) {
+        for edge in self.roster.edges() {
+            if edge.cluster_deployment == Some((key.namespace.clone(), key.name.clone())) {
+                let uid = self.cache.edges.get(&edge.namespace, &edge.name).and_then(|edge| edge.uid());
+                let key = Key::new(Kind::Edge, &edge.namespace, &edge.name);
+                self.writer.submit(&key, Part::Object, Write::Delete(uid));
+            }
+        }
+        for set in self.cache.service_sets.in_namespace(&key.namespace) {
+            let ours =
+                set.owner_references().iter().any(|owner| Some(&owner.uid) == object.metadata.uid.as_ref());
+            if ours {
+                let key = Key::new(Kind::ServiceSet, &key.namespace, &set.name_any());
+                self.writer.submit(&key, Part::Object, Write::Delete(set.uid()));
+            }
+        }
+        self.drop_finalizer(key, object, names::finalizer::CLUSTER_DEPLOYMENT);
+        self.events.tell(
+            object,
+            "SuccessfulDelete",
+            "Delete",
+            "the cluster and its services are gone".to_owned(),
+            false,
+        );
+    }
+
+    fn upgrades(&self, namespace: &str, template: &str) -> Vec<String> {
+        let chains = self.cache.cluster_template_chains.in_namespace(namespace);
+        let upgrades: BTreeSet<_> = chains
+            .iter()
+            .flat_map(|chain| &chain.spec.supported_templates)
+            .filter(|supported| supported.name == template)
+            .flat_map(|supported| supported.available_upgrades.iter().map(|upgrade| upgrade.name.clone()))
+            .collect();
+        upgrades.into_iter().collect()
+    }
+
+    fn multi_cluster_service(&mut self, key: &Key) {
+        let Some(object) = self.cache.multi_cluster_services.get("", &key.name) else { return };
+        let deleting = object.metadata.deletion_timestamp.is_some();
+        if !deleting {
+            self.ensure_finalizer(key, &*object, names::finalizer::MULTI_CLUSTER_SERVICE);
+        }
+        let all = self.cache.multi_cluster_services.list();
+        let graph = all.iter().map(|one| (one.name_any(), one.spec.depends_on.clone())).collect();
+        let mut deletion = None;
+        if deleting {
+            let users = all
+                .iter()
+                .filter(|one| {
+                    one.metadata.deletion_timestamp.is_none() && one.spec.depends_on.contains(&key.name)
+                })
+                .count();
+            let left = self
+                .cache
+                .service_sets
+                .list()
+                .iter()
+                .filter(|set| set.spec.multi_cluster_service.as_ref() == Some(&key.name))
+                .count();
+            deletion = match (users, left) {
+                (0, 0) => {
+                    return self.drop_finalizer(key, &*object, names::finalizer::MULTI_CLUSTER_SERVICE);
+                }
+                (0, left) => Some((
+                    api::conditions::reason::WAITING_FOR_SERVICE_SETS_DELETION,
+                    format!("waiting for {left} ServiceSets to be removed"),
+                )),
+                (users, _) => Some((
+                    api::conditions::reason::FAILED,
+                    format!(
+                        "failed to delete MultiClusterService {} because {users} other MultiClusterServices depend on it",
+                        key.name
+                    ),
+                )),
+            };
+        }
+        let names = self.by_service.get(&key.name).cloned().unwrap_or_default();
+        let (mut references, mut dependencies, mut clusters) = (None, None, Vec::new());
+        for name in names {
+            let states = self.states(&name);
+            let Some(state) = self.targets.get(&name) else { continue };
+            let own = Owner::MultiClusterService(key.name.clone());
+            let Some(at) = state.resolution.sets.iter().position(|set| set.owner == own) else { continue };
+            let set = &state.resolution.sets[at];
+            references = references.or_else(|| set.references.clone());
+            dependencies = dependencies.or_else(|| set.dependencies.clone());
+            clusters.push(multi_cluster_service::Matching {
+                kind: match name.kind {
+                    TargetKind::ClusterDeployment => ("k0rdent.mirantis.com/v1beta1", "ClusterDeployment"),
+                    TargetKind::Edge => ("skein.dev/v1alpha1", "Edge"),
+                },
+                regional: state.target.is_regional(),
+                uid: state.target.uid.clone(),
+                services: states.get(at).cloned().unwrap_or_default(),
+                blocked_by: blocked_by(state, &states, &object.spec.depends_on),
+                namespace: name.namespace,
+                name: name.name,
+            });
+        }
+        let services =
+            object.spec.service_spec.as_ref().map(|spec| spec.services.as_slice()).unwrap_or_default();
+        let after = multi_cluster_service::status(multi_cluster_service::Facts {
+            object: &object,
+            clusters,
+            references: references.or_else(|| self.references(services)),
+            dependencies: dependencies
+                .or_else(|| crate::services::dependency::check_services(services).err()),
+            graph: check_multi_cluster_services(&key.name, &graph).err(),
+            deletion,
+            now: self.now(),
+        });
+        self.write_status(key, &*object, object.status.as_ref(), &after);
+    }
+
+    /// Templates that a MultiClusterService names must exist in the system namespace.
+    fn references(&self, services: &[api::k0rdent::Service]) -> Option<String> {
+        let namespace = &self.settings.system_namespace;
+        let missing: Vec<_> = services
+            .iter()
+            .filter(|service| self.cache.service_templates.get(namespace, &service.template).is_none())
+            .map(|service| {
+                format!(
+                    "failed to get ServiceTemplate {namespace}/{0}: ServiceTemplate.k0rdent.mirantis.com \"{0}\" not found",
+                    service.template
+                )
+            })
+            .collect();
+        (!missing.is_empty()).then(|| format!("some services have invalid templates\n{}", missing.join("\n")))
+    }
+
+    fn edge(&mut self, key: &Key) {
+        let Some(object) = self.cache.edges.get(&key.namespace, &key.name) else { return };
+        let status = object.status.as_ref();
+        let Some(id) = status.and_then(|status| status.agent_id.as_ref()).and_then(|id| id.parse().ok())
+        else {
+            return;
+        };
+        let target = match &object.spec.cluster_deployment {
+            Some(cluster) => {
+                TargetName::new(TargetKind::ClusterDeployment, &cluster.namespace, &cluster.name)
+            }
+            None => TargetName::new(TargetKind::Edge, &key.namespace, &key.name),
+        };
+        let (services, _) = merged(&self.states(&target));
+        let agent = AgentId::Edge(id);
+        let view = self.observed.agent(&agent);
+        let region = self.region_view(&object.spec.region);
+        let after = edge::status(&edge::Facts {
+            object: &object,
+            view: view.as_deref(),
+            region: region.as_deref(),
+            plan: self.plans.get(&agent).map(|plan| plan.head),
+            held: self.targets.get(&target).and_then(|state| state.held.as_deref()),
+            services: &services,
+            now: self.now(),
+        });
+        self.write_status(key, &*object, object.status.as_ref(), &after);
+    }
+
+    fn region(&mut self, key: &Key) {
+        let Some(object) = self.cache.regions.get("", &key.name) else { return };
+        let Ok(name) = key.name.parse::<RegionName>() else { return };
+        let agent = AgentId::Region(name.clone());
+        let view = self.observed.agent(&agent);
+        let after = region::status(&region::Facts {
+            object: &object,
+            view: view.as_deref(),
+            plan: self.plans.get(&agent).map(|plan| plan.head),
+            held: self.held.get(&name).map(String::as_str),
+            now: self.now(),
+        });
+        self.write_status(key, &*object, object.status.as_ref(), &after);
+    }
+
+    fn credential(&mut self, key: &Key) {
+        let Some(object) = self.cache.credentials.get(&key.namespace, &key.name) else { return };
+        let reference = &object.spec.identity_ref;
+        let (identity, read) = self.identities.look_up(reference, &key.namespace);
+        let mut reads = BTreeSet::from([read]);
+        let mut problem = None;
+        if let Some(region) = object.spec.region.as_ref().filter(|region| !region.is_empty()) {
+            reads.insert(Key::new(Kind::Region, "", region));
+            if region != names::LOCAL_REGION && self.cache.regions.get("", region).is_none() {
+                problem = Some(format!(
+                    "failed to get Region {region}: Region.k0rdent.mirantis.com \"{region}\" not found"
+                ));
+            }
+        }
+        self.record(Subject::Status(key.clone()), reads);
+        let after = super::credential::status(&object, &identity, problem, self.now());
+        self.write_status(key, &*object, object.status.as_ref(), &after);
+    }
+
+    fn join_token(&mut self, key: &Key) {
+        let Some(object) = self.cache.join_tokens.get(&key.namespace, &key.name) else { return };
+        let now = self.now();
+        if let Some(at) = join_token::expires(&object, now) {
+            self.at(key.clone(), at);
+        }
+        let after = join_token::status(&object, now);
+        self.write_status(key, &*object, object.status.as_ref(), &after);
+    }
+
+    fn price_book(&mut self, key: &Key) {
+        let Some(object) = self.cache.price_books.get("", &key.name) else { return };
+        let used = self.cache.price_books.names().first().is_some_and(|(_, name)| *name == key.name);
+        let after = price_book::status(&object, used, self.cache.edges.len(), self.now());
+        self.write_status(key, &*object, object.status.as_ref(), &after);
+    }
+
+    fn ensure_finalizer<K: kube::Resource<DynamicType = ()>>(&self, key: &Key, object: &K, finalizer: &str) {
+        let there = object.finalizers();
+        let label = names::label::COMPONENT;
+        let labelled = object.labels().get(label).map(String::as_str) == Some(names::label::COMPONENT_KCM);
+        if there.iter().any(|one| one == finalizer) && labelled {
+            return;
+        }
+        let mut finalizers = there.to_vec();
+        if !finalizers.iter().any(|one| one == finalizer) {
+            finalizers.push(finalizer.to_owned());
+        }
+        let patch = json!({"metadata": {
+            "finalizers": finalizers, "resourceVersion": object.resource_version(),
+            "labels": {label: names::label::COMPONENT_KCM},
+        }});
+        self.writer.submit(key, Part::Finalizers, Write::Patch(patch));
+    }
+
+    fn drop_finalizer<K: kube::Resource<DynamicType = ()>>(&self, key: &Key, object: &K, finalizer: &str) {
+        let there = object.finalizers();
+        if !there.iter().any(|one| one == finalizer) {
+            return;
+        }
+        let finalizers: Vec<_> = there.iter().filter(|one| *one != finalizer).collect();
+        let patch =
+            json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version()}});
+        self.writer.submit(key, Part::Finalizers, Write::Patch(patch));
+    }
+}
+
+/// What of a set must be written: our labels, owner and the whole spec.
+fn set_patch(object: &api::k0rdent::ServiceSet, desired: &Value) -> Option<Value> {
+    let current = serde_json::to_value(object).ok()?;
+    let metadata = addition(&current["metadata"], &desired["metadata"]);
+    let spec = difference(&current["spec"], &desired["spec"]);
+    if metadata.is_none() && spec.is_none() {
+        return None;
+    }
+    let mut patch = json!({});
+    for (field, value) in [("metadata", metadata), ("spec", spec)] {
+        if let Some(value) = value {
+            patch[field] = value;
+        }
+    }
+    Some(patch)
+}
+
+/// The services of all sets, each once: a release that any set has deployed counts as deployed (k0rdent).
+fn merged(sets: &[Vec<ServiceState>]) -> (Vec<ServiceState>, (usize, usize)) {
+    let mut all = std::collections::BTreeMap::new();
+    for state in sets.iter().flatten() {
+        let name = (state.namespace.clone(), state.name.clone());
+        let better = all.get(&name).is_none_or(|known: &ServiceState| {
+            known.state != DeploymentState::Deployed && state.state == DeploymentState::Deployed
+        });
+        if better {
+            all.insert(name, state.clone());
+        }
+    }
+    let ready = all.values().filter(|state| state.state == DeploymentState::Deployed).count();
+    let total = all.len();
+    (all.into_values().collect(), (ready, total))
+}
+
+/// The first MultiClusterService that comes first, selects the target and is not deployed on it.
+fn blocked_by(state: &TargetState, states: &[Vec<ServiceState>], depends_on: &[String]) -> Option<String> {
+    state.resolution.sets.iter().zip(states).find_map(|(set, states)| match &set.owner {
+        Owner::MultiClusterService(name)
+            if depends_on.contains(name)
+                && states.iter().any(|one| one.state != DeploymentState::Deployed) =>
+        {
+            Some(name.clone())
+        }
+        Owner::MultiClusterService(_) | Owner::ClusterDeployment => None,
+    })
+}
+
+fn fingerprint(unit: &UnitReport) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&unit.version, &unit.template, unit.deployed_hash, unit.state, &unit.message, unit.since)
+        .hash(&mut hasher);
+    (unit.objects_total, unit.objects_ready, unit.drift_repairs).hash(&mut hasher);
+    for object in &unit.objects {
+        (&object.key, object.health, &object.message).hash(&mut hasher);
+    }
+    hasher.finish()
+}

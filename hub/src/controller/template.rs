@@ -1,0 +1,146 @@
+//! `ServiceTemplate`, `ClusterTemplate` and their chains: what was found in the content, and whether it can be used.
+
+use api::k0rdent::{
+    ChartRef, ClusterTemplate, ClusterTemplateStatus, ServiceTemplate, ServiceTemplateStatus,
+    SupportedTemplate, TemplateChainStatus,
+};
+use api::names::annotation;
+use kube::ResourceExt;
+
+use crate::services::template::{Body, Lack, Sight};
+use crate::source::FetchedChart;
+
+pub(super) fn service(template: &ServiceTemplate, sight: &Sight<'_>) -> ServiceTemplateStatus {
+    let before = template.status.clone().unwrap_or_default();
+    let generation = template.metadata.generation;
+    match sight.content(template) {
+        Ok(content) => {
+            let chart = match &content.body {
+                Body::Chart(chart) => Some(chart.as_ref()),
+                Body::Manifests(_) => None,
+            };
+            ServiceTemplateStatus {
+                chart_ref: chart.map(|_| chart_ref(template)),
+                chart_version: chart.map(|chart| chart.version.clone()),
+                config: chart.map(|chart| chart.chart.values().clone()),
+                description: chart.and_then(description),
+                k8s_constraint: template
+                    .spec
+                    .k8s_constraint
+                    .clone()
+                    .or_else(|| chart.and_then(|chart| annotated(chart, annotation::CHART_K8S_CONSTRAINT))),
+                observed_generation: generation,
+                valid: true,
+                validation_error: None,
+                ..before
+            }
+        }
+        Err(lack) => {
+            let (valid, validation_error) = lacking(&lack, before.valid, before.validation_error.clone());
+            ServiceTemplateStatus { valid, validation_error, ..before }
+        }
+    }
+}
+
+pub(super) fn cluster(template: &ClusterTemplate, sight: &Sight<'_>) -> ClusterTemplateStatus {
+    let before = template.status.clone().unwrap_or_default();
+    let namespace = template.namespace().unwrap_or_default();
+    match sight.chart(&namespace, &template.spec.helm) {
+        Ok((chart, _)) => {
+            let annotated_providers = annotated(&chart, annotation::CHART_PROVIDER).unwrap_or_default();
+            let providers = annotated_providers.split(',').map(str::trim).filter(|one| !one.is_empty());
+            ClusterTemplateStatus {
+                chart_ref: Some(chart_ref(template)),
+                chart_version: Some(chart.version.clone()),
+                config: Some(chart.chart.values().clone()),
+                description: description(&chart),
+                k8s_version: template
+                    .spec
+                    .k8s_version
+                    .clone()
+                    .or_else(|| annotated(&chart, annotation::CHART_K8S_VERSION)),
+                observed_generation: template.metadata.generation,
+                provider_contracts: contracts(template, &chart),
+                providers: if template.spec.providers.is_empty() {
+                    providers.map(str::to_owned).collect()
+                } else {
+                    template.spec.providers.clone()
+                },
+                schema_config_map_name: before.schema_config_map_name,
+                valid: true,
+                validation_error: None,
+            }
+        }
+        Err(lack) => {
+            let (valid, validation_error) = lacking(&lack, before.valid, before.validation_error.clone());
+            ClusterTemplateStatus { valid, validation_error, ..before }
+        }
+    }
+}
+
+/// While a chart is fetched for the first time since the hub started, what was known before stays.
+fn lacking(lack: &Lack, valid: bool, error: Option<String>) -> (bool, Option<String>) {
+    match lack {
+        Lack::Waiting(_) if valid => (true, error),
+        Lack::Waiting(message) | Lack::Missing(message) | Lack::Invalid(message) => {
+            (false, Some(message.clone()))
+        }
+    }
+}
+
+fn chart_ref<K: kube::Resource>(template: &K) -> ChartRef {
+    ChartRef { name: template.name_any(), namespace: template.namespace(), ..ChartRef::default() }
+}
+
+fn description(chart: &FetchedChart) -> Option<String> {
+    let text = &chart.chart.metadata().description;
+    (!text.is_empty()).then(|| text.clone())
+}
+
+fn annotated(chart: &FetchedChart, key: &str) -> Option<String> {
+    chart.chart.metadata().annotations.get(key).cloned()
+}
+
+fn contracts(template: &ClusterTemplate, chart: &FetchedChart) -> std::collections::BTreeMap<String, String> {
+    if !template.spec.provider_contracts.is_empty() {
+        return template.spec.provider_contracts.clone();
+    }
+    let annotations = &chart.chart.metadata().annotations;
+    annotations
+        .iter()
+        .filter(|(key, _)| *key != annotation::CHART_PROVIDER)
+        .filter_map(|(key, value)| {
+            let provider = key.strip_prefix(annotation::CHART_CONTRACT_PREFIX)?;
+            Some((provider.to_owned(), value.clone()))
+        })
+        .collect()
+}
+
+/// A chain is valid when its templates exist and its upgrades stay inside it.
+pub(super) fn chain(supported: &[SupportedTemplate], exists: impl Fn(&str) -> bool) -> TemplateChainStatus {
+    let mut problems = Vec::new();
+    for (index, template) in supported.iter().enumerate() {
+        if !exists(&template.name) {
+            problems.push(format!("spec.supportedTemplates[{index}].name: Not found: \"{}\"", template.name));
+        }
+        for upgrade in &template.available_upgrades {
+            if !supported.iter().any(|one| one.name == upgrade.name) {
+                problems.push(format!(
+                    "template {} is allowed for upgrade but is not present in the list of '.spec.supportedTemplates'",
+                    upgrade.name
+                ));
+            }
+        }
+        let versioned =
+            template.available_upgrades.iter().filter(|upgrade| upgrade.version.is_some()).count();
+        if versioned != 0 && versioned != template.available_upgrades.len() {
+            problems.push(format!(
+                "template {} has mixed version/no-version available upgrades: either all or none should have version set",
+                template.name
+            ));
+        }
+    }
+    let validation_error = (!problems.is_empty())
+        .then(|| format!("the template chain spec is invalid: {}", problems.join("; ")));
+    TemplateChainStatus { valid: problems.is_empty(), validation_error }
+}

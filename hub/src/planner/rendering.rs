@@ -1,0 +1,337 @@
+//! From requests to bundles: charts and manifests rendered in process, remembered by the digest of all that goes in.
+//!
+//! # Randomness
+//! A chart that asks for it would give another password on every pass. So entropy is drawn from a seed per release,
+//! made once; when a chart asks for randomness or the clock, seed and time are kept in a Secret beside the
+//! ServiceSet. The same input gives the same bytes again, also after a restart.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lru::LruCache;
+use protocol::id::Digest;
+use protocol::plan::{HookDeletion, HookEntry, HookEvent};
+use render::{Capabilities, Chart, Entropy, Input, Limits, NoCluster, Release};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::bundle::{Bundle, Piece, piece};
+use super::canonical::canonical;
+use crate::services::resolve::Renderer;
+use crate::services::template::Body;
+
+/// Bundles that are remembered, and their bytes.
+const REMEMBERED: (usize, usize) = (8192, 256 << 20);
+
+/// What is rendered.
+pub struct Request<'a> {
+    /// The chart or the manifests.
+    pub body: &'a Body,
+    /// Namespace of the release.
+    pub namespace: &'a str,
+    /// Name of the release.
+    pub name: &'a str,
+    /// Values, each laid over the one before.
+    pub documents: &'a [String],
+    /// Version of the cluster's API server, where it is known.
+    pub kubernetes_version: Option<&'a str>,
+    /// Labels that every object gets.
+    pub labels: &'a [(&'a str, &'a str)],
+    /// Namespace and name of the set whose Secret keeps seeds.
+    pub store: Option<(&'a str, &'a str)>,
+    /// The rest.
+    pub options: Options,
+}
+
+/// What of the Helm options matters to rendering.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Leave out the objects of `crds/`.
+    pub skip_crds: bool,
+    /// Do not hold values against `values.schema.json`.
+    pub skip_schema_validation: bool,
+}
+
+/// Where seeds are kept.
+pub trait Seeds: Send + Sync {
+    /// The seed of a release of a set, if one is kept.
+    fn load(&self, set: (&str, &str), release: &str) -> Option<Seed>;
+    /// Keeps a seed.
+    fn store(&self, set: (&str, &str), release: &str, seed: Seed);
+    /// A new one.
+    fn draw(&self) -> Seed;
+}
+
+/// What the randomness and the clock of a release come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seed {
+    /// Random bytes.
+    pub bytes: [u8; 32],
+    /// The time of the first render, in seconds since the epoch.
+    pub time: i64,
+}
+
+/// The renderer that remembers.
+pub struct Bundles {
+    seeds: Box<dyn Seeds>,
+    limits: Limits,
+    memory: Mutex<Memory>,
+}
+
+struct Memory {
+    bundles: LruCache<Digest, Arc<Bundle>>,
+    bytes: usize,
+    drawn: HashMap<String, Seed>,
+}
+
+impl Bundles {
+    /// Nothing remembered yet.
+    pub fn new(seeds: Box<dyn Seeds>) -> Self {
+        let count = NonZeroUsize::new(REMEMBERED.0).unwrap_or(NonZeroUsize::MIN);
+        let memory = Memory { bundles: LruCache::new(count), bytes: 0, drawn: HashMap::new() };
+        Self { seeds, limits: Limits::default(), memory: Mutex::new(memory) }
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The seed of a release: kept, or drawn before, or drawn now.
+    fn seed(&self, request: &Request<'_>) -> Seed {
+        let release = release_key(request);
+        let set = request.store.unwrap_or_default();
+        if let Some(seed) = self.seeds.load(set, &release) {
+            return seed;
+        }
+        let name = format!("{}/{}/{release}", set.0, set.1);
+        *self.memory().drawn.entry(name).or_insert_with(|| self.seeds.draw())
+    }
+
+    fn fresh(&self, request: &Request<'_>) -> Result<Bundle, String> {
+        match request.body {
+            Body::Chart(chart) => {
+                let seed = self.seed(request);
+                let mut entropy = Seeded { seed, counter: 0 };
+                let bundle = chart_bundle(&chart.chart, request, &self.limits, &mut entropy)?;
+                if bundle.entropy
+                    && let Some(set) = request.store
+                {
+                    self.seeds.store(set, &release_key(request), seed);
+                }
+                Ok(bundle)
+            }
+            Body::Manifests(files) => manifests_bundle(files, request, &self.limits),
+        }
+    }
+}
+
+impl Renderer for Bundles {
+    fn render(&self, request: &Request<'_>) -> Result<Arc<Bundle>, String> {
+        let digest = digest(request);
+        if let Some(bundle) = self.memory().bundles.get(&digest) {
+            return Ok(bundle.clone());
+        }
+        let bundle = Arc::new(self.fresh(request)?);
+        let mut memory = self.memory();
+        memory.bytes += bundle.size();
+        if let Some((_, old)) = memory.bundles.push(digest, bundle.clone()) {
+            memory.bytes = memory.bytes.saturating_sub(old.size());
+        }
+        while memory.bytes > REMEMBERED.1 {
+            let Some((_, old)) = memory.bundles.pop_lru() else { break };
+            memory.bytes = memory.bytes.saturating_sub(old.size());
+        }
+        Ok(bundle)
+    }
+}
+
+fn release_key(request: &Request<'_>) -> String {
+    format!("{}.{}", request.namespace, request.name)
+}
+
+/// Over everything that goes in.
+fn digest(request: &Request<'_>) -> Digest {
+    let body = match request.body {
+        Body::Chart(chart) => json!({"chart": chart.digest}),
+        Body::Manifests(files) => json!({"files": files}),
+    };
+    let input = json!([
+        body,
+        request.namespace,
+        request.name,
+        request.documents,
+        request.kubernetes_version,
+        request.labels,
+        request.store,
+        request.options.skip_crds,
+        request.options.skip_schema_validation,
+    ]);
+    Digest::of(&canonical(&input))
+}
+
+fn chart_bundle(
+    chart: &Chart,
+    request: &Request<'_>,
+    limits: &Limits,
+    entropy: &mut Seeded,
+) -> Result<Bundle, String> {
+    let values = values(request.documents)?;
+    let mut capabilities = Capabilities::default();
+    if let Some(version) = request.kubernetes_version {
+        version.clone_into(&mut capabilities.kube_version);
+    }
+    let input = Input {
+        chart,
+        release: Release {
+            name: request.name,
+            namespace: request.namespace,
+            revision: 1,
+            is_install: true,
+            is_upgrade: false,
+        },
+        values: &values,
+        capabilities: &capabilities,
+        limits,
+        skip_crds: request.options.skip_crds,
+        skip_schema_validation: request.options.skip_schema_validation,
+    };
+    let rendered = render::render(&input, entropy, &NoCluster).map_err(|error| error.to_string())?;
+    let mut bundle = Bundle { entropy: rendered.used_entropy || rendered.used_clock, ..Bundle::default() };
+    for object in rendered.crds.into_iter().chain(rendered.objects) {
+        add(&mut bundle, object.value, request.labels)
+            .map_err(|error| format!("{}: {error}", object.source))?;
+    }
+    for hook in rendered.hooks {
+        let entry = piece(&hook.object.value).map_err(|error| format!("{}: {error}", hook.object.source))?;
+        bundle.hooks.push(Piece {
+            entry: HookEntry {
+                object: entry.entry,
+                events: hook.events.iter().map(|event| hook_event(*event)).collect(),
+                weight: hook.weight,
+                deletion: hook.delete_policies.iter().map(|policy| hook_deletion(*policy)).collect(),
+            },
+            content: entry.content,
+        });
+    }
+    Ok(bundle)
+}
+
+fn manifests_bundle(
+    files: &[(String, String)],
+    request: &Request<'_>,
+    limits: &Limits,
+) -> Result<Bundle, String> {
+    let mut objects = Vec::new();
+    for (file, text) in files {
+        objects
+            .extend(render::parse_yaml_documents(text, limits).map_err(|error| format!("{file}: {error}"))?);
+    }
+    objects.sort_by_key(rank);
+    let mut bundle = Bundle::default();
+    for object in objects {
+        add(&mut bundle, object, request.labels)?;
+    }
+    Ok(bundle)
+}
+
+/// What others need comes first; the rest stays in the order of the files.
+fn rank(object: &Value) -> u8 {
+    match object["kind"].as_str().unwrap_or_default() {
+        "Namespace" => 0,
+        "CustomResourceDefinition" => 1,
+        "ServiceAccount"
+        | "Secret"
+        | "ConfigMap"
+        | "StorageClass"
+        | "PersistentVolume"
+        | "PersistentVolumeClaim" => 2,
+        "ClusterRole" | "Role" => 3,
+        "ClusterRoleBinding" | "RoleBinding" => 4,
+        "Service" => 5,
+        _ => 6,
+    }
+}
+
+fn add(bundle: &mut Bundle, mut object: Value, labels: &[(&str, &str)]) -> Result<(), String> {
+    if !labels.is_empty()
+        && let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
+    {
+        let all = metadata.entry("labels").or_insert_with(|| json!({}));
+        if all.is_null() {
+            *all = json!({});
+        }
+        if let Some(all) = all.as_object_mut() {
+            all.extend(labels.iter().map(|(key, value)| ((*key).to_owned(), json!(value))));
+        }
+    }
+    let piece = piece(&object)?;
+    if piece.entry.key.group == "cluster.x-k8s.io" && piece.entry.key.kind == "Cluster" {
+        bundle.cluster = Some(object);
+    }
+    bundle.objects.push(piece);
+    Ok(())
+}
+
+fn values(documents: &[String]) -> Result<Value, String> {
+    documents.iter().try_fold(json!({}), |below, text| {
+        let over = render::parse_values(text).map_err(|error| error.to_string())?;
+        Ok(render::merge_values(below, over))
+    })
+}
+
+/// Expands Go templates over the cluster object.
+///
+/// # Errors
+/// Where the text is no template, or fails.
+pub fn expand(text: &str, cluster: &Value) -> Result<String, String> {
+    let data = json!({"Cluster": cluster});
+    render::expand_template("values", text, &data, &Limits::default()).map_err(|error| error.to_string())
+}
+
+fn hook_event(event: render::HookEvent) -> HookEvent {
+    match event {
+        render::HookEvent::PreInstall => HookEvent::PreInstall,
+        render::HookEvent::PostInstall => HookEvent::PostInstall,
+        render::HookEvent::PreDelete => HookEvent::PreDelete,
+        render::HookEvent::PostDelete => HookEvent::PostDelete,
+        render::HookEvent::PreUpgrade => HookEvent::PreUpgrade,
+        render::HookEvent::PostUpgrade => HookEvent::PostUpgrade,
+        render::HookEvent::PreRollback => HookEvent::PreRollback,
+        render::HookEvent::PostRollback => HookEvent::PostRollback,
+        render::HookEvent::Test => HookEvent::Test,
+    }
+}
+
+fn hook_deletion(policy: render::DeletePolicy) -> HookDeletion {
+    match policy {
+        render::DeletePolicy::BeforeHookCreation => HookDeletion::BeforeCreation,
+        render::DeletePolicy::HookSucceeded => HookDeletion::Succeeded,
+        render::DeletePolicy::HookFailed => HookDeletion::Failed,
+    }
+}
+
+/// SHA-256 in counter mode over the seed.
+struct Seeded {
+    seed: Seed,
+    counter: u64,
+}
+
+impl Entropy for Seeded {
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(count + 32);
+        while bytes.len() < count {
+            let mut hasher = Sha256::new();
+            hasher.update(self.seed.bytes);
+            hasher.update(self.counter.to_be_bytes());
+            self.counter += 1;
+            bytes.extend_from_slice(&hasher.finalize());
+        }
+        bytes.truncate(count);
+        bytes
+    }
+
+    fn now_unix_seconds(&mut self) -> i64 {
+        self.seed.time
+    }
+}

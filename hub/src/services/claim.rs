@@ -1,0 +1,138 @@
+//! Which sets of services a target is to have: its own, and one of every MultiClusterService that selects it.
+
+use std::sync::Arc;
+
+use api::k0rdent::{ClusterDeployment, MultiClusterService, ServiceSpec};
+use kube::ResourceExt;
+use sha2::{Digest, Sha256};
+
+use super::provider::Carrying;
+use super::selector::selects;
+use super::target::Target;
+use crate::roster::ObjectName;
+
+/// Whose services they are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// The ClusterDeployment's own.
+    ClusterDeployment,
+    /// Those of the MultiClusterService of this name.
+    MultiClusterService(String),
+}
+
+/// One set of services for one target.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// Whose.
+    pub owner: Owner,
+    /// Namespace and name of the `ServiceSet`.
+    pub set: ObjectName,
+    /// When the owner was made, in seconds since the epoch: between equal priorities the older one keeps a release.
+    pub created: i64,
+    /// How the services are carried out.
+    pub carrying: Carrying,
+    /// MultiClusterServices whose services come first.
+    pub depends_on: Vec<String>,
+    /// The services.
+    pub spec: ServiceSpec,
+}
+
+/// k0rdent's name for the set of a MultiClusterService on a cluster.
+pub fn set_name(cluster: &str, multi_cluster_service: &str) -> String {
+    let digest = hex::encode(Sha256::digest(multi_cluster_service));
+    format!("{cluster}-{}", &digest[..8])
+}
+
+/// The sets of a target, its own first, then by name of the MultiClusterService.
+///
+/// `kept` says whether a set exists already, for those that stay although the selector no longer matches.
+pub fn claims(
+    target: &Target,
+    own: Option<&ClusterDeployment>,
+    multi_cluster_services: &[Arc<MultiClusterService>],
+    kept: impl Fn(&ObjectName) -> bool,
+) -> Vec<Claim> {
+    let TargetNameParts { namespace, name } = parts(target);
+    let mut claims = Vec::new();
+    if let Some(deployment) = own
+        && let Some(spec) = deployment.spec.service_spec.as_ref().filter(|spec| !spec.services.is_empty())
+    {
+        claims.push(Claim {
+            owner: Owner::ClusterDeployment,
+            set: (namespace.to_owned(), name.to_owned()),
+            created: seconds(deployment),
+            carrying: Carrying::of(spec),
+            depends_on: Vec::new(),
+            spec: spec.clone(),
+        });
+    }
+    for service in multi_cluster_services {
+        let Some(spec) = service.spec.service_spec.as_ref().filter(|spec| !spec.services.is_empty()) else {
+            continue;
+        };
+        if service.metadata.deletion_timestamp.is_some() {
+            continue;
+        }
+        let set = (namespace.to_owned(), set_name(name, &service.name_any()));
+        let selected = selects(service.spec.cluster_selector.as_ref(), &target.labels);
+        if selected || (service.spec.keep_services_on_selector_mismatch && kept(&set)) {
+            claims.push(Claim {
+                owner: Owner::MultiClusterService(service.name_any()),
+                set,
+                created: seconds(&**service),
+                carrying: Carrying::of(spec),
+                depends_on: service.spec.depends_on.clone(),
+                spec: spec.clone(),
+            });
+        }
+    }
+    claims
+}
+
+struct TargetNameParts<'a> {
+    namespace: &'a str,
+    name: &'a str,
+}
+
+fn parts(target: &Target) -> TargetNameParts<'_> {
+    TargetNameParts { namespace: &target.name.namespace, name: &target.name.name }
+}
+
+fn seconds<K: kube::Resource>(object: &K) -> i64 {
+    object.meta().creation_timestamp.as_ref().map_or(0, |time| time.0.as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn multi(name: &str, zone: &str, keep: bool) -> Arc<MultiClusterService> {
+        let object = json!({
+            "apiVersion": "k0rdent.mirantis.com/v1beta1", "kind": "MultiClusterService", "metadata": {"name": name},
+            "spec": {
+                "clusterSelector": {"matchLabels": {"zone": zone}}, "keepServicesOnSelectorMismatch": keep,
+                "serviceSpec": {"services": [{"name": "web", "template": "web-1"}]},
+            },
+        });
+        Arc::new(serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn a_target_has_its_own_set_and_those_that_select_it_or_are_kept() {
+        let deployment: ClusterDeployment = serde_json::from_value(json!({
+            "apiVersion": "k0rdent.mirantis.com/v1beta1", "kind": "ClusterDeployment",
+            "metadata": {"name": "shop-1", "namespace": "default", "labels": {"zone": "a"}},
+            "spec": {"template": "t", "serviceSpec": {"services": [{"name": "web", "template": "web-1"}]}},
+        }))
+        .unwrap();
+        let target = Target::of_cluster(&deployment, None, None);
+        let all = [multi("one", "a", false), multi("three", "b", true), multi("two", "b", false)];
+        let sets: Vec<_> =
+            claims(&target, Some(&deployment), &all, |_| true).into_iter().map(|claim| claim.set.1).collect();
+        // sha256("one") and sha256("three"), first eight digits.
+        assert_eq!(sets, ["shop-1", &set_name("shop-1", "one"), &set_name("shop-1", "three")]);
+        assert_eq!(set_name("shop-1", "one"), "shop-1-7692c3ad");
+        assert_eq!(claims(&target, Some(&deployment), &all, |_| false).len(), 2);
+    }
+}

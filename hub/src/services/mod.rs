@@ -1,0 +1,12 @@
+//! Which services a cluster is to have: from ClusterDeployments, MultiClusterServices and templates to units.
+//!
+//! Pure: reads objects through a [`template::Sight`], needs no client, no clock and no status of a template.
+
+pub mod claim;
+pub mod dependency;
+pub mod provider;
+pub mod resolve;
+pub mod selector;
+pub mod target;
+pub mod template;
+pub mod values;

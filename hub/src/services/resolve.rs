@@ -1,0 +1,424 @@
+//! From claims to units: which template, version, values and objects each service of a target has, who wins a release
+//! that several sets claim, and what is wrong.
+//!
+//! A service that cannot be built does not disturb the others. What became of it before is not decided here: the
+//! caller keeps the unit it had (a source that is away must never uninstall anything).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use api::k0rdent::{
+    HelmAction, HelmOptions, Service, ServiceSetSpec, ServiceTemplateChain, ServiceType, ServiceWithValues,
+};
+use protocol::plan::{Unit, UnitId, UnitKind};
+
+use super::claim::{Claim, Owner};
+use super::dependency::{ServiceName, check_services, dependencies_of, name_of};
+use super::provider::Carrying;
+use super::target::Target;
+use super::template::{Content, Lack, Sight};
+use super::values;
+use crate::planner::bundle::Bundle;
+use crate::planner::rendering::{Options, Request};
+use crate::planner::unit::{Frame, merged, unit};
+use crate::roster::ObjectName;
+
+/// Turns requests into bundles; remembers.
+pub trait Renderer {
+    /// The bundle of a release.
+    ///
+    /// # Errors
+    /// Why it cannot be rendered, with file and line where there are.
+    fn render(&self, request: &Request<'_>) -> Result<Arc<Bundle>, String>;
+}
+
+/// Everything a target is to have.
+#[derive(Debug, Clone, Default)]
+pub struct Resolution {
+    /// Its sets, in the order of the claims.
+    pub sets: Vec<SetPlan>,
+}
+
+/// One set of a target.
+#[derive(Debug, Clone)]
+pub struct SetPlan {
+    /// Whose.
+    pub owner: Owner,
+    /// Namespace and name of the `ServiceSet`.
+    pub set: ObjectName,
+    /// How it is carried out.
+    pub carrying: Carrying,
+    /// What the `ServiceSet` says.
+    pub spec: ServiceSetSpec,
+    /// Its services, by namespace and name.
+    pub services: Vec<ServicePlan>,
+    /// What is wrong with the templates it names.
+    pub references: Option<String>,
+    /// What is wrong with the dependencies between its services.
+    pub dependencies: Option<String>,
+}
+
+/// One service of a set.
+#[derive(Debug, Clone)]
+pub struct ServicePlan {
+    /// Namespace and name on the target.
+    pub name: ServiceName,
+    /// The unit's name.
+    pub id: UnitId,
+    /// The template.
+    pub template: String,
+    /// The version.
+    pub version: String,
+    /// What the template holds.
+    pub type_: ServiceType,
+    /// The unit and its content; `None` when it cannot be built or is not to be.
+    pub built: Option<Built>,
+    /// Why there is no unit, or none as new as it should be.
+    pub problem: Option<Problem>,
+}
+
+/// A unit with its content.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The unit.
+    pub unit: Arc<Unit>,
+    /// Its content.
+    pub bundle: Arc<Bundle>,
+}
+
+/// Why a service is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Somebody must change something; otherwise it is on its way.
+    pub failed: bool,
+    /// Whether the unit must leave the plan, whatever was there before.
+    pub withdraw: bool,
+    /// Why, for a person.
+    pub message: String,
+}
+
+impl Problem {
+    fn failed(message: String) -> Self {
+        Self { failed: true, withdraw: false, message }
+    }
+
+    fn pending(message: String) -> Self {
+        Self { failed: false, withdraw: false, message }
+    }
+}
+
+/// What the target is to have.
+///
+/// `known` says whether a unit is on the target already, as far as anybody knows.
+pub fn resolve(
+    target: &Target,
+    claims: &[Claim],
+    sight: &Sight<'_>,
+    renderer: &dyn Renderer,
+    known: &dyn Fn(&UnitId) -> bool,
+) -> Resolution {
+    let winners = winners(claims);
+    let mut sets = Vec::new();
+    for (index, claim) in claims.iter().enumerate() {
+        let lost = |name: &ServiceName| {
+            winners
+                .get(name)
+                .filter(|winner| **winner != index)
+                .map(|winner| conflict(&claims[*winner], name))
+        };
+        let before = claims_before(claims, &claim.depends_on, &winners);
+        sets.push(Scene { target, claim, sight, renderer, known, lost: &lost, before: &before }.set());
+    }
+    hold_back(&mut sets, known);
+    Resolution { sets }
+}
+
+/// One claim and what is around it.
+struct Scene<'a, 's> {
+    target: &'a Target,
+    claim: &'a Claim,
+    sight: &'a Sight<'s>,
+    renderer: &'a dyn Renderer,
+    known: &'a dyn Fn(&UnitId) -> bool,
+    lost: &'a dyn Fn(&ServiceName) -> Option<String>,
+    /// Units of the MultiClusterServices that come first.
+    before: &'a [UnitId],
+}
+
+impl Scene<'_, '_> {
+    fn set(&self) -> SetPlan {
+        let claim = self.claim;
+        let namespace = match claim.owner {
+            Owner::ClusterDeployment => &self.target.name.namespace,
+            Owner::MultiClusterService(_) => &self.target.template_namespace,
+        };
+        let mut services: Vec<&Service> = claim.spec.services.iter().collect();
+        services.sort_by_key(|service| name_of(service));
+        let dependencies = check_services(&claim.spec.services).err();
+        let contents: Vec<_> = services.iter().map(|service| self.content(namespace, service)).collect();
+        let wrong: Vec<_> = contents
+            .iter()
+            .filter_map(|content| content.as_ref().err())
+            .filter(|lack| !matches!(lack, Lack::Waiting(_)))
+            .map(|lack| lack.message().to_owned())
+            .collect();
+        let references = (!wrong.is_empty())
+            .then(|| format!("some services have invalid templates\n{}", wrong.join("\n")));
+        let mut plans = Vec::new();
+        let mut written = Vec::new();
+        for (service, content) in services.into_iter().zip(contents) {
+            let version = self.version(service, content.as_ref().ok());
+            written.push(written_service(service, &version));
+            let type_ = content.as_ref().map_or(ServiceType::Helm, |content| type_of(content.kind));
+            let plan = self.service(service, content, version, type_, dependencies.as_deref());
+            plans.extend(plan);
+        }
+        let multi_cluster_service = match &claim.owner {
+            Owner::ClusterDeployment => None,
+            Owner::MultiClusterService(name) => Some(name.clone()),
+        };
+        SetPlan {
+            owner: claim.owner.clone(),
+            set: claim.set.clone(),
+            carrying: claim.carrying.clone(),
+            spec: ServiceSetSpec {
+                cluster: self.target.name.name.clone(),
+                multi_cluster_service,
+                provider: claim.carrying.provider.clone(),
+                services: written,
+            },
+            services: plans,
+            references,
+            dependencies,
+        }
+    }
+
+    /// The template's content; a chain that the service names must permit the template.
+    fn content(&self, namespace: &str, service: &Service) -> Result<Content, Lack> {
+        if let Some(chain) = service.template_chain.as_ref().filter(|chain| !chain.is_empty()) {
+            let found = self.sight.view.get::<ServiceTemplateChain>(namespace, chain).ok_or_else(|| {
+                Lack::Missing(format!(
+                    "failed to get ServiceTemplateChain {namespace}/{chain}: ServiceTemplateChain.k0rdent.mirantis.com \"{chain}\" not found"
+                ))
+            })?;
+            if !found.spec.supported_templates.iter().any(|one| one.name == service.template) {
+                return Err(Lack::Invalid(format!(
+                    "the ServiceTemplateChain {namespace}/{chain} does not support ServiceTemplate {}",
+                    service.template
+                )));
+            }
+        }
+        let name = &service.template;
+        self.sight.service_template(namespace, name).map_err(|lack| match lack {
+            Lack::Invalid(why) => Lack::Invalid(format!(
+                "the ServiceTemplate {namespace}/{name} is invalid with the error: {why}"
+            )),
+            lack @ (Lack::Missing(_) | Lack::Waiting(_)) => lack,
+        })
+    }
+
+    fn version(&self, service: &Service, content: Option<&Content>) -> String {
+        let given = service.version.clone().filter(|version| !version.is_empty());
+        given
+            .or_else(|| content.map(|content| content.version.clone()))
+            .unwrap_or_else(|| service.template.clone())
+    }
+
+    /// `None` when the service is not to be there at all.
+    fn service(
+        &self,
+        service: &Service,
+        content: Result<Content, Lack>,
+        version: String,
+        type_: ServiceType,
+        dependencies: Option<&str>,
+    ) -> Option<ServicePlan> {
+        let name = name_of(service);
+        let id = self.unit_id(&name);
+        if service.helm_action == Some(HelmAction::Uninstall) {
+            return None;
+        }
+        if service.disable && !(self.known)(&id) {
+            return None;
+        }
+        let outcome = self.build(service, &id, content, &version, dependencies);
+        let (built, problem) = match outcome {
+            Ok(built) => (Some(built), None),
+            Err(problem) => (None, Some(problem)),
+        };
+        Some(ServicePlan { name, id, template: service.template.clone(), version, type_, built, problem })
+    }
+
+    fn build(
+        &self,
+        service: &Service,
+        id: &UnitId,
+        content: Result<Content, Lack>,
+        version: &str,
+        dependencies: Option<&str>,
+    ) -> Result<Built, Problem> {
+        if let Some(message) = (self.lost)(&name_of(service)) {
+            return Err(Problem { failed: true, withdraw: true, message });
+        }
+        if let Some(message) = dependencies {
+            return Err(Problem::failed(message.to_owned()));
+        }
+        let content = content.map_err(|lack| match lack {
+            Lack::Waiting(message) => Problem::pending(message),
+            Lack::Missing(message) | Lack::Invalid(message) => Problem::failed(message),
+        })?;
+        let documents = values::documents(
+            self.sight,
+            &self.claim.set.0,
+            &service.values_from,
+            service.values.as_deref(),
+            &self.target.cluster,
+        )
+        .map_err(Problem::failed)?;
+        let options = merged(service.helm_options.as_ref(), content.helm_options.as_ref());
+        let request = Request {
+            body: &content.body,
+            namespace: &id.namespace,
+            name: &id.name,
+            documents: &documents,
+            kubernetes_version: self.target.kubernetes_version.as_deref(),
+            labels: &[],
+            store: Some((&self.claim.set.0, &self.claim.set.1)),
+            options: rendering_options(&options),
+        };
+        let bundle = self.renderer.render(&request).map_err(Problem::failed)?;
+        let own = dependencies_of(service).into_iter().map(|name| self.unit_id(&name));
+        let frame = Frame {
+            id: id.clone(),
+            kind: content.kind,
+            template: service.template.clone(),
+            version: version.to_owned(),
+            tier: self.claim.carrying.tier(),
+            depends_on: own.chain(self.before.iter().cloned()).collect(),
+            drift: self.claim.carrying.drift(),
+            removal: self.claim.carrying.removal,
+            options,
+        };
+        Ok(Built { unit: Arc::new(unit(frame, &bundle)), bundle })
+    }
+
+    fn unit_id(&self, (namespace, name): &ServiceName) -> UnitId {
+        unit_id(&self.claim.set, namespace, name)
+    }
+}
+
+fn unit_id(set: &ObjectName, namespace: &str, name: &str) -> UnitId {
+    UnitId {
+        set_namespace: set.0.clone(),
+        set_name: set.1.clone(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+/// What of the Helm options matters to rendering.
+pub fn rendering_options(options: &HelmOptions) -> Options {
+    Options {
+        skip_crds: options.skip_crds.unwrap_or(false),
+        skip_schema_validation: options.skip_schema_validation.unwrap_or(false),
+    }
+}
+
+/// Which claim has which release: the higher priority, then the older owner, then the first by name.
+fn winners(claims: &[Claim]) -> BTreeMap<ServiceName, usize> {
+    let rank = |claim: &Claim| (std::cmp::Reverse(claim.carrying.priority), claim.created, claim.set.clone());
+    let mut order: Vec<usize> = (0..claims.len()).collect();
+    order.sort_by_key(|index| rank(&claims[*index]));
+    let mut winners = BTreeMap::new();
+    for index in order {
+        for service in &claims[index].spec.services {
+            if service.helm_action != Some(HelmAction::Uninstall) {
+                winners.entry(name_of(service)).or_insert(index);
+            }
+        }
+    }
+    winners
+}
+
+fn conflict(winner: &Claim, (namespace, name): &ServiceName) -> String {
+    format!(
+        "conflict: release {namespace}/{name} is managed by ServiceSet {}/{} with priority {}",
+        winner.set.0, winner.set.1, winner.carrying.priority
+    )
+}
+
+/// The units of the MultiClusterServices that come first and select the target; those that do not select it do not
+/// block (k0rdent).
+fn claims_before(
+    claims: &[Claim],
+    depends_on: &[String],
+    winners: &BTreeMap<ServiceName, usize>,
+) -> Vec<UnitId> {
+    let mut units = Vec::new();
+    for (index, claim) in claims.iter().enumerate() {
+        let Owner::MultiClusterService(name) = &claim.owner else { continue };
+        if !depends_on.contains(name) {
+            continue;
+        }
+        for service in &claim.spec.services {
+            let service = name_of(service);
+            if winners.get(&service) == Some(&index) {
+                units.push(unit_id(&claim.set, &service.0, &service.1));
+            }
+        }
+    }
+    units
+}
+
+/// A unit whose dependency has no unit waits, unless it is there already; then it goes on without that dependency.
+fn hold_back(sets: &mut [SetPlan], known: &dyn Fn(&UnitId) -> bool) {
+    loop {
+        let there: BTreeSet<UnitId> = sets
+            .iter()
+            .flat_map(|set| &set.services)
+            .filter(|service| service.built.is_some())
+            .map(|service| service.id.clone())
+            .collect();
+        let mut changed = false;
+        for service in sets.iter_mut().flat_map(|set| &mut set.services) {
+            let Some(built) = &mut service.built else { continue };
+            let Some(missing) = built.unit.depends_on.iter().find(|on| !there.contains(on)).cloned() else {
+                continue;
+            };
+            changed = true;
+            if known(&service.id) {
+                Arc::make_mut(&mut built.unit).depends_on.retain(|on| there.contains(on));
+            } else {
+                service.built = None;
+                let message = format!("waiting for service {}/{}", missing.namespace, missing.name);
+                service.problem = Some(Problem::pending(message));
+            }
+        }
+        if !changed {
+            return;
+        }
+    }
+}
+
+fn type_of(kind: UnitKind) -> ServiceType {
+    match kind {
+        UnitKind::Helm => ServiceType::Helm,
+        UnitKind::Kustomize => ServiceType::Kustomize,
+        UnitKind::Resources => ServiceType::Resource,
+    }
+}
+
+/// The service as its `ServiceSet` says it.
+fn written_service(service: &Service, version: &str) -> ServiceWithValues {
+    let (namespace, name) = name_of(service);
+    ServiceWithValues {
+        helm_action: service.helm_action,
+        helm_options: service.helm_options.clone(),
+        name,
+        namespace,
+        template: service.template.clone(),
+        values: service.values.clone(),
+        values_from: service.values_from.clone(),
+        version: Some(version.to_owned()),
+    }
+}

@@ -1,0 +1,155 @@
+//! What services are put on: a cluster that a ClusterDeployment makes, or a cluster or device that enrolled itself.
+
+use std::collections::BTreeMap;
+
+use api::k0rdent::ClusterDeployment;
+use api::names;
+use api::skein::Edge;
+use kube::ResourceExt;
+use protocol::id::EdgeId;
+use serde_json::{Value, json};
+
+use crate::cache::{Key, Kind};
+use crate::roster::ObjectName;
+
+/// Which object stands for a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TargetKind {
+    /// A `ClusterDeployment`.
+    ClusterDeployment,
+    /// An `Edge` that no ClusterDeployment made.
+    Edge,
+}
+
+/// Names a target.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetName {
+    /// What it is.
+    pub kind: TargetKind,
+    /// Namespace of its object.
+    pub namespace: String,
+    /// Name of its object.
+    pub name: String,
+}
+
+impl TargetName {
+    /// A name of parts.
+    pub fn new(kind: TargetKind, namespace: &str, name: &str) -> Self {
+        Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The key of its object.
+    pub fn key(&self) -> Key {
+        let kind = match self.kind {
+            TargetKind::ClusterDeployment => Kind::ClusterDeployment,
+            TargetKind::Edge => Kind::Edge,
+        };
+        Key::new(kind, &self.namespace, &self.name)
+    }
+
+    /// Namespace and name.
+    pub fn object(&self) -> ObjectName {
+        (self.namespace.clone(), self.name.clone())
+    }
+}
+
+/// A target as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// Its name.
+    pub name: TargetName,
+    /// UID of its object.
+    pub uid: String,
+    /// Labels that MultiClusterServices select by.
+    pub labels: BTreeMap<String, String>,
+    /// Namespace in which templates of MultiClusterServices are looked up.
+    pub template_namespace: String,
+    /// Its region, once that is known.
+    pub region: Option<String>,
+    /// The edge agent on it, once there is one.
+    pub agent: Option<EdgeId>,
+    /// Kubernetes version, as far as it is known.
+    pub kubernetes_version: Option<String>,
+    /// The object that Go templates in values see as `.Cluster`.
+    pub cluster: Value,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+impl Target {
+    /// The target that a ClusterDeployment stands for; `cluster` is the rendered Cluster API object, if there is one.
+    pub fn of_cluster(
+        deployment: &ClusterDeployment,
+        region: Option<String>,
+        cluster: Option<&Value>,
+    ) -> Self {
+        let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
+        let labels = deployment.labels().clone();
+        let mut shown = cluster.cloned().unwrap_or_else(|| {
+            json!({"apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "metadata": {}, "spec": {}})
+        });
+        describe(&mut shown, &namespace, &name, &labels, deployment.annotations());
+        Self {
+            uid: deployment.uid().unwrap_or_default(),
+            template_namespace: namespace.clone(),
+            name: TargetName { kind: TargetKind::ClusterDeployment, namespace, name },
+            labels,
+            region,
+            agent: None,
+            kubernetes_version: None,
+            cluster: shown,
+            deleting: deployment.metadata.deletion_timestamp.is_some(),
+        }
+    }
+
+    /// The target that an enrolled edge stands for.
+    pub fn of_edge(edge: &Edge, system_namespace: &str) -> Self {
+        let (namespace, name) = (edge.namespace().unwrap_or_default(), edge.name_any());
+        let labels = edge.labels().clone();
+        let mut cluster = json!({
+            "apiVersion": "skein.dev/v1alpha1", "kind": "Edge", "metadata": {}, "spec": edge.spec,
+        });
+        describe(&mut cluster, &namespace, &name, &labels, edge.annotations());
+        let status = edge.status.as_ref();
+        Self {
+            uid: edge.uid().unwrap_or_default(),
+            template_namespace: edge
+                .spec
+                .template_namespace
+                .clone()
+                .unwrap_or_else(|| system_namespace.to_owned()),
+            name: TargetName { kind: TargetKind::Edge, namespace, name },
+            labels,
+            region: Some(edge.spec.region.clone()),
+            agent: status.and_then(|status| status.agent_id.as_ref()).and_then(|id| id.parse().ok()),
+            kubernetes_version: status.and_then(|status| status.kubernetes_version.clone()),
+            cluster,
+            deleting: edge.metadata.deletion_timestamp.is_some() || edge.spec.revoked,
+        }
+    }
+
+    /// Whether it belongs to a region other than the management cluster.
+    pub fn is_regional(&self) -> bool {
+        self.region.as_deref().is_some_and(|region| region != names::LOCAL_REGION)
+    }
+}
+
+/// Fills metadata with what the object at the hub says; what the chart set itself stays.
+fn describe(
+    object: &mut Value,
+    namespace: &str,
+    name: &str,
+    labels: &BTreeMap<String, String>,
+    annotations: &BTreeMap<String, String>,
+) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    metadata.entry("name").or_insert_with(|| json!(name));
+    metadata.entry("namespace").or_insert_with(|| json!(namespace));
+    for (field, pairs) in [("labels", labels), ("annotations", annotations)] {
+        let shown = metadata.entry(field).or_insert_with(|| json!({}));
+        let Some(shown) = shown.as_object_mut() else { continue };
+        for (key, value) in pairs.iter().filter(|(key, _)| !key.starts_with("kubectl.kubernetes.io/")) {
+            shown.entry(key.clone()).or_insert_with(|| json!(value));
+        }
+    }
+}
