@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use identity::{Clock, SystemClock, SystemEntropy};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use link::{Network, UdpNetwork};
 use process::{Bound, Process};
 
 use crate::agents::Server;
@@ -16,7 +17,7 @@ use crate::controller::{Controllers, Settings};
 use crate::federation::{self, Federation};
 use crate::leadership;
 use crate::observed::Observed;
-use crate::plans::{PlanBook, system_clock};
+use crate::plans::PlanBook;
 
 /// Starts the hub: stands by until it leads, then runs on `process` until that ends. Returns the addresses bound.
 ///
@@ -25,23 +26,32 @@ use crate::plans::{PlanBook, system_clock};
 pub async fn run(arguments: Arguments, process: Process) -> Result<Bound> {
     let client = client(arguments.kubeconfig.clone()).await?;
     let replica = arguments.replica.clone().unwrap_or_else(|| replica(&arguments.state));
-    serve(client, &replica, arguments, process).await
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    serve(client, &replica, UdpNetwork::shared(), clock, arguments, process).await
 }
 
 /// The same on a client that is there already, as tests have it.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn serve(client: kube::Client, replica: &str, arguments: Arguments, process: Process) -> Result<Bound> {
+pub async fn serve(
+    client: kube::Client,
+    replica: &str,
+    network: Arc<dyn Network>,
+    clock: Arc<dyn Clock>,
+    arguments: Arguments,
+    process: Process,
+) -> Result<Bound> {
     let Arguments { listen, advertise, system_namespace, trust_domain, state, helm, common, .. } = arguments;
     std::fs::create_dir_all(&state).with_context(|| format!("failed to make {}", state.display()))?;
     let starting = process.readiness.guard("start");
     let term = leadership::lead(&client, &system_namespace, replica, &process).await?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let authority =
-        authority::load_or_create(&client, &system_namespace, &trust_domain, &*clock, &mut SystemEntropy).await?;
+        authority::load_or_create(&client, &system_namespace, &trust_domain, &*clock, &mut SystemEntropy)
+            .await?;
     let authority = Arc::new(authority);
-    let plans = PlanBook::new(term, Arc::new(Signer(authority.clone())), system_clock());
+    let now = clock.clone();
+    let plans = PlanBook::new(term, Arc::new(Signer(authority.clone())), Arc::new(move || now.now()));
     let observed = Observed::default();
     let settings = Settings {
         system_namespace: system_namespace.clone(),
@@ -54,18 +64,25 @@ pub async fn serve(client: kube::Client, replica: &str, arguments: Arguments, pr
         Controllers::start(client.clone(), settings, plans.clone(), observed.clone(), &process).await?;
     // The port must be known before tokens can name it.
     let endpoints = if advertise.is_empty() { vec![listen.to_string()] } else { advertise };
-    let registrar = Registrar::new(client.clone(), system_namespace.clone(), authority.clone(), endpoints.clone(), clock);
+    let registrar = Registrar::new(
+        client.clone(),
+        system_namespace.clone(),
+        authority.clone(),
+        endpoints.clone(),
+        clock.clone(),
+    );
     let server = Server {
         authority: authority.clone(),
         registrar,
         plans,
         observed: observed.clone(),
         roster: controllers.roster.clone(),
-        clock: system_clock(),
+        network,
+        clock: clock.clone(),
     };
     let downlink = server.start(listen, &process).await?;
     authority::publish_trust(&client, &system_namespace, &authority, &endpoints).await?;
-    let federation = Federation::new(downlink.clone(), controllers.roster.clone(), observed, system_clock());
+    let federation = Federation::new(downlink.clone(), controllers.roster.clone(), observed, clock);
     let http = common.http.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080)));
     let http = process::http::serve(&process, http, federation::router(federation)).await?;
     drop(starting);
@@ -79,7 +96,8 @@ pub async fn serve(client: kube::Client, replica: &str, arguments: Arguments, pr
 async fn client(kubeconfig: Option<PathBuf>) -> Result<kube::Client> {
     let config = match kubeconfig {
         Some(path) => {
-            let file = Kubeconfig::read_from(&path).with_context(|| format!("failed to read {}", path.display()))?;
+            let file =
+                Kubeconfig::read_from(&path).with_context(|| format!("failed to read {}", path.display()))?;
             kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
         }
         None => kube::Config::infer().await.context("no management cluster: give --kubeconfig FILE")?,

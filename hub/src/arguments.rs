@@ -37,6 +37,7 @@ pub struct Arguments {
     /// Name of this replica in the lease [default: the host's name and the state folder]
     #[arg(long, value_name = "NAME", env = "SKEIN_REPLICA")]
     pub replica: Option<String>,
+    /// Common to all programs
     #[command(flatten)]
     pub common: Common,
 }

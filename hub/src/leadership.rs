@@ -148,7 +148,8 @@ async fn keep(leases: Api<Lease>, mut lease: Lease, process: Process) {
         spec.holder_identity = None;
         spec.renew_time = None;
     }
-    let release = leases.replace(LEASE, &PostParams::default(), &lease);
+    let parameters = PostParams::default();
+    let release = leases.replace(LEASE, &parameters, &lease);
     let _ = tokio::time::timeout(Duration::from_secs(1), release).await;
 }
 

@@ -5,14 +5,34 @@
 //! - [`services`]: which services a cluster is to have; pure
 //! - [`planner`]: services and rendered bundles as plans; pure
 //! - [`source`]: charts and manifests, fetched, verified and cached by digest
+//! - [`authority`], [`agents`]: who becomes an agent, and the links to them
+//! - [`federation`]: queries and cost over all regions
 //! - [`plans`]: the newest plan of every agent; [`observed`]: what agents reported; [`roster`]: who belongs here
 
+pub mod agents;
+pub mod app;
+pub mod arguments;
+pub mod authority;
 pub mod cache;
 pub mod changes;
 pub mod controller;
+pub mod federation;
+pub mod leadership;
 pub mod observed;
 pub mod planner;
 pub mod plans;
 pub mod roster;
 pub mod services;
 pub mod source;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Runs the program with these arguments, the first of which is its name.
+pub fn main_with(arguments: Vec<OsString>) -> ExitCode {
+    let arguments = arguments::Arguments::parse_from(arguments);
+    let common = arguments.common.clone();
+    process::run("hub", common, async move |process| app::run(arguments, process).await.map(|_| ()))
+}

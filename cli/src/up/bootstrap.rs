@@ -215,7 +215,7 @@ async fn mint(management: &kube::Client, role: TokenRole, region: &str, name: &s
 
 /// An agent that has an identity needs no token.
 fn enrolled(mesh: &Mesh, part: &str) -> bool {
-    mesh.state.agent(part).join("identity").exists()
+    identity::AgentIdentity::load(&mesh.state.agent(part).join("identity")).is_ok()
 }
 
 fn log(mesh: &Mesh, part: &str) -> String {

@@ -5,22 +5,29 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use identity::Authority;
-use link::{BindError, Downlink, DownlinkConfig, DownlinkEvent, DownlinkHandle, Responder};
+use identity::tls::Accepts;
+use identity::{Authority, Clock, Trust};
+use link::downlink::BindError;
+use link::{
+    Downlink, DownlinkConfig, DownlinkEvent, DownlinkEvents, DownlinkHandle, EndpointKeys, Network, Profile,
+    Responder,
+};
 use process::Process;
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::{AgentId, EdgeId, RegionName};
 use protocol::message::{Control, Hello, Request, Response};
 use protocol::report::Report;
-use tokio::sync::mpsc;
 
 use super::admission::RegionsOnly;
 use super::session::{Handle, Input, Session, Shared};
 use crate::authority::Registrar;
 use crate::changes::Changes;
 use crate::observed::{Link, Observed};
-use crate::plans::{Clock, PlanBook};
+use crate::plans::PlanBook;
 use crate::roster::Roster;
+
+/// Most regions that link at once.
+const PEERS_MAX: usize = 4_096;
 
 /// Why the link server cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +35,15 @@ pub enum StartError {
     /// The hub has no certificate for itself.
     #[error("failed to make the hub's own certificate")]
     Identity(#[source] identity::authority::AuthorityError),
+    /// The authority's own root is not usable.
+    #[error("failed to trust the hub's own authority")]
+    Trust(#[source] identity::trust::TrustError),
     /// The address cannot be bound.
     #[error("failed to listen for agents on {address}; is another program using that UDP port?")]
     Bind {
         /// Which address.
         address: SocketAddr,
+        /// What the system says.
         #[source]
         source: BindError,
     },
@@ -50,8 +61,10 @@ pub struct Server {
     pub observed: Observed,
     /// Who belongs here.
     pub roster: Roster,
+    /// Where datagrams go.
+    pub network: Arc<dyn Network>,
     /// The time.
-    pub clock: Clock,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Server {
@@ -61,11 +74,22 @@ impl Server {
     /// [`StartError`].
     pub async fn start(self, listen: SocketAddr, process: &Process) -> Result<DownlinkHandle, StartError> {
         let mut entropy = identity::SystemEntropy;
-        let identity = self
-            .authority
-            .hub_identity((self.clock)(), &mut entropy)
-            .map_err(StartError::Identity)?;
-        let config = DownlinkConfig::hub(listen, identity, self.authority.trust(), self.authority.link_secret());
+        let identity =
+            self.authority.hub_identity(self.clock.now(), &mut entropy).map_err(StartError::Identity)?;
+        let trust = Trust::new(self.authority.trust()).map_err(StartError::Trust)?;
+        let config = DownlinkConfig {
+            listen,
+            identity,
+            trust,
+            accepts: Accepts::Regions,
+            software: format!("hub {}", env!("CARGO_PKG_VERSION")),
+            features: 0,
+            profile: Profile::region(),
+            peers_max: PEERS_MAX,
+            keys: Some(EndpointKeys::from_secret(self.authority.link_secret())),
+            network: self.network.clone(),
+            clock: self.clock.clone(),
+        };
         let admission = Arc::new(RegionsOnly(self.roster.clone()));
         let (downlink, events) = Downlink::bind(config, admission, &process.tasks, process.cancel.clone())
             .await
@@ -103,7 +127,7 @@ impl Server {
 struct Router {
     shared: Shared,
     registrar: Registrar,
-    clock: Clock,
+    clock: Arc<dyn Clock>,
     process: Process,
     changed_plans: Changes<AgentId>,
     changed_roster: Changes<AgentId>,
@@ -115,7 +139,7 @@ struct Router {
 }
 
 impl Router {
-    async fn run(mut self, mut events: mpsc::Receiver<DownlinkEvent>) {
+    async fn run(mut self, mut events: DownlinkEvents) {
         let cancel = self.process.cancel.clone();
         loop {
             tokio::select! {
@@ -154,24 +178,26 @@ impl Router {
 
     async fn handle(&mut self, event: DownlinkEvent) {
         match event {
-            DownlinkEvent::Up { peer, hello } => self.up(peer, hello),
+            DownlinkEvent::Up { peer, hello } => self.up(peer, *hello),
             DownlinkEvent::Down { peer, reason } => {
-                tracing::info!(%peer, %reason, "link down");
+                tracing::info!(%peer, ?reason, "link down");
                 if let AgentId::Region(region) = &peer {
                     self.sessions.remove(region);
                     self.region_away(region);
                 }
             }
-            DownlinkEvent::Control { peer: AgentId::Region(region), message } => self.control(&region, message).await,
+            DownlinkEvent::Control { peer: AgentId::Region(region), control } => {
+                self.control(&region, control).await
+            }
             DownlinkEvent::Request { peer, request, responder } => self.request(peer, request, responder),
             DownlinkEvent::Join { remote, request, responder } => {
                 tracing::info!(%remote, name = request.name, "a device asks to join");
                 let registrar = self.registrar.clone();
                 self.process.tasks.spawn(async move {
-                    responder.respond(registrar.join(None, &request).await).await;
+                    responder.respond(registrar.join(None, &request).await);
                 });
             }
-            DownlinkEvent::Control { peer, .. } | DownlinkEvent::Telemetry { peer, .. } | DownlinkEvent::Blob { peer, .. } => {
+            DownlinkEvent::Control { peer, .. } | DownlinkEvent::Telemetry { peer, .. } => {
                 let message = "only regions link here, and telemetry stays in its region".to_owned();
                 let refusal = Refusal { reason: RefusalReason::Forbidden, message, retry_after_ms: None };
                 self.shared.downlink.close(&peer, refusal);
@@ -182,7 +208,7 @@ impl Router {
     fn up(&mut self, peer: AgentId, hello: Hello) {
         let AgentId::Region(region) = &peer else { return };
         tracing::info!(%peer, software = hello.software, "link up");
-        let now = (self.clock)();
+        let now = self.clock.now();
         self.shared.observed.update(&peer, |view| {
             view.link = Link { up: true, since: now, address: String::new() };
             view.software = hello.software;
@@ -200,7 +226,7 @@ impl Router {
 
     /// The region, and all that is known through it, is not heard any more.
     fn region_away(&self, region: &RegionName) {
-        let now = (self.clock)();
+        let now = self.clock.now();
         let away = Link { up: false, since: now, address: String::new() };
         self.shared.observed.link(&AgentId::Region(region.clone()), away);
     }
@@ -227,7 +253,9 @@ impl Router {
                 tracing::warn!(%region, ?edge, generation, message = refusal.message, "a plan was refused");
                 session.tell(Input::Refused { edge }).await;
             }
-            Control::Goodbye(refusal) => tracing::info!(%region, message = refusal.message, "the region says goodbye"),
+            Control::Goodbye(refusal) => {
+                tracing::info!(%region, message = refusal.message, "the region says goodbye")
+            }
             Control::Ping { nonce, reply: false } => {
                 let pong = Control::Ping { nonce, reply: true };
                 // If the link is down, there is nobody to answer.
@@ -252,7 +280,7 @@ impl Router {
         let agent = edge.map_or_else(|| peer.clone(), AgentId::Edge);
         let sequence = report.sequence;
         self.reports.increment();
-        self.shared.observed.report(&agent, report, (self.clock)());
+        self.shared.observed.report(&agent, report, self.clock.now());
         // If the link is down, the report comes again with the next one.
         let _ = self.shared.downlink.send(&peer, Control::ReportAck { edge, sequence }).await;
     }
@@ -261,18 +289,22 @@ impl Router {
         let registrar = self.registrar.clone();
         self.process.tasks.spawn(async move {
             let response = match (&peer, request) {
-                (AgentId::Region(region), Request::Join(request)) => registrar.join(Some(region), &request).await,
+                (AgentId::Region(region), Request::Join(request)) => {
+                    registrar.join(Some(region), &request).await
+                }
                 (_, Request::Renew(request)) => registrar.renew(&peer, &request).await,
                 (AgentId::Region(region), Request::ClusterToken { namespace, name, public_key, token }) => {
                     registrar.cluster_token(region, &namespace, &name, token, &public_key).await
                 }
-                (_, Request::Query(_) | Request::Join(_) | Request::ClusterToken { .. }) => Response::Refused(Refusal {
-                    reason: RefusalReason::Forbidden,
-                    message: format!("{peer} may not ask this of the hub"),
-                    retry_after_ms: None,
-                }),
+                (_, Request::Query(_) | Request::Join(_) | Request::ClusterToken { .. }) => {
+                    Response::Refused(Refusal {
+                        reason: RefusalReason::Forbidden,
+                        message: format!("{peer} may not ask this of the hub"),
+                        retry_after_ms: None,
+                    })
+                }
             };
-            responder.respond(response).await;
+            responder.respond(response);
         });
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use link::{DownlinkHandle, LinkDown};
+use link::{DownlinkHandle, SendError};
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::{AgentId, Digest, EdgeId, RegionName};
 use protocol::message::{Control, EdgeLink, PlanHead};
@@ -140,14 +140,14 @@ impl Session {
         (handle, async move {
             tokio::select! {
                 () = cancel.cancelled() => {}
-                ended = session.run(receiver) => if let Err(LinkDown) = ended {
-                    tracing::debug!("the session ended with its link");
+                ended = session.run(receiver) => if let Err(error) = ended {
+                    tracing::debug!(%error, "the session ended with its link");
                 }
             }
         })
     }
 
-    async fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<(), LinkDown> {
+    async fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<(), SendError> {
         let dirty = self.dirty.clone();
         loop {
             tokio::select! {
@@ -165,7 +165,7 @@ impl Session {
         }
     }
 
-    async fn handle(&mut self, input: Input) -> Result<(), LinkDown> {
+    async fn handle(&mut self, input: Input) -> Result<(), SendError> {
         match input {
             Input::Links { links, last } => {
                 for link in links {
@@ -175,7 +175,8 @@ impl Session {
                     self.complete = true;
                     let stale: Vec<_> = self.listed.iter().copied().map(AgentId::Edge).collect();
                     self.dirty.mark(stale);
-                    self.dirty.mark(self.shared.roster.of_region(&self.region).into_iter().map(AgentId::Edge));
+                    self.dirty
+                        .mark(self.shared.roster.of_region(&self.region).into_iter().map(AgentId::Edge));
                 }
             }
             Input::Wanted { edge, digests } => self.send_wanted(edge, &digests).await?,
@@ -220,7 +221,7 @@ impl Session {
     }
 
     /// Sends what an agent lacks: its newest plan, or word that it does not belong here any more.
-    async fn bring_up_to_date(&mut self, agent: &AgentId) -> Result<(), LinkDown> {
+    async fn bring_up_to_date(&mut self, agent: &AgentId) -> Result<(), SendError> {
         let edge = agent.edge();
         if let Some(edge) = edge {
             if !self.complete {
@@ -249,17 +250,23 @@ impl Session {
     }
 
     fn prepare(&self, edge: Option<EdgeId>, plan: &Plan, held: Option<PlanHead>) -> offer::Prepared {
-        let content = |content: &crate::plans::Content| -> (Digest, Bytes) { (content.digest, content.encoded.clone()) };
+        let content = |content: &crate::plans::Content| -> (Digest, Bytes) {
+            (content.digest, content.encoded.clone())
+        };
         let (digest, encoded) = content(&plan.content);
         let target = Content { body: &plan.content.body, encoded: &encoded, digest };
         let known = held.and_then(|held| {
-            [Some(&plan.content), plan.previous.as_ref()].into_iter().flatten().find(|one| one.digest == held.body)
+            [Some(&plan.content), plan.previous.as_ref()]
+                .into_iter()
+                .flatten()
+                .find(|one| one.digest == held.body)
         });
-        let known = known.map(|known| Content { body: &known.body, encoded: &known.encoded, digest: known.digest });
+        let known =
+            known.map(|known| Content { body: &known.body, encoded: &known.encoded, digest: known.digest });
         offer::prepare(edge, &plan.signed, &target, known.as_ref(), |digest| self.shared.plans.blob(digest))
     }
 
-    async fn remove(&mut self, edge: EdgeId, revoked: bool) -> Result<(), LinkDown> {
+    async fn remove(&mut self, edge: EdgeId, revoked: bool) -> Result<(), SendError> {
         self.held.remove(&AgentId::Edge(edge));
         if !self.listed.remove(&edge) && !revoked {
             return Ok(());
@@ -270,7 +277,7 @@ impl Session {
         self.shared.downlink.send(&self.peer, Control::EdgeRemoved { edge, refusal }).await
     }
 
-    async fn send_wanted(&mut self, edge: Option<EdgeId>, digests: &[Digest]) -> Result<(), LinkDown> {
+    async fn send_wanted(&mut self, edge: Option<EdgeId>, digests: &[Digest]) -> Result<(), SendError> {
         let (inline, later) = offer::answer(digests, |digest| self.shared.plans.blob(digest));
         if inline.len() + later.len() < digests.len() {
             // The plan they belong to is history; the newest one follows.

@@ -32,10 +32,13 @@ pub enum AuthorityKeptError {
         source: kube::Error,
     },
     /// The Secret does not hold an authority.
-    #[error("Secret {namespace}/{SECRET} does not hold an authority; restore it from a backup: agents trust no other")]
+    #[error(
+        "Secret {namespace}/{SECRET} does not hold an authority; restore it from a backup: agents trust no other"
+    )]
     Damaged {
         /// Its namespace.
         namespace: String,
+        /// What is wrong with it.
         #[source]
         source: AuthorityError,
     },
@@ -62,7 +65,8 @@ pub async fn load_or_create(
     if let Some(kept) = secrets.get_opt(SECRET).await.map_err(|error| failed("read", error))? {
         return read(kept, namespace);
     }
-    let authority = Authority::create(trust_domain, clock.now(), entropy).map_err(AuthorityKeptError::Make)?;
+    let authority =
+        Authority::create(trust_domain, clock.now(), entropy).map_err(AuthorityKeptError::Make)?;
     let data = authority.to_secret().into_iter().map(|(part, bytes)| (part, ByteString(bytes))).collect();
     let secret = Secret {
         metadata: ObjectMeta {
@@ -84,7 +88,8 @@ pub async fn load_or_create(
 }
 
 fn read(secret: Secret, namespace: &str) -> Result<Authority, AuthorityKeptError> {
-    let parts: BTreeMap<_, _> = secret.data.unwrap_or_default().into_iter().map(|(part, bytes)| (part, bytes.0)).collect();
+    let parts: BTreeMap<_, _> =
+        secret.data.unwrap_or_default().into_iter().map(|(part, bytes)| (part, bytes.0)).collect();
     Authority::from_secret(&parts)
         .map_err(|source| AuthorityKeptError::Damaged { namespace: namespace.to_owned(), source })
 }
@@ -108,7 +113,11 @@ pub async fn publish_trust(
         ("hubEndpoints".to_owned(), endpoints.join(",")),
     ]);
     let map = ConfigMap {
-        metadata: ObjectMeta { name: Some(TRUST.to_owned()), labels: Some(labels()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(TRUST.to_owned()),
+            labels: Some(labels()),
+            ..ObjectMeta::default()
+        },
         data: Some(data),
         ..ConfigMap::default()
     };

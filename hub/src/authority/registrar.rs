@@ -19,24 +19,29 @@ use api::skein::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use identity::{Authority, Clock, JoinDecision, SystemEntropy, TokenRecord, TokenRole, TokenUse, check_join, check_renewal};
+use identity::{
+    Authority, Clock, JoinDecision, SystemEntropy, TokenRecord, TokenRole, TokenUse, check_join,
+    check_renewal,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Resource;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::Resource;
 use protocol::UnixMillis;
-use protocol::enrolment::{JoinGrant, JoinRequest, Refusal, RefusalReason, RenewGrant, RenewRequest, TokenId};
+use protocol::enrolment::{
+    JoinGrant, JoinRequest, Refusal, RefusalReason, RenewGrant, RenewRequest, TokenId,
+};
 use protocol::id::{AgentId, RegionName};
 use protocol::message::Response;
 use sha2::{Digest as _, Sha256};
 
 /// Label of a JoinToken: the token's id in hexadecimal.
-pub const TOKEN_ID: &str = "skein.dev/token-id";
+const TOKEN_ID: &str = "skein.dev/token-id";
 /// Label of an Edge: its agent's id.
-pub const AGENT_ID: &str = "skein.dev/agent-id";
+const AGENT_ID: &str = "skein.dev/agent-id";
 /// Annotation of an Edge or Region: its agent's device key, in base64.
-pub const DEVICE_KEY: &str = "skein.dev/device-key";
+const DEVICE_KEY: &str = "skein.dev/device-key";
 /// How long a token for a cluster that a region made can be used.
 const CLUSTER_TOKEN_MS: UnixMillis = 3_600_000;
 /// Rounds of reading and binding before the device is asked to come back.
@@ -147,7 +152,12 @@ impl Registrar {
         }
     }
 
-    async fn grant(&self, token: &JoinToken, request: &JoinRequest, decision: JoinDecision) -> Result<JoinGrant, Denied> {
+    async fn grant(
+        &self,
+        token: &JoinToken,
+        request: &JoinRequest,
+        decision: JoinDecision,
+    ) -> Result<JoinGrant, Denied> {
         let JoinDecision { agent, name, labels, .. } = decision;
         let region: RegionName = token.spec.region.parse().map_err(malformed)?;
         let endpoints = match &agent {
@@ -280,11 +290,20 @@ impl Registrar {
             AgentId::Region(_) => self.endpoints.to_vec(),
             AgentId::Edge(_) => self.region_endpoints(&region).await?,
         };
-        Ok(RenewGrant { chain, trust: self.authority.trust(), endpoints, time: self.clock.now(), ext: Vec::new() })
+        Ok(RenewGrant {
+            chain,
+            trust: self.authority.trust(),
+            endpoints,
+            time: self.clock.now(),
+            ext: Vec::new(),
+        })
     }
 
     /// Region, annotations and revocation of an agent that joined.
-    async fn registered(&self, agent: &AgentId) -> Result<(RegionName, BTreeMap<String, String>, bool), Denied> {
+    async fn registered(
+        &self,
+        agent: &AgentId,
+    ) -> Result<(RegionName, BTreeMap<String, String>, bool), Denied> {
         let unknown = || Refusal {
             reason: RefusalReason::Revoked,
             message: format!("{agent} is not known here: its object was deleted"),
@@ -292,14 +311,21 @@ impl Registrar {
         };
         match agent {
             AgentId::Region(name) => {
-                let region = Api::<Region>::all(self.client.clone()).get_opt(name.as_str()).await?.ok_or_else(unknown)?;
+                let region = Api::<Region>::all(self.client.clone())
+                    .get_opt(name.as_str())
+                    .await?
+                    .ok_or_else(unknown)?;
                 Ok((name.clone(), region.annotations().clone(), false))
             }
             AgentId::Edge(edge) => {
                 let selector = ListParams::default().labels(&format!("{AGENT_ID}={edge}"));
                 let found = Api::<Edge>::all(self.client.clone()).list(&selector).await?.items;
                 let edge = found.into_iter().next().ok_or_else(unknown)?;
-                Ok((edge.spec.region.parse().map_err(malformed)?, edge.annotations().clone(), edge.spec.revoked))
+                Ok((
+                    edge.spec.region.parse().map_err(malformed)?,
+                    edge.annotations().clone(),
+                    edge.spec.revoked,
+                ))
             }
         }
     }
@@ -329,7 +355,10 @@ impl Registrar {
     ) -> Result<UnixMillis, Denied> {
         let clusters = Api::<ClusterDeployment>::namespaced(self.client.clone(), namespace);
         let cluster = clusters.get_opt(name).await?;
-        let placed = cluster.as_ref().and_then(|cluster| cluster.status.as_ref()).and_then(|status| status.region.clone());
+        let placed = cluster
+            .as_ref()
+            .and_then(|cluster| cluster.status.as_ref())
+            .and_then(|status| status.region.clone());
         let placed = placed.filter(|placed| !placed.is_empty()).unwrap_or_else(|| LOCAL_REGION.to_owned());
         let Some(cluster) = cluster.filter(|_| placed == region.as_str()) else {
             let message = format!("ClusterDeployment {namespace}/{name} is not one of region \"{region}\"");
@@ -346,10 +375,16 @@ impl Registrar {
                 ..ObjectMeta::default()
             },
             spec: JoinTokenSpec {
-                cluster_deployment: Some(ClusterDeploymentRef { namespace: namespace.to_owned(), name: name.to_owned() }),
+                cluster_deployment: Some(ClusterDeploymentRef {
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                }),
                 labels: cluster.labels().clone(),
                 name: Some(name.to_owned()),
-                not_after: Time(jiff::Timestamp::from_millisecond(not_after.cast_signed()).unwrap_or(jiff::Timestamp::MAX)),
+                not_after: Time(
+                    jiff::Timestamp::from_millisecond(not_after.cast_signed())
+                        .unwrap_or(jiff::Timestamp::MAX),
+                ),
                 public_key: STANDARD.encode(public_key),
                 region: region.to_string(),
                 role: JoinRole::Edge,
@@ -369,12 +404,21 @@ impl Registrar {
 
     /// Shows a refusal where the token's owner looks: in its status and as an Event.
     async fn record_refusal(&self, token: &JoinToken, refusal: &Refusal) {
-        let before = token.status.as_ref().and_then(|status| status.refused.as_ref()).map_or(0, |refused| refused.count);
-        let refused =
-            RefusedJoins { count: before + 1, last_at: Some(Time(self.now())), last_message: Some(refusal.message.clone()) };
+        let before = token
+            .status
+            .as_ref()
+            .and_then(|status| status.refused.as_ref())
+            .map_or(0, |refused| refused.count);
+        let refused = RefusedJoins {
+            count: before + 1,
+            last_at: Some(Time(self.now())),
+            last_message: Some(refusal.message.clone()),
+        };
         let patch = serde_json::json!({"status": {"refused": refused}});
         let name = token.name_any();
-        if let Err(error) = self.tokens(token).patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        if let Err(error) =
+            self.tokens(token).patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await
+        {
             tracing::warn!(token = name, %error, "failed to record a refusal");
         }
         let event = Event {
@@ -417,14 +461,18 @@ impl Registrar {
 
 /// A region may only relay joins of its own edges; regions join at the hub itself.
 fn check_via(via: Option<&RegionName>, record: &TokenRecord) -> Result<(), Refusal> {
-    let out_of_scope = |message| Err(Refusal { reason: RefusalReason::OutOfScope, message, retry_after_ms: None });
+    let out_of_scope =
+        |message| Err(Refusal { reason: RefusalReason::OutOfScope, message, retry_after_ms: None });
     match (via, record.role) {
         (None, TokenRole::Region) => Ok(()),
         (Some(region), TokenRole::Edge) if *region == record.region => Ok(()),
-        (Some(region), TokenRole::Edge) => {
-            out_of_scope(format!("the token is for region \"{}\", this is region \"{region}\"", record.region))
+        (Some(region), TokenRole::Edge) => out_of_scope(format!(
+            "the token is for region \"{}\", this is region \"{region}\"",
+            record.region
+        )),
+        (None, TokenRole::Edge) => {
+            out_of_scope("the token is for an edge: dial its region, not the hub".to_owned())
         }
-        (None, TokenRole::Edge) => out_of_scope("the token is for an edge: dial its region, not the hub".to_owned()),
         (Some(_), TokenRole::Region) => out_of_scope("the token is for a region: dial the hub".to_owned()),
     }
 }
@@ -433,7 +481,8 @@ fn check_via(via: Option<&RegionName>, record: &TokenRecord) -> Result<(), Refus
 ///
 /// The object keeps hashes of keys; the asking device's own hash is known, and any other will do for "another".
 fn token_record(token: &JoinToken, asking: &Bytes) -> Result<TokenRecord, Refusal> {
-    let JoinTokenSpec { public_key, not_after, max_uses, revoked, region, role, name, labels, .. } = &token.spec;
+    let JoinTokenSpec { public_key, not_after, max_uses, revoked, region, role, name, labels, .. } =
+        &token.spec;
     let uses = token.status.iter().flat_map(|status| &status.uses);
     Ok(TokenRecord {
         public_key: STANDARD.decode(public_key).map(Bytes::from).map_err(malformed)?,
@@ -494,7 +543,9 @@ mod tests {
         let (eu, us) = ("eu".parse().unwrap(), "us".parse().unwrap());
         assert_eq!(check_via(None, &record(TokenRole::Region)), Ok(()));
         assert_eq!(check_via(Some(&eu), &record(TokenRole::Edge)), Ok(()));
-        for (via, role) in [(Some(&us), TokenRole::Edge), (None, TokenRole::Edge), (Some(&eu), TokenRole::Region)] {
+        for (via, role) in
+            [(Some(&us), TokenRole::Edge), (None, TokenRole::Edge), (Some(&eu), TokenRole::Region)]
+        {
             assert_eq!(check_via(via, &record(role)).unwrap_err().reason, RefusalReason::OutOfScope);
         }
     }

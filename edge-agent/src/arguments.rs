@@ -1,0 +1,113 @@
+//! What the edge agent can be told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use process::Common;
+
+/// The edge agent of a Skein mesh: applies services on one cluster and streams its telemetry and cost.
+#[derive(Debug, Parser)]
+#[command(name = "edge-agent", version, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Become an edge with a join token, and end
+    Enroll(EnrollWithToken),
+    /// Run; with --token, become an edge first if this device is none yet
+    Run(Run),
+}
+
+/// Arguments of `enroll`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct EnrollWithToken {
+    /// The join token, as `skein token create` printed it
+    #[arg(value_name = "TOKEN")]
+    pub join_token: String,
+    /// The device
+    #[command(flatten)]
+    pub device: Device,
+    /// Common to all programs
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What the device is called and where it keeps its state.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Device {
+    /// Folder for identity, plan and spool; losing it means enrolling again
+    #[arg(long, value_name = "DIR", env = "SKEIN_STATE", default_value = "/var/lib/skein/edge")]
+    pub state: PathBuf,
+    /// The name under which the edge appears at the hub, unless its token names another [default: the host's]
+    #[arg(long, env = "SKEIN_NAME")]
+    pub name: Option<String>,
+    /// A label for the edge; may be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// The cluster to look after; inside a pod its own cluster, else what kubectl would use
+    #[arg(long, value_name = "FILE", env = "SKEIN_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Run {
+    /// A join token, used only while this device is not enrolled
+    #[arg(long, value_name = "TOKEN", env = "SKEIN_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Where to take OTLP over gRPC
+    #[arg(long, value_name = "IP:PORT", env = "SKEIN_OTLP_GRPC", default_value = "127.0.0.1:4317")]
+    pub otlp_grpc: SocketAddr,
+    /// Where to take OTLP over HTTP
+    #[arg(long, value_name = "IP:PORT", env = "SKEIN_OTLP_HTTP", default_value = "127.0.0.1:4318")]
+    pub otlp_http: SocketAddr,
+    /// How often the agent measures itself, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub metrics_interval: u64,
+    /// How often cost is counted, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub cost_interval: u64,
+    /// Bytes of telemetry kept while they cannot be sent; the oldest is dropped beyond, and recorded as a gap
+    #[arg(long, value_name = "BYTES", env = "SKEIN_SPOOL_BYTES", default_value_t = 256 * 1024 * 1024)]
+    pub spool_bytes: u64,
+    /// What the link is tuned for
+    #[arg(long, value_enum, default_value_t = LinkProfile::Edge)]
+    pub link_profile: LinkProfile,
+    /// Shared with `enroll`
+    #[command(flatten)]
+    pub enroll: Enroll,
+}
+
+/// What `run` shares with `enroll`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Enroll {
+    /// The device
+    #[command(flatten)]
+    pub device: Device,
+    /// Common to all programs
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What a link is tuned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LinkProfile {
+    /// Thin, perhaps metered, behind NAT
+    Edge,
+    /// All on one machine: faults are noticed within seconds
+    Near,
+}
+
+/// A label of the form `key=value`.
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("label \"{text}\" is not of the form key=value")),
+    }
+}

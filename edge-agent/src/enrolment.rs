@@ -1,0 +1,130 @@
+//! Becoming an edge with a token, once; afterwards the identity is in the state folder.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use identity::{AgentIdentity, Clock, JoinToken, SystemClock, SystemEntropy, TokenRole};
+use link::{EnrolParams, JoinError, Network, UdpNetwork};
+use protocol::enrolment::RefusalReason;
+use protocol::id::AgentId;
+
+use crate::arguments::{Device, EnrollWithToken};
+
+/// How long one attempt to join may take.
+const JOIN_DEADLINE: Duration = Duration::from_secs(30);
+/// Pause before joining again when nobody answered.
+const JOIN_PAUSE: Duration = Duration::from_secs(2);
+
+/// Where the identity is kept.
+pub fn directory(state: &Path) -> PathBuf {
+    state.join("identity")
+}
+
+/// `edge-agent enroll`.
+///
+/// # Errors
+/// When the token is not accepted or nobody answers.
+pub async fn enroll(arguments: &EnrollWithToken) -> Result<()> {
+    let directory = directory(&arguments.device.state);
+    if let Ok(identity) = AgentIdentity::load(&directory) {
+        bail!("this device is enrolled already, as \"{}\" ({})", identity.name, identity.agent);
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let identity = join(&arguments.join_token, &arguments.device, UdpNetwork::shared(), clock).await?;
+    tracing::info!(name = identity.name, agent = %identity.agent, region = %identity.region, "enrolled");
+    Ok(())
+}
+
+/// The identity in the state folder; a new one by the token when there is none. Waits as long as nobody answers, and
+/// fails at once when the answer is no.
+///
+/// # Errors
+/// When there is neither identity nor token, or the token is refused.
+pub async fn ensure(
+    device: &Device,
+    token: Option<&str>,
+    network: Arc<dyn Network>,
+    clock: Arc<dyn Clock>,
+) -> Result<AgentIdentity> {
+    let directory = directory(&device.state);
+    match AgentIdentity::load(&directory) {
+        Ok(identity) => return Ok(identity),
+        Err(identity::store::StoreError::Missing { .. }) => {}
+        Err(error) => return Err(error).context("the identity in the state folder cannot be used"),
+    }
+    let Some(token) = token else {
+        bail!("this device is not enrolled: run `edge-agent enroll TOKEN`, or give --token TOKEN");
+    };
+    loop {
+        match join(token, device, Arc::clone(&network), Arc::clone(&clock)).await {
+            Ok(identity) => return Ok(identity),
+            Err(error) => match error.downcast_ref::<JoinError>() {
+                Some(later) if passes(later) => {
+                    tracing::warn!("{error:#}; trying again");
+                    tokio::time::sleep(JOIN_PAUSE).await;
+                }
+                _ => return Err(error),
+            },
+        }
+    }
+}
+
+/// Whether a failure may pass by itself.
+fn passes(error: &JoinError) -> bool {
+    match error {
+        JoinError::Unreachable(_) | JoinError::Deadline(_) => true,
+        JoinError::Refused(refusal) => {
+            matches!(refusal.reason, RefusalReason::Unavailable | RefusalReason::ApprovalPending)
+        }
+        JoinError::Grant(_) | JoinError::Key(_) | JoinError::Store(_) => false,
+    }
+}
+
+async fn join(
+    token: &str,
+    device: &Device,
+    network: Arc<dyn Network>,
+    clock: Arc<dyn Clock>,
+) -> Result<AgentIdentity> {
+    let token = JoinToken::parse(token)?;
+    if token.role != TokenRole::Edge {
+        bail!("this join token is for a {}, not for an edge", token.role.as_str());
+    }
+    if clock.now() > token.not_after {
+        bail!("this join token has expired; ask for a new one");
+    }
+    let facts = BTreeMap::from([
+        ("os".to_owned(), std::env::consts::OS.to_owned()),
+        ("arch".to_owned(), std::env::consts::ARCH.to_owned()),
+        ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+    ]);
+    let identity = link::enrol(EnrolParams {
+        token: &token,
+        directory: directory(&device.state),
+        name: device.name.clone().unwrap_or_else(host_name),
+        labels: device.labels.iter().cloned().collect(),
+        facts,
+        network,
+        clock,
+        entropy: &mut SystemEntropy,
+        deadline: JOIN_DEADLINE,
+    })
+    .await?;
+    if !matches!(identity.agent, AgentId::Edge(_)) {
+        bail!("the hub made this device \"{}\", not an edge", identity.agent);
+    }
+    Ok(identity)
+}
+
+/// The host's name as a DNS label.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let first = name.trim().split('.').next().unwrap_or_default().to_lowercase();
+    let label: String =
+        first.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(63).collect();
+    let label = label.trim_matches('-');
+    if label.is_empty() { "edge".to_owned() } else { label.to_owned() }
+}
