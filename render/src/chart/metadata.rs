@@ -180,6 +180,9 @@ impl Metadata {
 
     /// Helm's validation.
     pub(crate) fn validate(&self) -> Result<(), String> {
+        if !matches!(self.api_version.as_str(), "v1" | "v2") {
+            return Err("invalid chart apiVersion".to_owned());
+        }
         if self.name.is_empty() {
             return Err("chart.metadata.name is required".to_owned());
         }

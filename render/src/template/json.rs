@@ -77,7 +77,7 @@ fn float(number: f64) -> Option<Number> {
         return None;
     }
     if number.fract() == 0.0 && number.abs() < 1e21 {
-        let text = format!("{number:.0}");
+        let text = shortest(number, 'f');
         if let Ok(whole) = text.parse::<i64>() {
             return Some(whole.into());
         }

@@ -132,6 +132,8 @@ impl Printer<'_> {
             }
         }
         self.index();
+        // Under %v the plus asks for field names, not for signs.
+        spec.plus &= self.peek() != Some(b'v');
         self.verb(&spec);
     }
 

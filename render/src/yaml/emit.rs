@@ -41,6 +41,12 @@ struct Writer {
 }
 
 impl Writer {
+    /// Where the next character goes, for the folding of long lines; the pretty form does not fold.
+    fn column(&self) -> Option<usize> {
+        let line = self.out.rfind('\n').map_or(self.out.as_str(), |at| &self.out[at + 1..]);
+        (!self.indent_lists).then(|| line.chars().count())
+    }
+
     fn line(&mut self, indent: usize) {
         if !self.out.is_empty() && !self.out.ends_with('\n') {
             self.out.push('\n');
@@ -59,10 +65,10 @@ impl Writer {
             let Some(value) = entries.get(key) else { continue };
             let simple = !has_break(key) && key.len() <= SIMPLE_KEY_BYTES;
             if simple {
-                self.out.push_str(&text(key, true, 0));
+                self.out.push_str(&text(key, 0, None));
             } else {
                 self.out.push_str("? ");
-                self.out.push_str(&text(key, false, indent + 2));
+                self.out.push_str(&text(key, indent + 2, self.column()));
                 self.line(indent);
             }
             self.out.push(':');
@@ -114,7 +120,7 @@ impl Writer {
                 (None, Some(value)) => value.to_string(),
                 (None, None) => shortest(number.as_f64().unwrap_or_default(), 'g'),
             },
-            Value::String(string) => text(string, false, indent),
+            Value::String(string) => text(string, indent, self.column()),
             Value::Array(_) => "[]".to_owned(),
             Value::Object(_) => "{}".to_owned(),
         };
@@ -183,26 +189,116 @@ fn analyse(text: &str) -> Analysis {
     }
 }
 
-/// A text in the style it needs; a `key` stays on one line.
-fn text(text: &str, key: bool, indent: usize) -> String {
+/// A text in the style it needs. It may continue on a line at `indent` when it starts at a `column`; a key stays on
+/// one line.
+fn text(text: &str, indent: usize, column: Option<usize>) -> String {
     let analysis = analyse(text);
+    let line = Line { column, indent };
     if text.contains('\n') {
-        if analysis.block && !key {
-            return literal(text, indent);
-        }
-        return double_quoted(text);
+        let literal_fits = analysis.block && (column.is_some() || indent > 0);
+        return if literal_fits { literal(text, indent) } else { line.double_quoted(text) };
     }
-    let reads_as_text = matches!(resolve(text), Scalar::Text) && !is_base60(text);
+    let reads_as_text = matches!(resolve(text), Scalar::Text | Scalar::Merge) && !is_base60(text);
     if !reads_as_text {
-        return double_quoted(text);
+        return line.double_quoted(text);
     }
     if analysis.plain {
-        return text.to_owned();
+        return line.plain(text);
     }
     if analysis.single && !has_break(text) {
-        return format!("'{}'", text.replace('\'', "''"));
+        return line.single_quoted(text);
     }
-    double_quoted(text)
+    line.double_quoted(text)
+}
+
+/// Column after which a line is folded at the next space.
+const WIDTH: usize = 80;
+
+/// The line that a text is written on.
+struct Line {
+    column: Option<usize>,
+    indent: usize,
+}
+
+impl Line {
+    /// Writes `piece` and moves the column.
+    fn put(&mut self, out: &mut String, piece: &str) {
+        out.push_str(piece);
+        if let Some(column) = &mut self.column {
+            *column += piece.chars().count();
+        }
+    }
+
+    fn fold(&mut self, out: &mut String) {
+        out.push('\n');
+        out.extend(std::iter::repeat_n(' ', self.indent));
+        self.column = Some(self.indent);
+    }
+
+    fn is_full(&self) -> bool {
+        self.column.is_some_and(|column| column > WIDTH)
+    }
+
+    fn plain(mut self, text: &str) -> String {
+        let mut out = String::new();
+        let mut letters = text.chars().peekable();
+        let mut after_space = false;
+        while let Some(letter) = letters.next() {
+            if letter == ' ' && !after_space && self.is_full() && letters.peek() != Some(&' ') {
+                self.fold(&mut out);
+            } else {
+                self.put(&mut out, letter.encode_utf8(&mut [0; 4]));
+            }
+            after_space = letter == ' ';
+        }
+        out
+    }
+
+    fn single_quoted(mut self, text: &str) -> String {
+        let mut out = String::new();
+        self.put(&mut out, "'");
+        let mut letters = text.chars().enumerate().peekable();
+        let mut after_space = false;
+        while let Some((at, letter)) = letters.next() {
+            let next = letters.peek().map(|(_, next)| *next);
+            if letter == ' '
+                && !after_space
+                && at > 0
+                && self.is_full()
+                && next.is_some_and(|next| next != ' ')
+            {
+                self.fold(&mut out);
+            } else if letter == '\'' {
+                self.put(&mut out, "''");
+            } else {
+                self.put(&mut out, letter.encode_utf8(&mut [0; 4]));
+            }
+            after_space = letter == ' ';
+        }
+        self.put(&mut out, "'");
+        out
+    }
+
+    fn double_quoted(mut self, text: &str) -> String {
+        let mut out = String::new();
+        self.put(&mut out, "\"");
+        let mut letters = text.chars().enumerate().peekable();
+        let mut after_space = false;
+        while let Some((at, letter)) = letters.next() {
+            let next = letters.peek().map(|(_, next)| *next);
+            if letter == ' ' && !after_space && at > 0 && self.is_full() && next.is_some() {
+                self.fold(&mut out);
+                if next == Some(' ') {
+                    self.put(&mut out, "\\");
+                }
+            } else {
+                self.put(&mut out, &escaped(letter));
+            }
+            after_space = letter == ' ';
+        }
+        self.put(&mut out, "\"");
+        out
+    }
 }
 
 fn literal(text: &str, indent: usize) -> String {
@@ -225,38 +321,34 @@ fn literal(text: &str, indent: usize) -> String {
     out
 }
 
-fn double_quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for letter in text.chars() {
-        match letter {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\0' => out.push_str("\\0"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\t' => out.push_str("\\t"),
-            '\n' => out.push_str("\\n"),
-            '\u{b}' => out.push_str("\\v"),
-            '\u{c}' => out.push_str("\\f"),
-            '\r' => out.push_str("\\r"),
-            '\u{1b}' => out.push_str("\\e"),
-            '\u{85}' => out.push_str("\\N"),
-            '\u{A0}' => out.push(letter),
-            '\u{2028}' => out.push_str("\\L"),
-            '\u{2029}' => out.push_str("\\P"),
-            _ if is_printable(letter) => out.push(letter),
-            _ => {
-                let code = u32::from(letter);
-                out.push_str(&match code {
-                    0..=0xFF => format!("\\x{code:02X}"),
-                    0x100..=0xFFFF => format!("\\u{code:04X}"),
-                    _ => format!("\\U{code:08X}"),
-                });
-            }
-        }
+/// A character inside double quotes.
+fn escaped(letter: char) -> String {
+    let short = match letter {
+        '"' => "\\\"",
+        '\\' => "\\\\",
+        '\0' => "\\0",
+        '\u{7}' => "\\a",
+        '\u{8}' => "\\b",
+        '\t' => "\\t",
+        '\n' => "\\n",
+        '\u{b}' => "\\v",
+        '\u{c}' => "\\f",
+        '\r' => "\\r",
+        '\u{1b}' => "\\e",
+        '\u{85}' => "\\N",
+        '\u{2028}' => "\\L",
+        '\u{2029}' => "\\P",
+        _ if is_printable(letter) => return letter.to_string(),
+        _ => "",
+    };
+    if !short.is_empty() {
+        return short.to_owned();
     }
-    out.push('"');
-    out
+    match u32::from(letter) {
+        code @ 0..=0xFF => format!("\\x{code:02X}"),
+        code @ 0x100..=0xFFFF => format!("\\u{code:04X}"),
+        code => format!("\\U{code:08X}"),
+    }
 }
 
 /// go-yaml's order of keys: letters by code point, runs of digits by their number, other signs before letters.

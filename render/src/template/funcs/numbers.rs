@@ -65,10 +65,11 @@ pub(super) static TABLE: &[Function] = &[
     }),
 ];
 
-/// A float as an integer, saturating, as `cast` converts on common machines.
+/// A float as an integer; what does not fit is the smallest one, as Go answers on common machines.
 #[allow(clippy::cast_possible_truncation)] // truncation is the conversion asked for
 fn truncated(value: f64) -> i64 {
-    value as i64
+    const BOUND: f64 = 9_223_372_036_854_775_808.0;
+    if (-BOUND..BOUND).contains(&value) { value as i64 } else { i64::MIN }
 }
 
 #[allow(clippy::cast_precision_loss)] // Go's conversion loses it too
@@ -93,7 +94,10 @@ fn int_text(text: &str) -> i64 {
         Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => whole,
         _ => text,
     };
-    match parse_integer(whole) {
+    let joined = |pair: &[u8]| pair == b"__";
+    let loose = whole.ends_with('_') || whole.starts_with('_') || whole.as_bytes().windows(2).any(joined);
+    let plain = if loose { whole.to_owned() } else { whole.replace('_', "") };
+    match parse_integer(&plain) {
         Some(Scalar::Int(number)) => number,
         _ => 0,
     }

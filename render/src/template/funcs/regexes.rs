@@ -73,6 +73,13 @@ fn translate(source: &str) -> String {
             ('\\', Some(code)) => {
                 out.push_str(&escape(code, inside));
                 at += 2;
+                if matches!(code, 'p' | 'P' | 'x')
+                    && letters.get(at) == Some(&'{')
+                    && let Some(end) = letters[at..].iter().position(|letter| *letter == '}')
+                {
+                    out.extend(&letters[at..=at + end]);
+                    at += end + 1;
+                }
                 continue;
             }
             ('[', Some(':')) if inside => match letters[at..].iter().position(|letter| *letter == ']') {
@@ -146,15 +153,8 @@ fn is_repetition(rest: &[char]) -> bool {
 
 fn closes_repetition(letters: &[char], at: usize) -> bool {
     let open = letters[..at].iter().rposition(|letter| *letter == '{');
-    let class = letters[..at].iter().rposition(|letter| *letter == '}');
-    open.is_some_and(|open| {
-        class.is_none_or(|class| class < open) && (is_repetition(&letters[open..]) || is_name(letters, open))
-    })
-}
-
-/// `\p{Greek}`: braces after `\p`, `\P` or `\x`.
-fn is_name(letters: &[char], open: usize) -> bool {
-    open >= 2 && letters[open - 2] == '\\' && matches!(letters[open - 1], 'p' | 'P' | 'x')
+    let closed = letters[..at].iter().rposition(|letter| *letter == '}');
+    open.is_some_and(|open| closed.is_none_or(|closed| closed < open) && is_repetition(&letters[open..]))
 }
 
 fn find(env: &mut Env<'_>, args: Args<'_>) -> Answer {

@@ -19,7 +19,7 @@ pub(super) static TABLE: &[Function] = &[
     exact("semverCompare", 2, |_, args| {
         let (constraint, version) = (args.utf8(0)?, args.utf8(1)?);
         let constraint = Constraint::parse(&constraint)
-            .ok_or_else(|| Fault::message(format!("improper constraint: {constraint}")))?;
+            .ok_or_else(|| Fault::message(format!("improper constraint: {constraint:?}")))?;
         let version = Version::parse(&version).ok_or_else(invalid_version)?;
         Ok(Value::Bool(constraint.matches(&version)))
     }),

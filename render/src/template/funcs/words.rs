@@ -1,5 +1,23 @@
 //! Cases, abbreviations and wrapping: the text functions that know about words.
 
+/// The one letter that a case change yields, or the letter itself where it would yield several.
+fn single(letter: char, mut changed: impl Iterator<Item = char>) -> char {
+    match (changed.next(), changed.next()) {
+        (Some(one), None) => one,
+        _ => letter,
+    }
+}
+
+/// Go's `strings.ToUpper`: letter by letter.
+pub(crate) fn upper(text: &str) -> String {
+    text.chars().map(|letter| single(letter, letter.to_uppercase())).collect()
+}
+
+/// Go's `strings.ToLower`: letter by letter.
+pub(crate) fn lower(text: &str) -> String {
+    text.chars().map(|letter| single(letter, letter.to_lowercase())).collect()
+}
+
 /// Go's `strings.Title`: a letter after a non-letter is capitalised.
 pub(crate) fn title(text: &str) -> String {
     let mut previous = ' ';
@@ -120,55 +138,111 @@ pub(crate) fn wrap(text: &str, width: i64, newline: &str, long: bool) -> String 
     out
 }
 
-/// Splits at separators and case changes: `HTTPServer2Port` is `HTTP`, `Server`, `2`, `Port`.
-fn parts(text: &str) -> Vec<(bool, String)> {
-    let letters: Vec<char> = text.chars().collect();
-    let mut out: Vec<(bool, String)> = Vec::new();
-    let mut word = String::new();
-    let flush = |word: &mut String, out: &mut Vec<(bool, String)>| {
-        if !word.is_empty() {
-            out.push((true, std::mem::take(word)));
-        }
-    };
-    for (at, letter) in letters.iter().copied().enumerate() {
-        if matches!(letter, '_' | '-' | ' ') || letter.is_whitespace() {
-            flush(&mut word, &mut out);
-            out.push((false, letter.to_string()));
-            continue;
-        }
-        let previous = at.checked_sub(1).and_then(|before| letters.get(before)).copied();
-        let next = letters.get(at + 1).copied();
-        let starts = previous.is_some_and(|previous| {
-            let case =
-                letter.is_uppercase() && (previous.is_lowercase() || next.is_some_and(char::is_lowercase));
-            let number = letter.is_numeric() != previous.is_numeric() && previous.is_alphanumeric();
-            case || (number && !letter.is_lowercase())
-        });
-        if starts {
-            flush(&mut word, &mut out);
-        }
-        word.push(letter);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WordKind {
+    Number,
+    /// Begins with a capital: `First`, `HTTP`.
+    Upper,
+    /// Begins small.
+    Lower,
+    Connector,
+    Punctuation,
+    Other,
+}
+
+fn is_connector(letter: char) -> bool {
+    matches!(letter, '-' | '_') || letter.is_whitespace()
+}
+
+fn kind_of(letter: char) -> WordKind {
+    match letter {
+        _ if is_connector(letter) => WordKind::Connector,
+        _ if letter.is_numeric() => WordKind::Number,
+        _ if letter.is_uppercase() => WordKind::Upper,
+        _ if letter.is_alphabetic() => WordKind::Lower,
+        _ if letter.is_ascii_punctuation() && !"$+<=>^`|~".contains(letter) => WordKind::Punctuation,
+        _ => WordKind::Other,
     }
-    flush(&mut word, &mut out);
+}
+
+/// Cuts a text into words: `HTTPServer2` is `HTTP`, `Server`, `2`.
+fn cut(text: &str) -> Vec<(WordKind, String)> {
+    let letters: Vec<char> = text.chars().collect();
+    let mut out = Vec::new();
+    let mut at = 0;
+    while let Some(first) = letters.get(at).copied() {
+        let kind = kind_of(first);
+        let run = |from: usize, kinds: WordKind| {
+            letters[from..].iter().take_while(|c| kind_of(**c) == kinds).count()
+        };
+        let length = match kind {
+            WordKind::Upper => match run(at, WordKind::Upper) {
+                1 => 1 + run(at + 1, WordKind::Lower),
+                // The last capital of a run begins the next word: `HTTPStatus` is `HTTP` and `Status`.
+                capitals if run(at + capitals, WordKind::Lower) > 0 => capitals - 1,
+                capitals => capitals,
+            },
+            same => run(at, same),
+        };
+        out.push((kind, letters[at..at + length].iter().collect()));
+        at += length;
+    }
     out
 }
 
-/// `snake_case` or `kebab-case`.
+/// `snake_case` or `kebab-case`. A number belongs to the word before it (`bld4_floor`) unless small letters follow
+/// (`http_2xx`).
 pub(crate) fn delimited(text: &str, connector: char) -> String {
+    let words = cut(text);
+    let kind = |at: usize| words.get(at).map(|(kind, _)| *kind);
+    let separates = |at: usize| !matches!(kind(at), None | Some(WordKind::Connector | WordKind::Punctuation));
     let mut out = String::new();
-    let mut previous_word = false;
-    for (is_word, part) in parts(text) {
-        if is_word {
-            if previous_word {
-                out.push(connector);
+    let mut at = 0;
+    while let Some((word_kind, word)) = words.get(at) {
+        at += 1;
+        match word_kind {
+            WordKind::Connector => out.extend(word.chars().map(|_| connector)),
+            WordKind::Punctuation => out.push_str(word),
+            WordKind::Number => {
+                out.push_str(word);
+                at = with_number(&words, at, &mut out);
+                if separates(at) {
+                    out.push(connector);
+                }
             }
-            out.push_str(&part.to_lowercase());
-        } else {
-            out.push(connector);
+            WordKind::Upper | WordKind::Lower | WordKind::Other => {
+                out.push_str(&word.to_lowercase());
+                if kind(at) != Some(WordKind::Number) {
+                    if separates(at) {
+                        out.push(connector);
+                    }
+                    continue;
+                }
+                let followed = kind(at + 1) == Some(WordKind::Lower);
+                if followed {
+                    out.push(connector);
+                }
+                out.push_str(&words[at].1);
+                at += 1;
+                if followed {
+                    at = with_number(&words, at, &mut out);
+                }
+                if separates(at) {
+                    out.push(connector);
+                }
+            }
         }
-        previous_word = is_word;
     }
     out
+}
+
+/// Small letters and numbers that follow a number stay with it.
+fn with_number(words: &[(WordKind, String)], mut at: usize, out: &mut String) -> usize {
+    while let Some((WordKind::Lower | WordKind::Number, word)) = words.get(at) {
+        out.push_str(word);
+        at += 1;
+    }
+    at
 }
 
 /// `PascalCase`: separators go, the letter after one is capitalised.
