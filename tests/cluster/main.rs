@@ -1,0 +1,6 @@
+//! Tests of a whole mesh as a newcomer runs it. Run them with `tests/run cluster`.
+
+mod away;
+mod input;
+mod kills;
+mod transcript;
