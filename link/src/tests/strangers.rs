@@ -212,7 +212,7 @@ fn bad_telemetry_and_bad_calls_close_the_connection_of_their_sender() {
         let raw = Raw::connect(&mut world, 11).await;
         let _control = raw.open(&FrameWriter::default().write(&raw.hello())).await;
         above.up().await;
-        let _call = raw.open(&telemetry[..10]).await.finish().unwrap();
+        raw.open(&telemetry[..10]).await.finish().unwrap();
         let (code, reason) = raw.closed().await;
         assert!(code == 1 && reason.starts_with("request lane"), "{code} {reason}");
         still_up(&mut above, &below).await;
