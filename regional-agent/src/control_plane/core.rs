@@ -10,11 +10,11 @@ use api::conditions::set_condition;
 use api::skein::HostedControlPlane;
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
-use kube::ResourceExt;
 use process::Process;
 use serde_json::{Value, json};
 
@@ -38,7 +38,10 @@ pub fn start(client: kube::Client, process: &Process) {
         move |plane: HostedControlPlane| {
             let namespace = plane.namespace().unwrap_or_default();
             let name = plane.labels().get(api::names::label::CLUSTER_NAME).cloned();
-            Some(ObjectRef::new_with(&name.unwrap_or_else(|| plane.name_any()), resource.clone()).within(&namespace))
+            Some(
+                ObjectRef::new_with(&name.unwrap_or_else(|| plane.name_any()), resource.clone())
+                    .within(&namespace),
+            )
         }
     };
     let run = Controller::new_with(clusters, watcher::Config::default(), resource)
@@ -63,9 +66,11 @@ async fn reconcile(cluster: Arc<DynamicObject>, client: Arc<kube::Client>) -> Re
     let plane = planes.get_opt(reference["name"].as_str().unwrap_or_default()).await?;
     let before = cluster.data.get("status").cloned().unwrap_or_default();
     let deleting = cluster.metadata.deletion_timestamp.is_some();
-    let status = summary(&before, plane.as_ref(), deleting, cluster.metadata.generation, jiff::Timestamp::now());
+    let status =
+        summary(&before, plane.as_ref(), deleting, cluster.metadata.generation, jiff::Timestamp::now());
     if status != before {
-        let clusters = Api::<DynamicObject>::namespaced_with((*client).clone(), &namespace, &cluster_resource());
+        let clusters =
+            Api::<DynamicObject>::namespaced_with((*client).clone(), &namespace, &cluster_resource());
         let patch = json!({"status": status});
         clusters.patch_status(&cluster.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
     }
@@ -80,7 +85,8 @@ fn summary(
     generation: Option<i64>,
     now: jiff::Timestamp,
 ) -> Value {
-    let mut conditions: Vec<Condition> = serde_json::from_value(before["conditions"].clone()).unwrap_or_default();
+    let mut conditions: Vec<Condition> =
+        serde_json::from_value(before["conditions"].clone()).unwrap_or_default();
     let plane_status = plane.and_then(|plane| plane.status.as_ref());
     let ready = plane_status.is_some_and(|status| status.ready);
     let initialized = plane_status.is_some_and(|status| status.initialized);
@@ -126,8 +132,11 @@ mod tests {
         let mut plane = HostedControlPlane::new("shop-1", HostedControlPlaneSpec::default());
         let pending = summary(&Value::Null, Some(&plane), false, Some(1), now);
         assert_eq!(pending["phase"], "Provisioning");
-        plane.status =
-            Some(HostedControlPlaneStatus { ready: true, initialized: true, ..HostedControlPlaneStatus::default() });
+        plane.status = Some(HostedControlPlaneStatus {
+            ready: true,
+            initialized: true,
+            ..HostedControlPlaneStatus::default()
+        });
         let provisioned = summary(&pending, Some(&plane), false, Some(1), now);
         assert_eq!(provisioned["phase"], "Provisioned");
         assert_eq!(summary(&provisioned, Some(&plane), false, Some(1), now), provisioned);

@@ -26,6 +26,7 @@ pub enum DriverError {
     Prepare {
         /// Its socket.
         socket: PathBuf,
+        /// Why.
         #[source]
         source: reqwest::Error,
     },
@@ -34,6 +35,7 @@ pub enum DriverError {
     Call {
         /// Its socket.
         socket: PathBuf,
+        /// Why.
         #[source]
         source: reqwest::Error,
     },
@@ -95,7 +97,12 @@ impl EmbeddedHost {
     ///
     /// # Errors
     /// [`DriverError`].
-    pub async fn ensure_cluster(&self, name: &str, version: &str, owner: &str) -> Result<Running, DriverError> {
+    pub async fn ensure_cluster(
+        &self,
+        name: &str,
+        version: &str,
+        owner: &str,
+    ) -> Result<Running, DriverError> {
         let body = serde_json::json!({"kubernetesVersion": version, "owner": owner});
         let answer = self.call(reqwest::Method::PUT, &format!("/clusters/{name}"), Some(&body)).await?;
         answer.json().await.map_err(|source| DriverError::Call { socket: self.socket.clone(), source })

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use api::conditions::set_condition;
 use api::names::{finalizer, label};
-use api::skein::{ControlPlaneDriver, ControlPlaneInitialization, HostedControlPlane, HostedControlPlaneStatus};
+use api::skein::{
+    ControlPlaneDriver, ControlPlaneInitialization, HostedControlPlane, HostedControlPlaneStatus,
+};
 use futures::StreamExt;
 use identity::token::TokenScope;
 use identity::{Entropy, JoinToken, SystemEntropy, TokenRole};
@@ -108,7 +110,8 @@ async fn reconcile(plane: Arc<HostedControlPlane>, context: Arc<Context>) -> Res
     })
     .await
     .map_err(|error| match error {
-        kube::runtime::finalizer::Error::ApplyFailed(error) | kube::runtime::finalizer::Error::CleanupFailed(error) => error,
+        kube::runtime::finalizer::Error::ApplyFailed(error)
+        | kube::runtime::finalizer::Error::CleanupFailed(error) => error,
         other => ReconcileError::Finalizer(Box::new(other)),
     })
 }
@@ -125,11 +128,13 @@ impl Context {
             }
             Err(_) => Ok(()),
         };
-        let agent_text = agent.as_ref().map(|()| ()).map_err(chain);
+        let agent_text = agent.as_ref().map(|()| ()).map_err(|error| chain(error));
         let agent_text = agent_text.as_ref().map(|()| ()).map_err(String::as_str);
         match &running {
             Ok(running) => self.write_status(plane, Ok(running), agent_text).await?,
-            Err(error) => self.write_status(plane, Err(chain(error)), Err("the control plane does not run")).await?,
+            Err(error) => {
+                self.write_status(plane, Err(chain(error)), Err("the control plane does not run")).await?
+            }
         }
         running?;
         agent?;
@@ -149,7 +154,11 @@ impl Context {
     }
 
     /// The Secret in Cluster API's shape.
-    async fn write_kubeconfig(&self, plane: &HostedControlPlane, running: &Running) -> Result<(), ReconcileError> {
+    async fn write_kubeconfig(
+        &self,
+        plane: &HostedControlPlane,
+        running: &Running,
+    ) -> Result<(), ReconcileError> {
         let cluster = cluster_name(plane);
         let name = format!("{cluster}-kubeconfig");
         let secret = Secret {
@@ -160,7 +169,10 @@ impl Context {
                 owner_references: plane.controller_owner_ref(&()).map(|owner| vec![owner]),
                 ..ObjectMeta::default()
             },
-            data: Some(BTreeMap::from([("value".to_owned(), ByteString(running.kubeconfig.clone().into_bytes()))])),
+            data: Some(BTreeMap::from([(
+                "value".to_owned(),
+                ByteString(running.kubeconfig.clone().into_bytes()),
+            )])),
             type_: Some("cluster.x-k8s.io/secret".to_owned()),
             ..Secret::default()
         };
@@ -181,7 +193,11 @@ impl Context {
         let host = self.host.as_ref().ok_or(DriverError::NoHost)?;
         let (namespace, name) = deployment(plane);
         let token = self.token(&namespace, &name).await?;
-        let wanted = WantedAgent { token: token.to_string(), cluster: plane.name_any(), region: self.region.to_string() };
+        let wanted = WantedAgent {
+            token: token.to_string(),
+            cluster: plane.name_any(),
+            region: self.region.to_string(),
+        };
         host.ensure_agent(&plane.name_any(), &wanted).await?;
         let patch = serde_json::json!({"metadata": {"annotations": {AGENT_STARTED: uid}}});
         self.planes(plane)

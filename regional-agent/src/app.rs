@@ -1,0 +1,388 @@
+//! The composition root: what the regional agent is made of and in which order it begins.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use identity::certificate::spki_hash;
+use identity::tls::Accepts;
+use identity::{AgentIdentity, Clock, Entropy, FileStore, SystemClock, SystemEntropy, Trust};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use link::renewal::Renewal;
+use link::{
+    Downlink, DownlinkConfig, DownlinkEvents, DownlinkHandle, EndpointKeys, HelloFacts, Network, Profile,
+    UdpNetwork, Uplink, UplinkConfig,
+};
+use process::{Bound, Process};
+use protocol::id::{AgentId, RegionName};
+use state::{Engine, EngineHandle};
+use tokio::sync::watch;
+
+use crate::arguments::{CapiCore, Run};
+use crate::control_plane::driver::EmbeddedHost;
+use crate::control_plane::{core, reconciler};
+use crate::edges::shelf::Shelf;
+use crate::edges::{Edges, Prepared, Serving};
+use crate::hub_link::HubLink;
+use crate::intake::{NoStore, Telemetry};
+use crate::keys::PlanKeys;
+use crate::own_plan::OwnPlan;
+use crate::status::Status;
+use crate::{enrolment, measure};
+
+/// Most edges that link at once.
+const EDGES_MAX: usize = 20_000;
+/// Where HTTP is served unless told otherwise.
+const HTTP_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8081);
+
+/// What a regional agent is given by the machine it runs on, or by a simulation.
+#[derive(Clone)]
+pub struct World {
+    /// The regional cluster.
+    pub client: kube::Client,
+    /// Where datagrams go.
+    pub network: Arc<dyn Network>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for tokens, keys and jitter; asked for a source of its own by each part.
+    pub entropy: Arc<dyn Fn() -> Box<dyn Entropy> + Send + Sync>,
+}
+
+/// How a regional agent is set up.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Folder for identity, plans and telemetry.
+    pub state: PathBuf,
+    /// Where edges dial in.
+    pub listen: SocketAddr,
+    /// Addresses that edges are told to dial; the address bound when empty.
+    pub advertise: Vec<String>,
+    /// Where HTTP is served, if it is.
+    pub http: Option<SocketAddr>,
+    /// How the link to the hub behaves.
+    pub hub_profile: Profile,
+    /// How the links to edges behave.
+    pub edge_profile: Profile,
+    /// Socket of the host of embedded control planes.
+    pub embedded_host: Option<PathBuf>,
+    /// Who sums up Clusters.
+    pub capi_core: CapiCore,
+    /// Whether hosted control planes are looked after.
+    pub control_planes: bool,
+}
+
+impl Settings {
+    /// The usual settings for that folder and address; no HTTP and no control planes.
+    pub fn new(state: PathBuf, listen: SocketAddr) -> Self {
+        Self {
+            state,
+            listen,
+            advertise: Vec::new(),
+            http: None,
+            hub_profile: Profile::region(),
+            edge_profile: Profile::edge(),
+            embedded_host: None,
+            capi_core: CapiCore::External,
+            control_planes: false,
+        }
+    }
+}
+
+/// Starts the regional agent on `process`; joins first if need be. Returns the addresses bound.
+///
+/// # Errors
+/// When a part cannot begin; the error says which and why.
+pub async fn run(arguments: Run, process: Process) -> Result<Bound> {
+    let Run { token, state, kubeconfig, listen, advertise, embedded_host, capi_core, common } = arguments;
+    std::fs::create_dir_all(&state).with_context(|| format!("failed to make {}", state.display()))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let network = UdpNetwork::shared();
+    let joining = process.readiness.guard("enrolment");
+    let identity =
+        enrolment::ensure(&state, token.as_deref(), network.clone(), clock.clone(), &mut SystemEntropy)
+            .await?;
+    drop(joining);
+    let with_host = if embedded_host.is_some() { CapiCore::Embedded } else { CapiCore::External };
+    let settings = Settings {
+        advertise,
+        http: Some(common.http.unwrap_or(HTTP_DEFAULT)),
+        embedded_host,
+        capi_core: capi_core.unwrap_or(with_host),
+        control_planes: true,
+        ..Settings::new(state, listen)
+    };
+    let client = client(kubeconfig).await?;
+    let world = World { client, network, clock, entropy: Arc::new(|| Box::new(SystemEntropy)) };
+    let (bound, _) = serve(settings, identity, world, process).await?;
+    if let Some(path) = &common.bound_file {
+        bound.write(path).with_context(|| format!("failed to write {}", path.display()))?;
+    }
+    Ok(bound)
+}
+
+/// The handles of a running agent, for tests and benches.
+#[derive(Clone)]
+pub struct Running {
+    /// The region's edges.
+    pub edges: Edges,
+    /// The links of the edges.
+    pub downlink: DownlinkHandle,
+    /// The link to the hub.
+    pub uplink: link::UplinkHandle,
+    /// The region's own plan.
+    pub engine: EngineHandle,
+    /// Where telemetry goes.
+    pub telemetry: Arc<dyn Telemetry>,
+}
+
+/// The same with everything the machine would give, as simulations have it: many regions fit into one process.
+///
+/// # Errors
+/// As [`run`].
+pub async fn serve(
+    settings: Settings,
+    identity: AgentIdentity,
+    world: World,
+    process: Process,
+) -> Result<(Bound, Running)> {
+    let AgentId::Region(region) = identity.agent.clone() else { bail!("{} is not a region", identity.agent) };
+    let starting = process.readiness.guard("start");
+    let keys = PlanKeys::new(&identity.trust);
+    let shelf = Arc::new(Shelf::open(&settings.state.join("edges.sqlite"), keys.clone())?);
+    let telemetry: Arc<dyn Telemetry> = Arc::new(NoStore);
+    let engine = engine(&settings, &identity, &world, &keys, &process).await?;
+    let prepared = Prepared::new(shelf);
+    let edges = prepared.edges();
+    let trust =
+        Trust::new(identity.trust.clone()).context("the trust bundle of the identity cannot be used")?;
+    let (downlink, downlink_events) =
+        listen(&settings, &identity, &world, &trust, &prepared, telemetry.clone(), &process).await?;
+    let endpoints = endpoints(&settings, &downlink);
+    let bundle = identity.trust.clone();
+    let (publish, published) = watch::channel(Arc::new(identity));
+    let (uplink, events) = Uplink::start(
+        uplink_config(&settings, &world, published.clone()),
+        Arc::new(hello(engine.clone(), endpoints.clone())),
+        &process.tasks,
+        process.cancel.clone(),
+    )?;
+    let serving = Serving {
+        downlink: downlink.clone(),
+        events: downlink_events,
+        uplink: uplink.clone(),
+        telemetry: telemetry.clone(),
+        trust: bundle,
+        clock: world.clock.clone(),
+    };
+    prepared.serve(serving, &process);
+    let own = OwnPlan::start(engine.clone(), uplink.clone(), &process);
+    let keystore = Arc::new(FileStore::new(enrolment::directory(&settings.state)));
+    let renewal = Renewal {
+        uplink: uplink.clone(),
+        store: keystore.clone(),
+        identity: publish.clone(),
+        clock: world.clock.clone(),
+        entropy: (world.entropy)(),
+    };
+    process.tasks.spawn(renewal.run(process.cancel.clone()));
+    let follower = Follower { downlink: downlink.clone(), edges: edges.clone(), keys };
+    process.tasks.spawn(follower.run(published.clone(), process.clone()));
+    let hub_link = HubLink {
+        uplink: uplink.clone(),
+        own,
+        edges: edges.clone(),
+        telemetry: telemetry.clone(),
+        store: keystore,
+        identity: publish,
+        process: process.clone(),
+    };
+    // Ends with the uplink, which says goodbye first.
+    process.tasks.spawn(hub_link.run(events));
+    measure::register(&process, uplink.clone(), edges.clone(), engine.clone());
+    control_planes(&settings, &world, &uplink, &region, endpoints, published, &process)?;
+    let mut bound = Bound::by_this_process().with("link", downlink.local_addr());
+    if let Some(address) = settings.http {
+        let status = Status {
+            region: region.to_string(),
+            uplink: uplink.clone(),
+            edges: edges.clone(),
+            engine: engine.clone(),
+        };
+        bound = bound.with("http", process::http::serve(&process, address, status.router()).await?);
+    }
+    tracing::info!(%region, link = %downlink.local_addr(), "serving");
+    drop(starting);
+    Ok((bound, Running { edges, downlink, uplink, engine, telemetry }))
+}
+
+/// The identity's time of day as the engine wants it.
+struct EngineClock(Arc<dyn Clock>);
+
+impl state::Clock for EngineClock {
+    fn now(&self) -> protocol::UnixMillis {
+        self.0.now()
+    }
+}
+
+async fn engine(
+    settings: &Settings,
+    identity: &AgentIdentity,
+    world: &World,
+    keys: &PlanKeys,
+    process: &Process,
+) -> Result<EngineHandle> {
+    let config = state::Config {
+        client: world.client.clone(),
+        agent: identity.agent.clone(),
+        store: settings.state.join("state.sqlite"),
+        verifier: Arc::new(keys.clone()),
+        field_manager: state::FIELD_MANAGER.to_owned(),
+        clock: Arc::new(EngineClock(world.clock.clone())),
+    };
+    Engine::start(config, &process.tasks, process.cancel.clone())
+        .await
+        .context("failed to start the state engine")
+}
+
+async fn listen(
+    settings: &Settings,
+    identity: &AgentIdentity,
+    world: &World,
+    trust: &Arc<Trust>,
+    prepared: &Prepared,
+    telemetry: Arc<dyn Telemetry>,
+    process: &Process,
+) -> Result<(DownlinkHandle, DownlinkEvents)> {
+    let keystore = FileStore::new(enrolment::directory(&settings.state));
+    let secret = keystore.secret("link", &mut *(world.entropy)())?;
+    let config = DownlinkConfig {
+        listen: settings.listen,
+        identity: identity.link_identity(),
+        trust: trust.clone(),
+        accepts: Accepts::Edges,
+        software: software(),
+        features: 0,
+        profile: settings.edge_profile.clone(),
+        peers_max: EDGES_MAX,
+        keys: Some(EndpointKeys::from_secret(secret)),
+        network: world.network.clone(),
+        clock: world.clock.clone(),
+    };
+    let bound =
+        Downlink::bind(config, prepared.admission(telemetry), &process.tasks, process.cancel.clone()).await;
+    bound.context("failed to listen for edges")
+}
+
+fn uplink_config(
+    settings: &Settings,
+    world: &World,
+    identity: watch::Receiver<Arc<AgentIdentity>>,
+) -> UplinkConfig {
+    UplinkConfig {
+        identity,
+        incarnation: world.clock.now(),
+        software: software(),
+        profile: settings.hub_profile.clone(),
+        network: world.network.clone(),
+        clock: world.clock.clone(),
+        entropy: (world.entropy)(),
+    }
+}
+
+fn software() -> String {
+    format!("regional-agent {}", env!("CARGO_PKG_VERSION"))
+}
+
+fn endpoints(settings: &Settings, downlink: &DownlinkHandle) -> Vec<String> {
+    if settings.advertise.is_empty() {
+        vec![downlink.local_addr().to_string()]
+    } else {
+        settings.advertise.clone()
+    }
+}
+
+/// What the region tells the hub about itself at each connection.
+fn hello(engine: EngineHandle, endpoints: Vec<String>) -> impl Fn() -> HelloFacts + Send + Sync + 'static {
+    move || HelloFacts {
+        stored: engine.head(),
+        applied: engine.applied(),
+        endpoints: endpoints.clone(),
+        facts: enrolment::facts(),
+        ..HelloFacts::default()
+    }
+}
+
+/// Tells the parts that hold keys or trust about each new identity.
+struct Follower {
+    downlink: DownlinkHandle,
+    edges: Edges,
+    keys: PlanKeys,
+}
+
+impl Follower {
+    async fn run(self, mut identity: watch::Receiver<Arc<AgentIdentity>>, process: Process) {
+        loop {
+            tokio::select! {
+                () = process.cancel.cancelled() => return,
+                changed = identity.changed() => if changed.is_err() { return },
+            }
+            let identity = Arc::clone(&identity.borrow_and_update());
+            if let Err(error) = self.downlink.set_identity(&identity.link_identity()) {
+                tracing::error!(%error, "edges are still shown the certificate before");
+            }
+            match self.downlink.set_trust(identity.trust.clone()) {
+                Ok(true) => {
+                    self.keys.replace(&identity.trust);
+                    self.edges.trust(identity.trust.clone());
+                }
+                Ok(false) => {}
+                Err(error) => tracing::error!(%error, "the newer trust bundle is not used"),
+            }
+        }
+    }
+}
+
+fn control_planes(
+    settings: &Settings,
+    world: &World,
+    uplink: &link::UplinkHandle,
+    region: &RegionName,
+    endpoints: Vec<String>,
+    identity: watch::Receiver<Arc<AgentIdentity>>,
+    process: &Process,
+) -> Result<()> {
+    if !settings.control_planes {
+        return Ok(());
+    }
+    let host = settings.embedded_host.as_deref().map(EmbeddedHost::new).transpose()?;
+    let join = move || {
+        let identity = Arc::clone(&identity.borrow());
+        let pins = identity.trust.roots.iter().filter_map(|root| spki_hash(root).ok()).collect();
+        (endpoints.clone(), pins)
+    };
+    let context = reconciler::Context {
+        client: world.client.clone(),
+        host,
+        uplink: uplink.clone(),
+        region: region.clone(),
+        join: Box::new(join),
+    };
+    reconciler::start(context, process);
+    if settings.capi_core == CapiCore::Embedded {
+        core::start(world.client.clone(), process);
+    }
+    Ok(())
+}
+
+async fn client(kubeconfig: Option<PathBuf>) -> Result<kube::Client> {
+    let config = match kubeconfig {
+        Some(path) => {
+            let file =
+                Kubeconfig::read_from(&path).with_context(|| format!("failed to read {}", path.display()))?;
+            kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
+        }
+        None => kube::Config::infer().await.context("no regional cluster: give --kubeconfig FILE")?,
+    };
+    Ok(kube::Client::try_from(config)?)
+}

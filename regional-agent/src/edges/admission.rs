@@ -1,0 +1,38 @@
+//! Which edges may link: whoever has a certificate of the mesh, unless the hub said that it left this region.
+//!
+//! An edge that the region has never heard of is let in: its certificate is the proof, and the hub, told of the
+//! link, says if it does not belong here.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use link::{Admission, Admitted};
+use protocol::enrolment::{Refusal, RefusalReason};
+use protocol::id::AgentId;
+use protocol::message::Hello;
+
+use super::shelf::Shelf;
+use crate::intake::Telemetry;
+
+/// Asks the shelf, and the store for what is durable.
+pub(super) struct EdgesOnly {
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) telemetry: Arc<dyn Telemetry>,
+}
+
+impl Admission for EdgesOnly {
+    fn admit<'a>(&'a self, peer: &'a AgentId, _: &'a Hello) -> BoxFuture<'a, Result<Admitted, Refusal>> {
+        async move {
+            let Some(edge) = peer.edge() else {
+                let message = format!("{peer} is not an edge: regions link to the hub");
+                return Err(Refusal { reason: RefusalReason::OutOfScope, message, retry_after_ms: None });
+            };
+            if let Some(refusal) = self.shelf.removed(edge) {
+                return Err(refusal);
+            }
+            Ok(Admitted { acknowledged: self.telemetry.acknowledged(edge).await })
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,330 @@
+//! One task that serves all linked edges.
+//!
+//! ```text
+//!  links ---- up, down, control ---> desk ---- try_send ----> links
+//!  shelf ---- new plan ------------>  |  busy? a task waits for that edge, the desk goes on
+//!  store ---- acknowledgements ---->  +---- upward (what the hub is to hear)
+//! ```
+//! # Why one task
+//! Whatever it does takes microseconds and never waits: a slow edge is waited for by a task of its own, a call is
+//! relayed by one. So thousands of idle edges cost a map entry each, and no locks are held across anything.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use identity::Clock;
+use link::{CallError, DownlinkEvent, DownlinkHandle, Responder, SendError, UplinkHandle};
+use process::Process;
+use protocol::enrolment::{JoinRequest, Refusal, RefusalReason, RenewRequest, TrustBundle};
+use protocol::id::{AgentId, Digest, EdgeId};
+use protocol::message::{BlobPart, Control, Hello, Request, Response};
+use protocol::telemetry::TelemetryAck;
+use tokio::sync::mpsc;
+
+use super::session::{Outgoing, Session};
+use super::shelf::Shelf;
+use super::upward::Upward;
+
+/// How long the hub may take to decide about a join or renewal.
+const RELAY_DEADLINE: Duration = Duration::from_secs(20);
+/// When a device should ask again while the hub is away, in milliseconds.
+const HUB_AWAY_RETRY_MS: u64 = 3_000;
+
+/// What others tell the desk.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// The edge is to have another plan.
+    Offer(EdgeId),
+    /// The edge is not of this region any more.
+    Removed(EdgeId, Refusal),
+    /// Telemetry is durable.
+    Durable(Vec<(EdgeId, TelemetryAck)>),
+    /// There is a newer trust bundle.
+    Trust(TrustBundle),
+    /// A link took what it was waited for.
+    Taken { edge: EdgeId, link: u64 },
+    /// Blobs left, or were given up.
+    Sent { edge: EdgeId, link: u64, digests: Vec<Digest> },
+}
+
+/// The desk.
+pub(super) struct Desk {
+    pub(super) downlink: DownlinkHandle,
+    pub(super) uplink: UplinkHandle,
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) upward: Arc<Upward>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) process: Process,
+    pub(super) notes: mpsc::UnboundedSender<Note>,
+    pub(super) trust: TrustBundle,
+    pub(super) sessions: BTreeMap<EdgeId, Session>,
+    pub(super) links: u64,
+    pub(super) offers: Arc<AtomicU64>,
+}
+
+impl Desk {
+    pub(super) async fn run(
+        mut self,
+        mut events: mpsc::Receiver<DownlinkEvent>,
+        mut notes: mpsc::UnboundedReceiver<Note>,
+    ) {
+        loop {
+            tokio::select! {
+                biased;
+                note = notes.recv() => match note {
+                    Some(note) => self.note(note),
+                    None => return,
+                },
+                event = events.recv() => match event {
+                    Some(event) => self.event(event),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Offer(edge) => self.with(edge, Session::offer),
+            Note::Removed(edge, refusal) => self.downlink.close(&AgentId::Edge(edge), refusal),
+            Note::Durable(acks) => {
+                for (edge, ack) in acks {
+                    self.with(edge, |session| session.acknowledge(ack));
+                }
+            }
+            Note::Trust(bundle) => {
+                self.trust = bundle;
+                let edges: Vec<EdgeId> = self.sessions.keys().copied().collect();
+                for edge in edges {
+                    let bundle = self.trust.clone();
+                    self.with(edge, |session| session.trust(bundle));
+                }
+            }
+            Note::Taken { edge, link } => {
+                if let Some(session) = self.sessions.get_mut(&edge).filter(|session| session.link == link) {
+                    session.waiting = false;
+                    self.flush(edge);
+                }
+            }
+            Note::Sent { edge, link, digests } => {
+                if let Some(session) = self.sessions.get_mut(&edge).filter(|session| session.link == link) {
+                    session.in_flight.retain(|digest| !digests.contains(digest));
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, event: DownlinkEvent) {
+        match event {
+            DownlinkEvent::Up { peer, hello } => self.up(&peer, &hello),
+            DownlinkEvent::Down { peer, reason } => {
+                if let Some(edge) = peer.edge() {
+                    tracing::debug!(%edge, %reason, "an edge's link is down");
+                    self.sessions.remove(&edge);
+                    self.upward.link_down(edge, self.clock.now());
+                }
+            }
+            DownlinkEvent::Control { peer, control } => {
+                if let Some(edge) = peer.edge() {
+                    self.control(edge, control);
+                }
+            }
+            DownlinkEvent::Request { peer, request, responder } => self.request(&peer, request, responder),
+            DownlinkEvent::Join { remote, request, responder } => self.join(remote, *request, responder),
+            // Telemetry has a channel of its own.
+            DownlinkEvent::Telemetry { .. } => {}
+        }
+    }
+
+    fn up(&mut self, peer: &AgentId, hello: &Hello) {
+        let Some(edge) = peer.edge() else { return };
+        let now = self.clock.now();
+        self.links += 1;
+        let mut session = Session::new(self.links, now);
+        if let Some(name) = hello.facts.get("name") {
+            let cluster = hello.facts.get("cluster").unwrap_or(name);
+            self.shelf.name(edge, name, cluster);
+        }
+        if hello.trust_sequence < self.trust.sequence {
+            session.trust(self.trust.clone());
+        }
+        self.shelf.stored(edge, hello.stored.map(|head| head.body));
+        if self
+            .shelf
+            .head(edge)
+            .is_some_and(|held| hello.stored.is_none_or(|stored| held.generation > stored.generation))
+        {
+            session.offer();
+        }
+        self.upward.link_up(edge, session.since, &hello.software, hello.stored);
+        self.sessions.insert(edge, session);
+        self.flush(edge);
+    }
+
+    fn control(&mut self, edge: EdgeId, control: Control) {
+        match control {
+            Control::PlanStored { edge: None, head } => {
+                self.shelf.stored(edge, Some(head.body));
+                self.upward.stored(edge, head);
+            }
+            Control::PlanRefused { edge: None, generation, refusal } => {
+                tracing::warn!(%edge, message = refusal.message, "an edge refuses its plan");
+                // What it has is not known any more; the next offer goes without differences.
+                self.shelf.stored(edge, None);
+                self.upward.refused(edge, generation, refusal);
+            }
+            Control::BlobsWanted { edge: None, digests } => self.with(edge, |session| session.want(digests)),
+            Control::Report { edge: None, report } => {
+                let sequence = report.sequence;
+                self.upward.report(edge, *report);
+                self.with(edge, |session| session.acknowledge_report(sequence));
+            }
+            Control::Ping { nonce, reply: false } => self.with(edge, |session| session.pong(nonce)),
+            Control::Ping { reply: true, .. } => {}
+            Control::Goodbye(refusal) => {
+                tracing::debug!(%edge, message = refusal.message, "an edge says goodbye");
+            }
+            Control::PlanStored { .. }
+            | Control::PlanRefused { .. }
+            | Control::BlobsWanted { .. }
+            | Control::Report { .. }
+            | Control::Plan(_)
+            | Control::Blobs { .. }
+            | Control::ReportAck { .. }
+            | Control::TelemetryAcks(_)
+            | Control::EdgeLinks { .. }
+            | Control::EdgeRemoved { .. }
+            | Control::Trust(_) => {
+                let message = "an edge may not send that message".to_owned();
+                let refusal = Refusal { reason: RefusalReason::Malformed, message, retry_after_ms: None };
+                self.downlink.close(&AgentId::Edge(edge), refusal);
+            }
+        }
+    }
+
+    /// Changes what an edge is to be sent, if it is linked, and sends it.
+    fn with(&mut self, edge: EdgeId, change: impl FnOnce(&mut Session)) {
+        if let Some(session) = self.sessions.get_mut(&edge) {
+            change(session);
+            self.flush(edge);
+        }
+    }
+
+    /// Sends what an edge's outbox holds, until it is empty or the link is busy.
+    fn flush(&mut self, edge: EdgeId) {
+        let Some(session) = self.sessions.get_mut(&edge) else { return };
+        let peer = AgentId::Edge(edge);
+        while !session.waiting
+            && let Some(Outgoing { message, blobs }) = session.next(edge, &self.shelf)
+        {
+            if matches!(message, Some(Control::Plan(_))) {
+                self.offers.fetch_add(1, Ordering::Relaxed);
+            }
+            let link = session.link;
+            let busy = message.and_then(|message| match self.downlink.try_send(&peer, message.clone()) {
+                Ok(()) => None,
+                Err(SendError::Busy) => Some(message),
+                // Its Down follows; or it can never be sent.
+                Err(error) => {
+                    tracing::debug!(%edge, %error, "a message for an edge is not sent");
+                    None
+                }
+            });
+            if busy.is_none() && blobs.is_empty() {
+                continue;
+            }
+            session.waiting = busy.is_some();
+            session.in_flight.extend(blobs.iter().map(|blob| blob.digest));
+            let sending = deliver(self.downlink.clone(), self.notes.clone(), edge, link, busy, blobs);
+            self.process.tasks.spawn(sending);
+        }
+    }
+
+    fn request(&self, peer: &AgentId, request: Request, responder: Responder) {
+        match request {
+            Request::Renew(request) if request.agent == *peer => self.relay_renewal(request, responder),
+            Request::Renew(request) => {
+                let message = format!("{peer} may not renew the certificate of {}", request.agent);
+                responder.refuse(RefusalReason::Forbidden, message);
+            }
+            Request::Join(_) | Request::Query(_) | Request::ClusterToken { .. } => {
+                responder.refuse(RefusalReason::Forbidden, format!("{peer} may not ask this of its region"));
+            }
+        }
+    }
+
+    fn relay_renewal(&self, request: RenewRequest, responder: Responder) {
+        let uplink = self.uplink.clone();
+        self.process.tasks.spawn(async move {
+            responder.respond(relay(&uplink, Request::Renew(request)).await);
+        });
+    }
+
+    fn join(&self, remote: SocketAddr, request: JoinRequest, responder: Responder) {
+        let (uplink, shelf) = (self.uplink.clone(), self.shelf.clone());
+        self.process.tasks.spawn(async move {
+            let response = relay(&uplink, Request::Join(request)).await;
+            match &response {
+                Response::Joined(grant) => {
+                    tracing::info!(%remote, agent = %grant.agent, name = grant.name, "an edge joined");
+                    if let Some(edge) = grant.agent.edge() {
+                        shelf.name(edge, &grant.name, &grant.name);
+                    }
+                }
+                Response::Refused(refusal) => {
+                    tracing::warn!(%remote, reason = refusal.message, "a join was refused");
+                }
+                Response::Renewed(_) | Response::Answer(_) | Response::TokenRegistered { .. } => {}
+            }
+            responder.respond(response);
+        });
+    }
+}
+
+/// Asks the hub on behalf of an edge or device.
+async fn relay(uplink: &UplinkHandle, request: Request) -> Response {
+    match uplink.call(request, RELAY_DEADLINE).await {
+        Ok(response) => response,
+        Err(CallError::Refused(refusal)) => Response::Refused(refusal),
+        Err(error @ (CallError::Down | CallError::Deadline(_) | CallError::Malformed(_))) => {
+            Response::Refused(Refusal {
+                reason: RefusalReason::Unavailable,
+                message: format!("the hub cannot be asked now: {error}"),
+                retry_after_ms: Some(HUB_AWAY_RETRY_MS),
+            })
+        }
+        Err(CallError::TooLarge(error)) => Response::Refused(Refusal {
+            reason: RefusalReason::Malformed,
+            message: error.to_string(),
+            retry_after_ms: None,
+        }),
+    }
+}
+
+/// Waits for one edge's link to take a message and blobs.
+async fn deliver(
+    downlink: DownlinkHandle,
+    notes: mpsc::UnboundedSender<Note>,
+    edge: EdgeId,
+    link: u64,
+    message: Option<Control>,
+    blobs: Vec<BlobPart>,
+) {
+    let peer = AgentId::Edge(edge);
+    let digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest).collect();
+    let mut up = true;
+    if let Some(message) = message {
+        up = downlink.send(&peer, message).await.is_ok();
+        // The desk is gone when the process ends.
+        let _ = notes.send(Note::Taken { edge, link });
+    }
+    for blob in blobs {
+        up = up && downlink.send_blob(&peer, None, blob).await.is_ok();
+    }
+    if !digests.is_empty() {
+        let _ = notes.send(Note::Sent { edge, link, digests });
+    }
+}

@@ -1,0 +1,210 @@
+//! The shelf on disk: one SQLite file, one writer thread, many changes per commit.
+//!
+//! # Why durability may lag
+//! Nothing is acknowledged because it is in this file. What is lost with a crash was either held by nobody, and
+//! the hub sends it again when the region does not list it, or an edge has it already and refuses older ones.
+//! So commits are grouped and not synced one by one; the write-ahead log keeps every commit whole.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::codec::{decode, encode};
+use protocol::enrolment::Refusal;
+use protocol::id::{Digest, EdgeId};
+use protocol::plan::SignedPlan;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+
+/// Most changes in one commit.
+const COMMIT_CHANGES_MAX: usize = 512;
+/// The thread needs little: SQLite keeps its working memory on the heap.
+const STACK_BYTES: usize = 512 * 1024;
+/// Longest refusal or plan header that is read back.
+const RECORD_BYTES_MAX: usize = 64 * 1024;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS plans (edge BLOB PRIMARY KEY, signed BLOB NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS blobs (digest BLOB PRIMARY KEY, content BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS removed (edge BLOB PRIMARY KEY, refusal BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS names (edge BLOB PRIMARY KEY, name TEXT NOT NULL, cluster TEXT NOT NULL) WITHOUT ROWID;
+";
+
+/// Why the shelf cannot be kept on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file cannot be opened or read.
+    #[error("failed to open the shelf of plans \"{}\": {detail}", path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// What SQLite or the system says.
+        detail: String,
+    },
+}
+
+/// A change of the shelf.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// An edge's plan is replaced.
+    Plan { edge: EdgeId, signed: SignedPlan, body: Bytes },
+    /// A blob is needed from now on.
+    Blob { digest: Digest, content: Bytes },
+    /// A blob is not needed any more.
+    Unneeded(Digest),
+    /// An edge is not of this region any more.
+    Removed { edge: EdgeId, refusal: Refusal },
+    /// An edge is of this region again.
+    Returned(EdgeId),
+    /// What an edge is called.
+    Named { edge: EdgeId, name: String, cluster: String },
+}
+
+/// What the file held.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) plans: Vec<(EdgeId, SignedPlan, Bytes)>,
+    pub(super) blobs: BTreeMap<Digest, Bytes>,
+    pub(super) removed: BTreeMap<EdgeId, Refusal>,
+    pub(super) names: BTreeMap<EdgeId, (String, String)>,
+}
+
+/// Sends changes to the writer thread. The file is complete when the last one is dropped and the thread is done.
+#[derive(Debug, Clone)]
+pub(super) struct Journal {
+    changes: mpsc::Sender<Change>,
+}
+
+impl Journal {
+    /// Opens or makes the file. A damaged one is put aside: it is a cache, and the hub has everything.
+    pub(super) fn open(path: &Path) -> Result<(Self, Contents), JournalError> {
+        let failed = |detail: String| JournalError::Open { path: path.to_owned(), detail };
+        let (connection, contents) = match open(path) {
+            Ok(opened) => opened,
+            Err(error) => {
+                let aside = path.with_extension("damaged");
+                tracing::warn!(%error, aside = %aside.display(), "the shelf of plans is damaged and put aside");
+                std::fs::rename(path, &aside).map_err(|source| failed(format!("{error}; {source}")))?;
+                for suffix in ["-wal", "-shm"] {
+                    let mut name = path.as_os_str().to_owned();
+                    name.push(suffix);
+                    // Usually there is none.
+                    let _ = std::fs::remove_file(name);
+                }
+                open(path).map_err(|error| failed(error.to_string()))?
+            }
+        };
+        let (changes, receiver) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("shelf".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || write(connection, &receiver))
+            .map_err(|error| failed(error.to_string()))?;
+        Ok((Self { changes }, contents))
+    }
+
+    /// Puts a change in line.
+    pub(super) fn note(&self, change: Change) {
+        // The thread ends only after the last sender.
+        let _ = self.changes.send(change);
+    }
+}
+
+fn open(path: &Path) -> rusqlite::Result<(Connection, Contents)> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "cache_size", -1024)?;
+    connection.execute_batch(SCHEMA)?;
+    let contents = read(&connection)?;
+    Ok((connection, contents))
+}
+
+/// Rows that do not read back are left out; the hub sends what is missing.
+fn read(connection: &Connection) -> rusqlite::Result<Contents> {
+    let mut contents = Contents::default();
+    let mut rows = connection.prepare("SELECT edge, signed, body FROM plans")?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        let signed: Vec<u8> = row.get(1)?;
+        if let (Ok(edge), Ok(signed)) = (row.get::<_, [u8; 16]>(0), decode(&signed, RECORD_BYTES_MAX)) {
+            contents.plans.push((EdgeId(edge), signed, Bytes::from(row.get::<_, Vec<u8>>(2)?)));
+        }
+    }
+    let mut rows = connection.prepare("SELECT digest, content FROM blobs")?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        let (digest, content): ([u8; 32], Vec<u8>) = (row.get(0)?, row.get(1)?);
+        contents.blobs.insert(Digest(digest), Bytes::from(content));
+    }
+    let mut rows = connection.prepare("SELECT edge, refusal FROM removed")?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        let (edge, refusal): ([u8; 16], Vec<u8>) = (row.get(0)?, row.get(1)?);
+        if let Ok(refusal) = decode(&refusal, RECORD_BYTES_MAX) {
+            contents.removed.insert(EdgeId(edge), refusal);
+        }
+    }
+    let mut rows = connection.prepare("SELECT edge, name, cluster FROM names")?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        contents.names.insert(EdgeId(row.get(0)?), (row.get(1)?, row.get(2)?));
+    }
+    Ok(contents)
+}
+
+fn write(mut connection: Connection, changes: &mpsc::Receiver<Change>) {
+    while let Ok(first) = changes.recv() {
+        let mut batch = vec![first];
+        while batch.len() < COMMIT_CHANGES_MAX
+            && let Ok(next) = changes.try_recv()
+        {
+            batch.push(next);
+        }
+        if let Err(error) = commit(&mut connection, &batch) {
+            tracing::warn!(%error, changes = batch.len(), "the shelf of plans is not kept on disk");
+        }
+    }
+    // Makes the next start quick; without it the log is read.
+    let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).optional();
+}
+
+fn commit(connection: &mut Connection, batch: &[Change]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    for change in batch {
+        apply(&transaction, change)?;
+    }
+    transaction.commit()
+}
+
+fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
+    let run = |sql: &str, params: &[&dyn rusqlite::ToSql]| {
+        transaction.prepare_cached(sql)?.execute(params).map(|_| ())
+    };
+    match change {
+        Change::Plan { edge, signed, body } => run(
+            "INSERT OR REPLACE INTO plans (edge, signed, body) VALUES (?1, ?2, ?3)",
+            params![edge.0, &encode(signed)[..], &body[..]],
+        ),
+        Change::Blob { digest, content } => run(
+            "INSERT OR REPLACE INTO blobs (digest, content) VALUES (?1, ?2)",
+            params![digest.0, &content[..]],
+        ),
+        Change::Unneeded(digest) => run("DELETE FROM blobs WHERE digest = ?1", params![digest.0]),
+        Change::Removed { edge, refusal } => {
+            run("DELETE FROM plans WHERE edge = ?1", params![edge.0])?;
+            run("DELETE FROM names WHERE edge = ?1", params![edge.0])?;
+            run(
+                "INSERT OR REPLACE INTO removed (edge, refusal) VALUES (?1, ?2)",
+                params![edge.0, &encode(refusal)[..]],
+            )
+        }
+        Change::Returned(edge) => run("DELETE FROM removed WHERE edge = ?1", params![edge.0]),
+        Change::Named { edge, name, cluster } => run(
+            "INSERT OR REPLACE INTO names (edge, name, cluster) VALUES (?1, ?2, ?3)",
+            params![edge.0, name, cluster],
+        ),
+    }
+}

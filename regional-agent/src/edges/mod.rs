@@ -1,0 +1,200 @@
+//! The region's edges: their links, the plans held for them, and what the hub hears of them.
+//!
+//! - [`shelf`]: plans and blobs, verified, in memory and on disk
+//! - `desk`, `session`: serves linked edges from the shelf
+//! - [`upward`]: merged state on its way to the hub
+//! - `admission`: which edges may link; `journal`: the shelf's file
+//!
+//! Everything works while the hub is away, also after a restart: edges link, get what the shelf holds, report and
+//! send telemetry. Only joining and renewing need the hub.
+
+mod admission;
+mod desk;
+mod journal;
+mod session;
+pub mod shelf;
+pub mod upward;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use identity::Clock;
+use link::{Admission, DownlinkEvents, DownlinkHandle, UplinkHandle};
+use process::Process;
+use protocol::enrolment::{Refusal, TrustBundle};
+use protocol::id::EdgeId;
+use protocol::message::{BlobPart, PlanOffer};
+use protocol::telemetry::TelemetryAck;
+use tokio::sync::mpsc;
+
+pub use journal::JournalError;
+
+use crate::intake::{Intake, Telemetry};
+use desk::{Desk, Note};
+use shelf::{Shelf, Taken};
+use upward::Upward;
+
+/// The region's edges, as the rest of the agent deals with them; clones are the same.
+#[derive(Clone)]
+pub struct Edges {
+    shelf: Arc<Shelf>,
+    upward: Arc<Upward>,
+    notes: mpsc::UnboundedSender<Note>,
+    offers: Arc<AtomicU64>,
+}
+
+/// What edges need before they can be served.
+pub struct Prepared {
+    edges: Edges,
+    receiver: mpsc::UnboundedReceiver<Note>,
+}
+
+/// What serving edges needs.
+pub struct Serving {
+    /// The edges' links.
+    pub downlink: DownlinkHandle,
+    /// What comes up them.
+    pub events: DownlinkEvents,
+    /// The hub.
+    pub uplink: UplinkHandle,
+    /// Where telemetry goes.
+    pub telemetry: Arc<dyn Telemetry>,
+    /// Whom to trust.
+    pub trust: TrustBundle,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Prepared {
+    /// Edges of this shelf; they are served when [`Prepared::serve`] is called.
+    pub fn new(shelf: Arc<Shelf>) -> Self {
+        let (notes, receiver) = mpsc::unbounded_channel();
+        let upward = Arc::new(Upward::new(shelf.clone()));
+        Self { edges: Edges { shelf, upward, notes, offers: Arc::default() }, receiver }
+    }
+
+    /// The handle, also before serving begins.
+    pub fn edges(&self) -> Edges {
+        self.edges.clone()
+    }
+
+    /// Who decides which edges may link.
+    pub fn admission(&self, telemetry: Arc<dyn Telemetry>) -> Arc<dyn Admission> {
+        Arc::new(admission::EdgesOnly { shelf: self.edges.shelf.clone(), telemetry })
+    }
+
+    /// Serves the edges until the process ends.
+    pub fn serve(self, serving: Serving, process: &Process) {
+        let Self { edges, receiver } = self;
+        let Serving { downlink, events, uplink, telemetry, trust, clock } = serving;
+        let (control, arriving) = events.split();
+        let desk = Desk {
+            downlink,
+            uplink: uplink.clone(),
+            shelf: edges.shelf.clone(),
+            upward: edges.upward.clone(),
+            clock,
+            process: process.clone(),
+            notes: edges.notes.clone(),
+            trust,
+            sessions: BTreeMap::new(),
+            links: 0,
+            offers: edges.offers.clone(),
+        };
+        // Ends with the listener, which lets edges say goodbye first.
+        process.tasks.spawn(desk.run(control, receiver));
+        let (upward, cancel) = (edges.upward.clone(), process.cancel.clone());
+        process.tasks.spawn(async move {
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = upward.run(&uplink) => {}
+            }
+        });
+        let intake = Intake { telemetry, shelf: edges.shelf.clone(), edges };
+        process.tasks.spawn(intake.run(arriving));
+    }
+}
+
+impl Edges {
+    /// The hub offers a plan for an edge.
+    pub fn offer(&self, edge: EdgeId, offer: PlanOffer) {
+        self.taken(edge, self.shelf.offer(edge, offer.plan, offer.blobs));
+    }
+
+    /// The hub sends blobs for an edge's plan on the control lane: an answer.
+    pub fn blobs(&self, edge: EdgeId, parts: Vec<BlobPart>) {
+        self.taken(edge, self.shelf.blobs(edge, parts));
+    }
+
+    /// The hub sends a blob for an edge's plan on a stream of its own; others may be on their way.
+    pub fn blob(&self, edge: EdgeId, part: BlobPart) {
+        match self.shelf.blobs(edge, vec![part]) {
+            Taken::Missing(_) => {}
+            taken @ (Taken::Held(_) | Taken::Known | Taken::Refused { .. }) => self.taken(edge, taken),
+        }
+    }
+
+    /// The hub says that an edge is not of this region any more.
+    pub fn removed(&self, edge: EdgeId, refusal: Refusal) {
+        tracing::info!(%edge, reason = refusal.message, "an edge left this region");
+        self.shelf.remove(edge, refusal.clone());
+        self.upward.forget(edge);
+        self.note(Note::Removed(edge, refusal));
+    }
+
+    /// The link to the hub is up.
+    pub fn hub_up(&self) {
+        self.upward.hub_up();
+    }
+
+    /// The link to the hub is down.
+    pub fn hub_down(&self) {
+        self.upward.hub_down();
+    }
+
+    /// Edges' telemetry is durable.
+    pub fn durable(&self, acks: Vec<(EdgeId, TelemetryAck)>) {
+        self.note(Note::Durable(acks));
+    }
+
+    /// There is a newer trust bundle.
+    pub fn trust(&self, bundle: TrustBundle) {
+        self.note(Note::Trust(bundle));
+    }
+
+    /// The plans.
+    pub fn shelf(&self) -> &Arc<Shelf> {
+        &self.shelf
+    }
+
+    /// What the hub hears.
+    pub fn upward(&self) -> &Arc<Upward> {
+        &self.upward
+    }
+
+    /// Offers made to edges.
+    pub fn offers(&self) -> u64 {
+        self.offers.load(Ordering::Relaxed)
+    }
+
+    fn taken(&self, edge: EdgeId, taken: Taken) {
+        match taken {
+            Taken::Held(head) => {
+                tracing::debug!(%edge, generation = %head.generation, "a plan is held");
+                self.note(Note::Offer(edge));
+            }
+            Taken::Known => {}
+            Taken::Missing(digests) => self.upward.wanted(edge, digests),
+            Taken::Refused { generation, refusal } => {
+                tracing::warn!(%edge, message = refusal.message, "a plan from the hub is refused");
+                self.upward.refused(edge, generation, refusal);
+            }
+        }
+    }
+
+    fn note(&self, note: Note) {
+        // The desk is gone when the process ends.
+        let _ = self.notes.send(note);
+    }
+}

@@ -1,0 +1,116 @@
+//! What one linked edge is still to be sent.
+//!
+//! Everything here is state, not a queue: the newest offer, the newest acknowledgement. An edge that takes nothing
+//! holds up only its own outbox, and that does not grow.
+
+use std::collections::BTreeSet;
+
+use protocol::UnixMillis;
+use protocol::enrolment::TrustBundle;
+use protocol::id::{Digest, EdgeId};
+use protocol::message::{BlobPart, Control};
+use protocol::telemetry::TelemetryAck;
+
+use super::shelf::Shelf;
+
+/// Most blobs an edge may ask for at a time: more than any plan has objects.
+const WANTED_MAX: usize = 65_536;
+
+/// A linked edge.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Tells this link of the edge from the one before.
+    pub(super) link: u64,
+    pub(super) since: UnixMillis,
+    /// A task waits for the link to take a message.
+    pub(super) waiting: bool,
+    /// Blobs on their way on streams of their own; they need not be sent again.
+    pub(super) in_flight: BTreeSet<Digest>,
+    outbox: Outbox,
+}
+
+#[derive(Debug, Default)]
+struct Outbox {
+    offer: bool,
+    report: Option<u64>,
+    acks: Vec<TelemetryAck>,
+    wanted: Vec<Digest>,
+    trust: Option<Box<TrustBundle>>,
+    ping: Option<u64>,
+}
+
+/// The next thing to send.
+pub(super) struct Outgoing {
+    /// On the control lane.
+    pub(super) message: Option<Control>,
+    /// On the blob lane, afterwards.
+    pub(super) blobs: Vec<BlobPart>,
+}
+
+impl Session {
+    pub(super) fn new(link: u64, since: UnixMillis) -> Self {
+        Self { link, since, waiting: false, in_flight: BTreeSet::new(), outbox: Outbox::default() }
+    }
+
+    pub(super) fn offer(&mut self) {
+        self.outbox.offer = true;
+    }
+
+    pub(super) fn acknowledge_report(&mut self, sequence: u64) {
+        self.outbox.report = Some(sequence);
+    }
+
+    pub(super) fn acknowledge(&mut self, ack: TelemetryAck) {
+        let same = |one: &&mut TelemetryAck| one.class == ack.class && one.epoch == ack.epoch;
+        match self.outbox.acks.iter_mut().find(same) {
+            Some(known) => known.through = known.through.max(ack.through),
+            None => self.outbox.acks.push(ack),
+        }
+    }
+
+    pub(super) fn want(&mut self, digests: Vec<Digest>) {
+        self.outbox.wanted = digests;
+        self.outbox.wanted.truncate(WANTED_MAX);
+    }
+
+    pub(super) fn trust(&mut self, bundle: TrustBundle) {
+        self.outbox.trust = Some(Box::new(bundle));
+    }
+
+    pub(super) fn pong(&mut self, nonce: u64) {
+        self.outbox.ping = Some(nonce);
+    }
+
+    /// Takes the next thing to send out of the outbox.
+    pub(super) fn next(&mut self, edge: EdgeId, shelf: &Shelf) -> Option<Outgoing> {
+        let only = |message| Some(Outgoing { message: Some(message), blobs: Vec::new() });
+        let outbox = &mut self.outbox;
+        if let Some(nonce) = outbox.ping.take() {
+            return only(Control::Ping { nonce, reply: true });
+        }
+        if let Some(bundle) = outbox.trust.take() {
+            return only(Control::Trust(*bundle));
+        }
+        if std::mem::take(&mut outbox.offer)
+            && let Some(prepared) = shelf.prepare(edge)
+        {
+            shelf.offered(edge);
+            return Some(Outgoing { message: Some(Control::Plan(prepared.offer)), blobs: prepared.later });
+        }
+        if !outbox.wanted.is_empty() {
+            let wanted = std::mem::take(&mut outbox.wanted);
+            let wanted: Vec<_> =
+                wanted.into_iter().filter(|digest| !self.in_flight.contains(digest)).collect();
+            let (blobs, later) = shelf.answer(edge, &wanted);
+            let message = (!blobs.is_empty()).then_some(Control::Blobs { edge: None, blobs });
+            return Some(Outgoing { message, blobs: later });
+        }
+        if let Some(sequence) = outbox.report.take() {
+            return only(Control::ReportAck { edge: None, sequence });
+        }
+        if !outbox.acks.is_empty() {
+            return only(Control::TelemetryAcks(std::mem::take(&mut outbox.acks)));
+        }
+        None
+    }
+}

@@ -1,0 +1,118 @@
+//! What comes down the uplink, and to whom it goes: the region's own plan, its edges, its store.
+
+use std::sync::Arc;
+
+use identity::{AgentIdentity, KeyStore};
+use link::{Responder, UplinkEvent, UplinkHandle};
+use process::Process;
+use protocol::enrolment::{RefusalReason, TrustBundle};
+use protocol::message::{Control, PlanOffer, Request, Response};
+use tokio::sync::{mpsc, watch};
+
+use crate::edges::Edges;
+use crate::intake::Telemetry;
+use crate::own_plan::OwnPlan;
+
+/// Routes what the hub sends.
+pub struct HubLink {
+    /// The hub.
+    pub uplink: UplinkHandle,
+    /// The region's own plan.
+    pub own: OwnPlan,
+    /// The region's edges.
+    pub edges: Edges,
+    /// Answers queries.
+    pub telemetry: Arc<dyn Telemetry>,
+    /// Where a newer trust bundle is kept.
+    pub store: Arc<dyn KeyStore>,
+    /// Where it is published.
+    pub identity: watch::Sender<Arc<AgentIdentity>>,
+    /// Owner of tasks.
+    pub process: Process,
+}
+
+impl HubLink {
+    /// Runs until the uplink ends.
+    pub async fn run(self, mut events: mpsc::Receiver<UplinkEvent>) {
+        while let Some(event) = events.recv().await {
+            match event {
+                UplinkEvent::Up(welcome) => {
+                    tracing::info!(peer = welcome.software, "the hub is here");
+                    self.own.hub_up();
+                    self.edges.hub_up();
+                }
+                UplinkEvent::Down(reason) => {
+                    tracing::info!(%reason, "the hub is away; edges are served from the shelf");
+                    self.edges.hub_down();
+                }
+                UplinkEvent::Control(control) => self.control(control).await,
+                UplinkEvent::Blob(part, None) => self.own.blob(part).await,
+                UplinkEvent::Blob(part, Some(edge)) => self.edges.blob(edge, part),
+                UplinkEvent::Request(request, responder) => self.request(request, responder),
+            }
+        }
+    }
+
+    async fn control(&self, control: Control) {
+        match control {
+            Control::Plan(PlanOffer { edge: None, plan, blobs }) => self.own.offer(plan, blobs).await,
+            Control::Plan(offer @ PlanOffer { edge: Some(edge), .. }) => self.edges.offer(edge, offer),
+            Control::Blobs { edge: None, blobs } => self.own.blobs(blobs).await,
+            Control::Blobs { edge: Some(edge), blobs } => self.edges.blobs(edge, blobs),
+            Control::EdgeRemoved { edge, refusal } => self.edges.removed(edge, refusal),
+            Control::Trust(bundle) => self.trust(bundle).await,
+            Control::Ping { nonce, reply: false } => {
+                // If the link is down, there is nobody to answer.
+                let _ = self.uplink.send(Control::Ping { nonce, reply: true }).await;
+            }
+            // The lane is ordered and everything is told again after each connection: nothing waits for these.
+            Control::ReportAck { .. } | Control::TelemetryAcks(_) | Control::Ping { reply: true, .. } => {}
+            Control::Goodbye(refusal) => tracing::info!(message = refusal.message, "the hub says goodbye"),
+            Control::PlanStored { .. }
+            | Control::PlanRefused { .. }
+            | Control::BlobsWanted { .. }
+            | Control::Report { .. }
+            | Control::EdgeLinks { .. } => {
+                tracing::warn!("a message that only travels up came down; ignored")
+            }
+        }
+    }
+
+    /// Keeps a newer bundle and publishes it; an older one never replaces a newer one.
+    async fn trust(&self, bundle: TrustBundle) {
+        let present = Arc::clone(&self.identity.borrow());
+        if bundle.sequence <= present.trust.sequence {
+            return;
+        }
+        let newer = AgentIdentity { trust: bundle, ..(*present).clone() };
+        let (store, kept) = (Arc::clone(&self.store), newer.clone());
+        match tokio::task::spawn_blocking(move || store.store(&kept)).await {
+            Ok(Ok(())) => {
+                self.identity.send_replace(Arc::new(newer));
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the newer trust bundle could not be kept and is not used")
+            }
+            Err(error) => tracing::error!(%error, "the newer trust bundle could not be kept and is not used"),
+        }
+    }
+
+    fn request(&self, request: Request, responder: Responder) {
+        let what = match request {
+            Request::Query(query) => {
+                let telemetry = Arc::clone(&self.telemetry);
+                self.process.tasks.spawn(async move {
+                    match telemetry.query(query).await {
+                        Ok(answer) => responder.respond(Response::Answer(answer)),
+                        Err(message) => responder.refuse(RefusalReason::Unavailable, message),
+                    }
+                });
+                return;
+            }
+            Request::Join(_) => "join",
+            Request::Renew(_) => "renew",
+            Request::ClusterToken { .. } => "clusterToken",
+        };
+        responder.refuse(RefusalReason::Forbidden, format!("a region does not answer \"{what}\""));
+    }
+}

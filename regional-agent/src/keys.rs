@@ -1,0 +1,40 @@
+//! The keys that may sign plans, as the region and its engine know them; replaced with each newer trust bundle.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use identity::PlanVerifier;
+use identity::plan::PlanError;
+use protocol::enrolment::TrustBundle;
+use protocol::id::AgentId;
+use protocol::plan::{PlanHeader, SignedPlan};
+
+/// Verifies plans by the newest bundle; clones share it.
+#[derive(Debug, Clone)]
+pub struct PlanKeys(Arc<RwLock<PlanVerifier>>);
+
+impl PlanKeys {
+    /// The keys of that bundle.
+    pub fn new(trust: &TrustBundle) -> Self {
+        Self(Arc::new(RwLock::new(PlanVerifier::new(trust))))
+    }
+
+    /// Takes over a newer bundle.
+    pub fn replace(&self, trust: &TrustBundle) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = PlanVerifier::new(trust);
+    }
+
+    /// The header, if the hub signed it for that agent.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn verify_for(&self, agent: &AgentId, plan: &SignedPlan) -> Result<PlanHeader, PlanError> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).verify_for(agent, plan)
+    }
+}
+
+impl state::Verify for PlanKeys {
+    fn verify(&self, plan: &SignedPlan) -> Result<PlanHeader, String> {
+        let verifier = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        verifier.verify(plan).map_err(|error| error.to_string())
+    }
+}
