@@ -4,32 +4,20 @@
 //! rules, and only when one of them has to run.
 
 use kube_cel::KubeCelExt as _;
+use kube_cel::cel::common::ast::{CallExpr, Expr};
 use kube_cel::cel::objects::OptionalValue;
-use kube_cel::cel::parser::{Expression, Parser};
+use kube_cel::cel::parser::Expression;
 use kube_cel::cel::{Context, ExecutionError, Value as Cel};
 use serde_json::Value;
 use std::sync::Arc;
 
 use super::convert::to_cel;
 use super::parse::child;
-use super::rewrite::rewrite;
+use super::rule::Rule;
 use super::{Additional, FieldError, FieldErrorKind, Kind, Node, old_item};
 
 /// The longest message that a `messageExpression` may make.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;
-
-/// One compiled rule.
-#[derive(Debug)]
-pub(crate) struct Rule {
-    expression: Expression,
-    source: String,
-    message: String,
-    message_expression: Option<Expression>,
-    kind: FieldErrorKind,
-    field_path: String,
-    uses_old: bool,
-    optional_old: bool,
-}
 
 thread_local! {
     /// All functions of CEL and Kubernetes; a context cannot be shared between threads.
@@ -65,6 +53,16 @@ fn functions() -> Context<'static> {
     context
 }
 
+/// Whether something can be called by this name.
+pub(crate) fn is_function(name: &str) -> bool {
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return true;
+    }
+    let call = Expr::Call(CallExpr { func_name: name.to_owned(), target: None, args: Vec::new() });
+    let called = FUNCTIONS.with(|functions| functions.resolve(&Expression { id: 0, expr: call }));
+    !matches!(called, Err(ExecutionError::UndeclaredReference(_)))
+}
+
 /// What an evaluation error says, in the words of Kubernetes' interpreter where they are known.
 fn evaluation_text(error: &ExecutionError) -> String {
     match error {
@@ -81,121 +79,6 @@ fn evaluation_text(error: &ExecutionError) -> String {
         ExecutionError::FunctionError { message, .. } => message.clone(),
         other => other.to_string(),
     }
-}
-
-impl Rule {
-    /// Compiles a rule; what is wrong with it goes to `errors`.
-    pub(crate) fn parse(rule: &Value, path: &str, errors: &mut Vec<FieldError>) -> Option<Rule> {
-        let text = |name: &str| rule.get(name).and_then(Value::as_str).unwrap_or("");
-        let source = text("rule").trim().to_owned();
-        let before = errors.len();
-        check_texts(rule, path, errors);
-        if source.is_empty() || errors.len() > before {
-            return None;
-        }
-        let kind = match text("reason") {
-            "" | "FieldValueInvalid" => FieldErrorKind::Invalid,
-            "FieldValueForbidden" => FieldErrorKind::Forbidden,
-            "FieldValueRequired" => FieldErrorKind::Required,
-            "FieldValueDuplicate" => FieldErrorKind::Duplicate,
-            other => {
-                let known = "\"FieldValueDuplicate\", \"FieldValueForbidden\", \"FieldValueInvalid\", \
-                             \"FieldValueRequired\"";
-                errors.push(FieldError::new(
-                    &child(path, "reason"),
-                    FieldErrorKind::NotSupported,
-                    Some(other.into()),
-                    format!("supported values: {known}"),
-                ));
-                return None;
-            }
-        };
-        let mut compile = |name: &str, source: &str| {
-            let parsed = Parser::default().enable_optional_syntax(true).parse(source);
-            let refuse = |error: kube_cel::cel::ParseErrors| {
-                let detail = format!("compilation failed: {}", error.to_string().trim());
-                errors.push(FieldError::invalid(&child(path, name), rule.clone(), detail));
-            };
-            let mut expression = parsed.map_err(refuse).ok()?;
-            rewrite(&mut expression);
-            Some(expression)
-        };
-        let expression = compile("rule", &source)?;
-        let message_expression = match text("messageExpression").trim() {
-            "" => None,
-            source => Some(compile("messageExpression", source)?),
-        };
-        let uses_old = expression.references().has_variable("oldSelf");
-        let optional_old = rule.get("optionalOldSelf").and_then(Value::as_bool).unwrap_or(false);
-        if optional_old && !uses_old {
-            let detail = "may not be set if oldSelf is not used in rule";
-            errors.push(FieldError::invalid(&child(path, "optionalOldSelf"), true, detail));
-        }
-        Some(Rule {
-            expression,
-            message: text("message").trim().to_owned(),
-            message_expression,
-            kind,
-            field_path: normalized(text("fieldPath")),
-            uses_old,
-            optional_old,
-            source,
-        })
-    }
-
-    /// What stands for the rule in messages.
-    fn name(&self) -> &str {
-        if self.message.is_empty() { &self.source } else { &self.message }
-    }
-
-    fn failed(&self) -> String {
-        match self.message.as_str() {
-            "" => format!("failed rule: {}", self.source),
-            message => message.to_owned(),
-        }
-    }
-}
-
-fn check_texts(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    let given = |name: &str| rule.get(name).and_then(Value::as_str);
-    let empty = |name: &str| given(name).is_some_and(|text| !text.is_empty() && text.trim().is_empty());
-    let broken = |name: &str| given(name).is_some_and(|text| text.trim().contains(['\n', '\r']));
-    let at = |name: &str| child(path, name);
-    let value = |name: &str| given(name).unwrap_or_default().to_owned();
-    if given("rule").is_none_or(|text| text.trim().is_empty()) {
-        errors.push(FieldError::required(&at("rule"), "rule is not specified"));
-    }
-    if empty("message") {
-        errors.push(FieldError::invalid(&at("message"), value("message"), "must be non-empty if specified"));
-    } else if broken("message") {
-        errors.push(FieldError::invalid(&at("message"), value("message"), "must not contain line breaks"));
-    } else if broken("rule") && given("message").is_none_or(str::is_empty) {
-        let detail = "message must be specified if rule contains line breaks";
-        errors.push(FieldError::required(&at("message"), detail));
-    }
-    if empty("messageExpression") {
-        let detail = "messageExpression must be non-empty if specified";
-        errors.push(FieldError::required(&at("messageExpression"), detail));
-    }
-    if empty("fieldPath") {
-        errors.push(FieldError::invalid(
-            &at("fieldPath"),
-            value("fieldPath"),
-            "must be non-empty if specified",
-        ));
-    } else if broken("fieldPath") {
-        errors.push(FieldError::invalid(
-            &at("fieldPath"),
-            value("fieldPath"),
-            "must not contain line breaks",
-        ));
-    }
-}
-
-/// `.spec.limits['cpu.max']` as it stands behind a path: `spec.limits[cpu.max]`.
-fn normalized(field_path: &str) -> String {
-    let path = field_path.trim();
-    path.strip_prefix('.').unwrap_or(path).replace("['", "[").replace("']", "]")
 }
 
 /// Runs the rules of an object and of everything in it.

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Additional, Node};
+use super::parse::child;
+use super::{Additional, FieldError, Node, prune, validate};
 
 fn is_missing(value: &Value, node: &Node) -> bool {
     value.is_null() && !node.nullable
@@ -71,5 +72,32 @@ pub(crate) fn drop_nulls(node: &Node, value: &mut Value) {
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Defaults have to be valid themselves.
+pub(crate) fn check(node: &Node, path: &str, errors: &mut Vec<FieldError>) {
+    if let Some(default) = &node.default {
+        let at = child(path, "default");
+        if path.is_empty() {
+            errors.push(FieldError::forbidden(&at, "must not be set at the root"));
+            return;
+        }
+        if !prune::unknown(node, default).is_empty() {
+            errors.push(FieldError::invalid(&at, default.clone(), "must not have unknown fields"));
+        }
+        errors.extend(validate::object(node, default, None).into_iter().map(|error| FieldError {
+            path: if error.path == "<nil>" { at.clone() } else { child(&at, &error.path) },
+            ..error
+        }));
+    }
+    for (name, below) in &node.properties {
+        check(below, &format!("{}[{name}]", child(path, "properties")), errors);
+    }
+    if let Additional::Schema(below) = &node.additional {
+        check(below, &child(path, "additionalProperties"), errors);
+    }
+    if let Some(below) = &node.items {
+        check(below, &child(path, "items"), errors);
     }
 }

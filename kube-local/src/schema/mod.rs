@@ -18,10 +18,12 @@ mod list;
 mod parse;
 mod prune;
 mod rewrite;
+mod rule;
 mod structural;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod vocabulary;
 
 use std::collections::BTreeMap;
 
@@ -43,9 +45,17 @@ impl Schema {
     /// [`SchemaError`] lists everything for which Kubernetes refuses the schema, with paths that start below the
     /// schema: `properties[spec].type`.
     pub fn parse(open_api_v3_schema: &Value) -> Result<Schema, SchemaError> {
+        // Each question makes sense only once the one before is answered.
         let mut errors = Vec::new();
-        let root = parse::node(open_api_v3_schema, "", &mut errors);
-        structural::check(open_api_v3_schema, &mut errors);
+        vocabulary::check(open_api_v3_schema, &mut errors);
+        if errors.is_empty() {
+            structural::check(open_api_v3_schema, &mut errors);
+        }
+        if !errors.is_empty() {
+            return Err(SchemaError(errors));
+        }
+        let root = parse::root(open_api_v3_schema, &mut errors);
+        default::check(&root, "", &mut errors);
         if errors.is_empty() { Ok(Schema { root }) } else { Err(SchemaError(errors)) }
     }
 
@@ -94,7 +104,7 @@ struct Node {
     int_or_string: bool,
     list_type: ListType,
     checks: Checks,
-    rules: Vec<cel::Rule>,
+    rules: Vec<rule::Rule>,
     /// Whether this node or one below it has rules.
     has_rules: bool,
     /// Whether this node or one below it has a list that is a set or keyed.

@@ -3,49 +3,57 @@
 use regex::Regex;
 use serde_json::{Map, Number, Value};
 
-use super::cel::Rule;
 use super::format::Format;
-use super::{Additional, Bound, Checks, FieldError, FieldErrorKind, Kind, ListType, Node};
+use super::rule::Rule;
+use super::{Additional, Bound, Checks, FieldError, Kind, ListType, Node};
 
 pub(crate) fn child(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-pub(crate) fn node(schema: &Value, path: &str, errors: &mut Vec<FieldError>) -> Node {
-    let Value::Object(schema) = schema else {
-        if !schema.is_null() {
-            errors.push(FieldError::invalid(path, schema.clone(), "must be an object"));
-        }
-        return Node::default();
-    };
+/// Parses a schema; what is wrong with its patterns and rules goes to `errors`.
+pub(crate) fn root(schema: &Value, errors: &mut Vec<FieldError>) -> Node {
+    node(schema, None, "", errors)
+}
+
+fn node(schema: &Value, uncorrelated: Option<&str>, path: &str, errors: &mut Vec<FieldError>) -> Node {
+    let Value::Object(schema) = schema else { return Node::default() };
     let flag = |name: &str| schema.get(name).and_then(Value::as_bool).unwrap_or(false);
     let mut node = Node {
-        kind: kind(schema, path, errors),
+        kind: kind(schema),
         nullable: flag("nullable"),
         default: schema.get("default").cloned().filter(|default| !default.is_null()),
         preserve_unknown: flag("x-kubernetes-preserve-unknown-fields"),
         embedded: flag("x-kubernetes-embedded-resource"),
         int_or_string: flag("x-kubernetes-int-or-string"),
-        list_type: list_type(schema, path, errors),
-        rules: rules(schema, path, errors),
+        list_type: list_type(schema),
         ..Node::default()
     };
     node.checks = checks(schema, node.kind, path, errors);
     if let Some(Value::Object(properties)) = schema.get("properties") {
         for (name, property) in properties {
-            let below = self::node(property, &format!("{}[{name}]", child(path, "properties")), errors);
-            node.properties.insert(name.clone(), below);
+            let path = format!("{}[{name}]", child(path, "properties"));
+            node.properties.insert(name.clone(), self::node(property, uncorrelated, &path, errors));
         }
     }
     node.additional = match schema.get("additionalProperties") {
         None | Some(Value::Null) => Additional::Undefined,
         Some(Value::Bool(allowed)) => Additional::Allowed(*allowed),
         Some(below) => {
-            Additional::Schema(Box::new(self::node(below, &child(path, "additionalProperties"), errors)))
+            let path = child(path, "additionalProperties");
+            Additional::Schema(Box::new(self::node(below, uncorrelated, &path, errors)))
         }
     };
     if let Some(items) = schema.get("items").filter(|items| !items.is_null()) {
-        node.items = Some(Box::new(self::node(items, &child(path, "items"), errors)));
+        // Only the items of keyed lists have an old self.
+        let keyed = matches!(node.list_type, ListType::Map(_));
+        let uncorrelated = uncorrelated.or(if keyed { None } else { Some(path) });
+        node.items = Some(Box::new(self::node(items, uncorrelated, &child(path, "items"), errors)));
+    }
+    let rules = schema.get("x-kubernetes-validations").and_then(Value::as_array);
+    for (i, rule) in rules.into_iter().flatten().enumerate() {
+        let path = format!("{}[{i}]", child(path, "x-kubernetes-validations"));
+        node.rules.extend(Rule::parse(rule, &node, uncorrelated, &path, errors));
     }
     sum_up(&mut node);
     node
@@ -67,61 +75,28 @@ fn sum_up(node: &mut Node) {
     (node.has_rules, node.has_lists, node.has_defaults) = (rules, lists, defaults);
 }
 
-fn kind(schema: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) -> Kind {
+fn kind(schema: &Map<String, Value>) -> Kind {
     match schema.get("type").and_then(Value::as_str) {
-        None | Some("") => Kind::Any,
         Some("object") => Kind::Object,
         Some("array") => Kind::Array,
         Some("string") => Kind::String,
         Some("integer") => Kind::Integer,
         Some("number") => Kind::Number,
         Some("boolean") => Kind::Boolean,
-        Some(other) => {
-            let known = "\"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\"";
-            let detail = format!("supported values: {known}");
-            errors.push(FieldError::new(
-                &child(path, "type"),
-                FieldErrorKind::NotSupported,
-                Some(other.into()),
-                detail,
-            ));
-            Kind::Any
-        }
+        _ => Kind::Any,
     }
 }
 
-fn list_type(schema: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) -> ListType {
+fn list_type(schema: &Map<String, Value>) -> ListType {
     match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
-        None | Some("atomic") => ListType::Atomic,
         Some("set") => ListType::Set,
         Some("map") => {
             let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
-            ListType::Map(
-                keys.into_iter().flatten().filter_map(|key| key.as_str().map(str::to_owned)).collect(),
-            )
+            let keys = keys.into_iter().flatten().filter_map(|key| key.as_str().map(str::to_owned));
+            ListType::Map(keys.collect())
         }
-        Some(other) => {
-            errors.push(FieldError::new(
-                &child(path, "x-kubernetes-list-type"),
-                FieldErrorKind::NotSupported,
-                Some(other.into()),
-                "supported values: \"atomic\", \"map\", \"set\"",
-            ));
-            ListType::Atomic
-        }
+        _ => ListType::Atomic,
     }
-}
-
-fn rules(schema: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) -> Vec<Rule> {
-    let list = schema.get("x-kubernetes-validations").and_then(Value::as_array);
-    let mut rules = Vec::new();
-    for (i, rule) in list.into_iter().flatten().enumerate() {
-        let path = format!("{}[{i}]", child(path, "x-kubernetes-validations"));
-        if let Some(rule) = Rule::parse(rule, &path, errors) {
-            rules.push(rule);
-        }
-    }
-    rules
 }
 
 fn checks(schema: &Map<String, Value>, kind: Kind, path: &str, errors: &mut Vec<FieldError>) -> Checks {
@@ -141,7 +116,7 @@ fn checks(schema: &Map<String, Value>, kind: Kind, path: &str, errors: &mut Vec<
     let nested = |name: &str, errors: &mut Vec<FieldError>| -> Vec<Node> {
         let list = schema.get(name).and_then(Value::as_array);
         let list = list.into_iter().flatten().enumerate();
-        list.map(|(i, below)| node(below, &format!("{}[{i}]", child(path, name)), errors)).collect()
+        list.map(|(i, below)| node(below, None, &format!("{}[{i}]", child(path, name)), errors)).collect()
     };
     Checks {
         required: texts("required"),
@@ -160,7 +135,7 @@ fn checks(schema: &Map<String, Value>, kind: Kind, path: &str, errors: &mut Vec<
         all_of: nested("allOf", errors),
         any_of: nested("anyOf", errors),
         one_of: nested("oneOf", errors),
-        not: schema.get("not").map(|below| Box::new(node(below, &child(path, "not"), errors))),
+        not: schema.get("not").map(|below| Box::new(node(below, None, &child(path, "not"), errors))),
     }
 }
 

@@ -35,6 +35,13 @@ const META_FIELDS: [&str; 15] = [
     "uid",
 ];
 
+/// The paths in a value that is no whole object which the schema does not know.
+pub(crate) fn unknown(node: &Node, value: &Value) -> Vec<String> {
+    let mut pruner = Pruner { path: String::new(), removed: Vec::new() };
+    pruner.value(Some(node), false, &mut value.clone());
+    pruner.removed
+}
+
 fn is_meta(name: &str) -> bool {
     matches!(name, "apiVersion" | "kind" | "metadata")
 }

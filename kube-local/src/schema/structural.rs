@@ -2,10 +2,12 @@
 //!
 //! Works on the JSON of the schema, because it asks where something is said and not only what.
 
+use regex::Regex;
 use serde_json::{Map, Value};
 
+use super::FieldError;
 use super::parse::child;
-use super::{FieldError, FieldErrorKind};
+use super::vocabulary::{flag, keyed, list, object, text};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Level {
@@ -29,33 +31,10 @@ pub(crate) fn check(schema: &Value, errors: &mut Vec<FieldError>) {
     errors.extend(found);
 }
 
-fn flag(schema: &Map<String, Value>, name: &str) -> bool {
-    schema.get(name).and_then(Value::as_bool).unwrap_or(false)
-}
-
-fn text<'a>(schema: &'a Map<String, Value>, name: &str) -> &'a str {
-    schema.get(name).and_then(Value::as_str).unwrap_or("")
-}
-
-fn object<'a>(schema: &'a Map<String, Value>, name: &str) -> Option<&'a Map<String, Value>> {
-    schema.get(name).and_then(Value::as_object)
-}
-
-fn list<'a>(schema: &'a Map<String, Value>, name: &str) -> &'a [Value] {
-    schema.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn keyed(path: &str, name: &str, key: &str) -> String {
-    format!("{}[{key}]", child(path, name))
-}
-
 fn node(schema: &Map<String, Value>, level: Level, path: &str, errors: &mut Vec<FieldError>) {
     let kind = text(schema, "type");
-    unsupported(schema, path, errors);
     types(schema, kind, level, path, errors);
-    list_type(schema, kind, path, errors);
-    map_type(schema, kind, path, errors);
-    defaults(schema, level, path, errors);
+    pattern(schema, path, errors);
 
     if kind == "array" && schema.get("items").is_none_or(Value::is_null) {
         errors.push(FieldError::required(&child(path, "items"), "must be specified"));
@@ -75,10 +54,6 @@ fn node(schema: &Map<String, Value>, level: Level, path: &str, errors: &mut Vec<
             if level == Level::Root {
                 errors.push(FieldError::forbidden(&path, "must not be used at the root"));
             }
-            if !object(schema, "properties").is_none_or(Map::is_empty) && *additional != Value::Bool(false) {
-                let detail = "additionalProperties and properties are mutual exclusive";
-                errors.push(FieldError::forbidden(&path, detail));
-            }
             if let Value::Object(additional) = additional {
                 node(additional, Level::Field, &path, errors);
             }
@@ -88,24 +63,18 @@ fn node(schema: &Map<String, Value>, level: Level, path: &str, errors: &mut Vec<
     junctors(schema, path, errors);
 }
 
-fn unsupported(schema: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) {
-    for name in ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"] {
-        if schema.get(name).is_some_and(|value| !value.is_null()) {
-            errors.push(FieldError::forbidden(&child(path, name), format!("{name} is not supported")));
-        }
+fn pattern(schema: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) {
+    let pattern = text(schema, "pattern");
+    if let Err(error) = Regex::new(pattern) {
+        let detail = format!("must be a valid regular expression, but isn't: {}", last_line(&error));
+        errors.push(FieldError::invalid(&child(path, "pattern"), pattern, detail));
     }
-    if flag(schema, "uniqueItems") {
-        let detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
-        errors.push(FieldError::forbidden(&child(path, "uniqueItems"), detail));
-    }
-    if schema.get("items").is_some_and(Value::is_array) {
-        let detail = "items must be a schema object and not an array";
-        errors.push(FieldError::forbidden(&child(path, "items"), detail));
-    }
-    if schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(false)) {
-        let path = child(path, "x-kubernetes-preserve-unknown-fields");
-        errors.push(FieldError::invalid(&path, false, "must be true or undefined"));
-    }
+}
+
+/// What is wrong with an expression, without the drawing of where.
+fn last_line(error: &regex::Error) -> String {
+    let text = error.to_string();
+    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 fn types(schema: &Map<String, Value>, kind: &str, level: Level, path: &str, errors: &mut Vec<FieldError>) {
@@ -153,136 +122,6 @@ fn types(schema: &Map<String, Value>, kind: &str, level: Level, path: &str, erro
     }
 }
 
-fn list_type(schema: &Map<String, Value>, kind: &str, path: &str, errors: &mut Vec<FieldError>) {
-    let list_type = text(schema, "x-kubernetes-list-type");
-    let keys = list(schema, "x-kubernetes-list-map-keys");
-    let at_keys = child(path, "x-kubernetes-list-map-keys");
-    if !list_type.is_empty() && kind != "array" {
-        let (at, detail) = (child(path, "type"), "must be array if x-kubernetes-list-type is specified");
-        errors.push(match kind {
-            "" => FieldError::required(&at, detail),
-            _ => FieldError::invalid(&at, kind, detail),
-        });
-    }
-    if !keys.is_empty() && list_type != "map" {
-        let at = child(path, "x-kubernetes-list-type");
-        let detail = "must be map if x-kubernetes-list-map-keys is non-empty";
-        errors.push(match list_type {
-            "" => FieldError::required(&at, detail),
-            _ => FieldError::invalid(&at, list_type, detail),
-        });
-    }
-    let items = object(schema, "items");
-    if list_type == "set" {
-        set_items(items, path, errors);
-    }
-    if list_type != "map" {
-        return;
-    }
-    if keys.is_empty() {
-        errors.push(FieldError::required(&at_keys, "must not be empty if x-kubernetes-list-type is map"));
-    }
-    let Some(items) = items else {
-        let detail = "must have a schema if x-kubernetes-list-type is map";
-        errors.push(FieldError::required(&child(path, "items"), detail));
-        return;
-    };
-    if text(items, "type") != "object" {
-        let detail = "must be object if parent array's x-kubernetes-list-type is map";
-        errors.push(FieldError::invalid(&child(path, "items.type"), text(items, "type"), detail));
-    }
-    if flag(items, "nullable") {
-        let detail = "cannot be nullable when x-kubernetes-list-type is map";
-        errors.push(FieldError::forbidden(&child(path, "items.nullable"), detail));
-    }
-    map_keys(items, keys, path, errors);
-}
-
-fn set_items(items: Option<&Map<String, Value>>, path: &str, errors: &mut Vec<FieldError>) {
-    let Some(items) = items else { return };
-    let detail = "must be atomic as item of a list with x-kubernetes-list-type=set";
-    if text(items, "type") == "array" && !matches!(text(items, "x-kubernetes-list-type"), "" | "atomic") {
-        errors.push(FieldError::invalid(&child(path, "items.x-kubernetes-list-type"), Value::Null, detail));
-    }
-    if text(items, "type") == "object" && text(items, "x-kubernetes-map-type") != "atomic" {
-        errors.push(FieldError::invalid(&child(path, "items.x-kubernetes-map-type"), Value::Null, detail));
-    }
-    if flag(items, "nullable") {
-        let detail = "cannot be nullable when x-kubernetes-list-type is set";
-        errors.push(FieldError::forbidden(&child(path, "items.nullable"), detail));
-    }
-}
-
-fn map_keys(items: &Map<String, Value>, keys: &[Value], path: &str, errors: &mut Vec<FieldError>) {
-    let at_keys = child(path, "x-kubernetes-list-map-keys");
-    let below = child(path, "items");
-    let mut seen: Vec<&str> = Vec::new();
-    for key in keys.iter().filter_map(Value::as_str) {
-        let all = Value::Array(keys.to_vec());
-        let property = object(items, "properties").and_then(|properties| properties.get(key));
-        let Some(Value::Object(property)) = property else {
-            errors.push(FieldError::invalid(&at_keys, all, "entries must all be names of item properties"));
-            continue;
-        };
-        if seen.contains(&key) {
-            errors.push(FieldError::invalid(&at_keys, all, "must not contain duplicate entries"));
-        }
-        seen.push(key);
-        let at = keyed(&below, "properties", key);
-        if matches!(text(property, "type"), "array" | "object") {
-            let detail = "must be a scalar type if parent array's x-kubernetes-list-type is map";
-            errors.push(FieldError::invalid(&child(&at, "type"), text(items, "type"), detail));
-        }
-        let required = list(items, "required").iter().any(|name| name == key);
-        if !required && property.get("default").is_none_or(Value::is_null) {
-            let detail = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a \
-                          required property";
-            errors.push(FieldError::required(&child(&at, "default"), detail));
-        }
-        if flag(property, "nullable") {
-            let detail = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable";
-            errors.push(FieldError::forbidden(&child(&at, "nullable"), detail));
-        }
-    }
-}
-
-fn map_type(schema: &Map<String, Value>, kind: &str, path: &str, errors: &mut Vec<FieldError>) {
-    let map_type = text(schema, "x-kubernetes-map-type");
-    if map_type.is_empty() {
-        return;
-    }
-    if kind != "object" {
-        let (at, detail) = (child(path, "type"), "must be object if x-kubernetes-map-type is specified");
-        errors.push(match kind {
-            "" => FieldError::required(&at, detail),
-            _ => FieldError::invalid(&at, kind, detail),
-        });
-    }
-    if !matches!(map_type, "atomic" | "granular") {
-        errors.push(FieldError::new(
-            &child(path, "x-kubernetes-map-type"),
-            FieldErrorKind::NotSupported,
-            Some(map_type.into()),
-            "supported values: \"atomic\", \"granular\"",
-        ));
-    }
-}
-
-/// Defaults have to be valid themselves, where that can be told without the rest of the object.
-fn defaults(schema: &Map<String, Value>, level: Level, path: &str, errors: &mut Vec<FieldError>) {
-    let Some(default) = schema.get("default").filter(|default| !default.is_null()) else { return };
-    let at = child(path, "default");
-    if level == Level::Root {
-        errors.push(FieldError::forbidden(&at, "must not be set at the root"));
-        return;
-    }
-    let mut ignored = Vec::new();
-    let parsed = super::parse::node(&Value::Object(schema.clone()), path, &mut ignored);
-    let mut filled = default.clone();
-    super::default::apply(&parsed, &mut filled);
-    errors.extend(super::validate::value(&parsed, &filled, &at));
-}
-
 fn metadata(schema: &Map<String, Value>, level: Level, path: &str, errors: &mut Vec<FieldError>) {
     let Some(properties) = object(schema, "properties") else { return };
     if level != Level::Root && !flag(schema, "x-kubernetes-embedded-resource") {
@@ -318,14 +157,14 @@ fn metadata(schema: &Map<String, Value>, level: Level, path: &str, errors: &mut 
 const JUNCTORS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 
 fn junctors(schema: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) {
-    let int_or_string = flag(schema, "x-kubernetes-int-or-string");
     for name in JUNCTORS {
         for (i, below) in list(schema, name).iter().enumerate() {
             let at = format!("{}[{i}]", child(path, name));
             let whole_is_any_of = name == "anyOf" && is_int_or_string(list(schema, name));
             let Value::Object(below) = below else { continue };
             let first_all_of = name == "allOf" && i == 0 && is_int_or_string(list(below, "anyOf"));
-            if int_or_string && (whole_is_any_of || first_all_of) {
+            // Both are how a field says that it takes an integer or a string.
+            if whole_is_any_of || first_all_of {
                 continue;
             }
             nested(below, &at, errors);

@@ -12,13 +12,6 @@ pub(crate) fn object(root: &Node, new: &Value, old: Option<&Value>) -> Vec<Field
     walk.errors
 }
 
-/// Checks one value that stands at `path`.
-pub(crate) fn value(node: &Node, value: &Value, path: &str) -> Vec<FieldError> {
-    let mut walk = Walk { errors: Vec::new(), checks: 0 };
-    walk.node(node, value, None, path);
-    walk.errors
-}
-
 struct Walk {
     errors: Vec<FieldError>,
     /// Checks made: among alternatives that all fail, the one that looked closest explains itself.
