@@ -42,9 +42,7 @@ pub(crate) fn human_duration(seconds: i64) -> String {
         28_800..172_800 => format!("{}h", seconds / HOUR),
         172_800..691_200 => pair(seconds / DAY, "d", seconds % DAY / HOUR, "h"),
         691_200..63_072_000 => format!("{}d", seconds / DAY),
-        63_072_000..252_288_000 => {
-            pair(seconds / (365 * DAY), "y", seconds % (365 * DAY) / DAY, "d")
-        }
+        63_072_000..252_288_000 => pair(seconds / (365 * DAY), "y", seconds % (365 * DAY) / DAY, "d"),
         _ => format!("{}y", seconds / (365 * DAY)),
     }
 }

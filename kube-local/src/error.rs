@@ -165,7 +165,8 @@ impl ApiError {
 
     /// Creating in a namespace that is being deleted.
     pub(crate) fn terminating(kind: &Kind, name: &str, namespace: &str) -> Self {
-        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let why =
+            format!("unable to create new content in namespace {namespace} because it is being terminated");
         let mut error = Self::forbidden(kind, name, &why);
         if let Some(details) = &mut error.details {
             details["causes"] = json!([{
@@ -213,20 +214,18 @@ impl ApiError {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
+    /// A media type that is understood, but not for this body.
+    pub(crate) fn unsupported_media_type_because(why: &str) -> Self {
+        Self::new(415, "UnsupportedMediaType", why)
+    }
+
     pub(crate) fn too_large(limit: usize) -> Self {
-        Self::new(
-            413,
-            "RequestEntityTooLarge",
-            format!("Request entity too large: limit is {limit}"),
-        )
+        Self::new(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {limit}"))
     }
 
     pub(crate) fn too_new(asked: u64, current: u64) -> Self {
-        let mut error = Self::new(
-            504,
-            "Timeout",
-            format!("Too large resource version: {asked}, current: {current}"),
-        );
+        let mut error =
+            Self::new(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"));
         error.details = Some(json!({
             "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
             "retryAfterSeconds": 1,

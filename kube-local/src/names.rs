@@ -62,7 +62,11 @@ fn path_segment(name: &str) -> Vec<String> {
     if name == "." || name == ".." {
         return vec![format!("may not be '{name}'")];
     }
-    ['/', '%'].iter().filter(|one| name.contains(**one)).map(|one| format!("may not contain '{one}'")).collect()
+    ['/', '%']
+        .iter()
+        .filter(|one| name.contains(**one))
+        .map(|one| format!("may not contain '{one}'"))
+        .collect()
 }
 
 fn is_label(text: &str, letter_first: bool) -> bool {

@@ -60,7 +60,8 @@ impl LabelSelector {
     pub(crate) fn from_object(selector: &Value) -> Self {
         let mut requirements = Vec::new();
         for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
-            requirements.push(Requirement::In(key.clone(), vec![value.as_str().unwrap_or_default().to_owned()]));
+            requirements
+                .push(Requirement::In(key.clone(), vec![value.as_str().unwrap_or_default().to_owned()]));
         }
         for expression in object::items(selector, &["matchExpressions"]) {
             let key = object::text(expression, &["key"]).unwrap_or_default().to_owned();
@@ -157,13 +158,22 @@ fn parse_requirement(text: &str, part: &str) -> Result<Requirement, ApiError> {
     for (operator, greater) in [('>', true), ('<', false)] {
         if let Some((key, value)) = part.split_once(operator) {
             let key = checked_key(text, key)?;
-            let bound = value.trim().parse().map_err(|_| bad(text, "for 'Gt', 'Lt' operators, the value must be an integer"))?;
-            return Ok(if greater { Requirement::Greater(key, bound) } else { Requirement::Less(key, bound) });
+            let bound = value
+                .trim()
+                .parse()
+                .map_err(|_| bad(text, "for 'Gt', 'Lt' operators, the value must be an integer"))?;
+            return Ok(if greater {
+                Requirement::Greater(key, bound)
+            } else {
+                Requirement::Less(key, bound)
+            });
         }
     }
     if let Some((head, list)) = part.split_once('(') {
-        let list = list.trim_end().strip_suffix(')').ok_or_else(|| bad(text, "found end, expected: ',' or ')'"))?;
-        let values = list.split(',').map(|value| checked_value(text, value)).collect::<Result<Vec<_>, _>>()?;
+        let list =
+            list.trim_end().strip_suffix(')').ok_or_else(|| bad(text, "found end, expected: ',' or ')'"))?;
+        let values =
+            list.split(',').map(|value| checked_value(text, value)).collect::<Result<Vec<_>, _>>()?;
         let mut words = head.split_whitespace();
         let key = checked_key(text, words.next().unwrap_or_default())?;
         return match words.next() {

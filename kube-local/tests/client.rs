@@ -158,7 +158,9 @@ async fn a_watch_sees_what_happens_after_the_list() {
     api.delete("after", &DeleteParams::default()).await.unwrap();
     let WatchEvent::Added(added) = watch.next().await.unwrap().unwrap() else { panic!("expected ADDED") };
     assert_eq!(added.metadata.name.as_deref(), Some("after"));
-    let WatchEvent::Deleted(deleted) = watch.next().await.unwrap().unwrap() else { panic!("expected DELETED") };
+    let WatchEvent::Deleted(deleted) = watch.next().await.unwrap().unwrap() else {
+        panic!("expected DELETED")
+    };
     assert!(deleted.metadata.resource_version > added.metadata.resource_version);
 }
 
@@ -237,7 +239,9 @@ async fn bookmarks_move_a_quiet_watch_forward() {
     let mut watch = api.watch(&WatchParams::default(), &version).await.unwrap().boxed();
     let secrets: Api<Secret> = Api::namespaced(cluster.client(), "default");
     let made = secrets.create(&post(), &from(json!({"metadata": {"name": "s"}}))).await.unwrap();
-    let WatchEvent::Bookmark(bookmark) = watch.next().await.unwrap().unwrap() else { panic!("expected BOOKMARK") };
+    let WatchEvent::Bookmark(bookmark) = watch.next().await.unwrap().unwrap() else {
+        panic!("expected BOOKMARK")
+    };
     assert_eq!(Some(bookmark.metadata.resource_version), made.metadata.resource_version);
 }
 
@@ -275,7 +279,8 @@ async fn selectors_choose_and_unknown_fields_are_refused() {
     let refused = status(api.list(&ListParams::default().fields("data.x=1")).await.unwrap_err());
     assert_eq!(refused.code, 400);
     assert!(refused.message.contains("field label not supported: data.x"), "{}", refused.message);
-    let deleted = api.delete_collection(&DeleteParams::default(), &ListParams::default().labels("app=x")).await;
+    let deleted =
+        api.delete_collection(&DeleteParams::default(), &ListParams::default().labels("app=x")).await;
     assert_eq!(names(deleted.unwrap().left().unwrap()), ["a", "c"]);
     assert_eq!(names(api.list(&ListParams::default()).await.unwrap()), ["b"]);
 }
@@ -312,7 +317,8 @@ async fn dry_run_changes_nothing() {
     assert!(api.get_opt("a").await.unwrap().is_none());
     api.create(&post(), &config_map("a", &[("k", "1")])).await.unwrap();
     let patch = Patch::Merge(json!({"data": {"k": "2"}}));
-    let patched = api.patch("a", &PatchParams { dry_run: true, ..PatchParams::default() }, &patch).await.unwrap();
+    let patched =
+        api.patch("a", &PatchParams { dry_run: true, ..PatchParams::default() }, &patch).await.unwrap();
     assert_eq!(patched.data.unwrap()["k"], "2");
     api.delete("a", &DeleteParams::default().dry_run()).await.unwrap();
     assert_eq!(api.get("a").await.unwrap().data.unwrap()["k"], "1");
@@ -347,7 +353,11 @@ async fn server_side_apply_owns_conflicts_and_forces() {
     assert_eq!(taken.data.unwrap()["x"], "2");
     let left = api.patch("a", &one, &object(json!({}))).await.unwrap();
     let data = left.data.unwrap();
-    assert_eq!((data.get("x").map(String::as_str), data.get("y")), (Some("2"), None), "what one left is gone");
+    assert_eq!(
+        (data.get("x").map(String::as_str), data.get("y")),
+        (Some("2"), None),
+        "what one left is gone"
+    );
 }
 
 #[tokio::test]
@@ -411,12 +421,15 @@ async fn dependents_follow_their_owner_as_the_policy_says() {
         let uid = |object: &ConfigMap| object.metadata.uid.clone().unwrap();
         await_condition(api.clone(), "owner", conditions::is_deleted(&uid(&owner))).await.unwrap();
         if matches!(policy, PropagationPolicy::Orphan) {
-            let freed = |map: Option<&ConfigMap>| map.is_some_and(|map| map.metadata.owner_references.is_none());
+            let freed =
+                |map: Option<&ConfigMap>| map.is_some_and(|map| map.metadata.owner_references.is_none());
             await_condition(api.clone(), "child", freed).await.unwrap();
             assert!(api.get("grandchild").await.unwrap().metadata.owner_references.is_some());
         } else {
             await_condition(api.clone(), "child", conditions::is_deleted(&uid(&child))).await.unwrap();
-            await_condition(api.clone(), "grandchild", conditions::is_deleted(&uid(&grandchild))).await.unwrap();
+            await_condition(api.clone(), "grandchild", conditions::is_deleted(&uid(&grandchild)))
+                .await
+                .unwrap();
         }
     }
     running.stop().await;
@@ -446,7 +459,10 @@ async fn custom_kinds_are_served_at_once_defaulted_pruned_and_validated() {
         "Widget.example.com \"b\" is invalid: spec.size: Invalid value: 0: spec.size in body should be greater than \
          or equal to 1"
     );
-    let strict = PatchParams { field_validation: Some(kube::api::ValidationDirective::Strict), ..PatchParams::apply("me") };
+    let strict = PatchParams {
+        field_validation: Some(kube::api::ValidationDirective::Strict),
+        ..PatchParams::apply("me")
+    };
     let typo = json!({"apiVersion": "example.com/v1", "kind": "Widget", "spec": {"size": 1, "sise": 2}});
     let refused = status(api.patch("c", &strict, &Patch::Apply(typo)).await.unwrap_err());
     assert_eq!(refused.code, 400);
@@ -538,7 +554,8 @@ async fn deployments_are_checked_as_clients_expect() {
     let made = api.create(&post(), &deployment("web", "web")).await.unwrap();
     assert_eq!(made.spec.as_ref().unwrap().replicas, Some(1));
     let mut changed = made;
-    changed.spec.as_mut().unwrap().selector.match_labels = Some([("app".to_owned(), "new".to_owned())].into());
+    changed.spec.as_mut().unwrap().selector.match_labels =
+        Some([("app".to_owned(), "new".to_owned())].into());
     let labels = Some([("app".to_owned(), "new".to_owned())].into());
     changed.spec.as_mut().unwrap().template.metadata.as_mut().unwrap().labels = labels;
     let refused = status(api.replace("web", &post(), &changed).await.unwrap_err());

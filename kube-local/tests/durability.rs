@@ -71,10 +71,13 @@ async fn concurrent_writes_share_commits_and_all_arrive() {
     let directory = tempfile::tempdir().unwrap();
     {
         let cluster = open(directory.path()).await.unwrap();
-        let writes = (0..500).map(|number| {
-            let api = maps(&cluster);
-            async move { api.create(&PostParams::default(), &config_map(&format!("m{number}"))).await.unwrap() }
-        });
+        let writes =
+            (0..500).map(|number| {
+                let api = maps(&cluster);
+                async move {
+                    api.create(&PostParams::default(), &config_map(&format!("m{number}"))).await.unwrap()
+                }
+            });
         join_all(writes).await;
     }
     let cluster = open(directory.path()).await.unwrap();

@@ -30,7 +30,13 @@ impl Got {
     }
 }
 
-async fn call(cluster: &Cluster, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Got {
+async fn call(
+    cluster: &Cluster,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Got {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -57,7 +63,11 @@ async fn cluster() -> Cluster {
 fn table_text(table: &Value) -> String {
     let columns = table["columnDefinitions"].as_array().unwrap();
     let mut lines: Vec<String> = vec![
-        columns.iter().map(|column| column["name"].as_str().unwrap().to_uppercase()).collect::<Vec<_>>().join(" | "),
+        columns
+            .iter()
+            .map(|column| column["name"].as_str().unwrap().to_uppercase())
+            .collect::<Vec<_>>()
+            .join(" | "),
     ];
     for row in table["rows"].as_array().unwrap() {
         let cells = row["cells"].as_array().unwrap().iter();
@@ -101,7 +111,8 @@ async fn bodies_that_cannot_be_read_are_refused_with_the_reason() {
     assert_eq!((proto.code, proto.json()["reason"].as_str()), (415, Some("UnsupportedMediaType")));
     let big = send(JSON, vec![b' '; 4 * 1024 * 1024].into()).await;
     assert_eq!((big.code, big.json()["reason"].as_str()), (413, Some("RequestEntityTooLarge")));
-    let yaml = send("application/yaml", Bytes::from_static(b"metadata:\n  name: plain\ndata:\n  a: b\n")).await;
+    let yaml =
+        send("application/yaml", Bytes::from_static(b"metadata:\n  name: plain\ndata:\n  a: b\n")).await;
     assert_eq!(yaml.code, 201, "{:?}", yaml.body);
     let patch = call(cluster, Method::PATCH, &format!("{path}/plain"), &[("content-type", JSON)], "{}").await;
     assert_eq!(patch.code, 415);
@@ -268,7 +279,8 @@ async fn custom_columns_are_printed_as_their_definition_says() {
     }
     let patch = json!({"status": {"conditions": [{"type": "Other", "status": "False"}, {"type": "Ready", "status": "True"}]}});
     let merge = [("content-type", "application/merge-patch+json")];
-    let patched = call(&cluster, Method::PATCH, &format!("{widgets}/full/status"), &merge, patch.to_string()).await;
+    let patched =
+        call(&cluster, Method::PATCH, &format!("{widgets}/full/status"), &merge, patch.to_string()).await;
     assert_eq!(patched.code, 200, "{:?}", patched.body);
     let table = get(&cluster, widgets, TABLE).await.json();
     assert_eq!(table["kind"], "Table");
@@ -323,9 +335,13 @@ async fn tables_of_built_in_kinds_show_what_people_look_at() {
         text += &table_text(&get(&cluster, path, TABLE).await.json());
         text += "\n\n";
     }
-    for (pattern, stand_in) in
-        [(r"web-[a-z0-9]+-[a-z0-9]{5}", "web-HASH-RAND"), (r"web-[a-z0-9]{6,10}", "web-HASH"), (r"\b\d+s\b", "AGE"), (r"web\.[a-z0-9]+", "web.HASH"), (r"hash=[a-z0-9]+", "hash=HASH")]
-    {
+    for (pattern, stand_in) in [
+        (r"web-[a-z0-9]+-[a-z0-9]{5}", "web-HASH-RAND"),
+        (r"web-[a-z0-9]{6,10}", "web-HASH"),
+        (r"\b\d+s\b", "AGE"),
+        (r"web\.[a-z0-9]+", "web.HASH"),
+        (r"hash=[a-z0-9]+", "hash=HASH"),
+    ] {
         text = regex::Regex::new(pattern).unwrap().replace_all(&text, stand_in).into_owned();
     }
     insta::assert_snapshot!(text);
@@ -335,7 +351,8 @@ async fn tables_of_built_in_kinds_show_what_people_look_at() {
 async fn logs_are_simulated_once_the_container_runs() {
     let simulate = Simulate { workloads: true, ..Simulate::default() };
     let cluster = Cluster::open(Options { simulate, ..Options::default() }).await.unwrap();
-    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "main", "image": "nginx:1"}]}});
+    let pod =
+        json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "main", "image": "nginx:1"}]}});
     assert_eq!(post(&cluster, "/api/v1/namespaces/default/pods", pod).await.code, 201);
     let path = "/api/v1/namespaces/default/pods/p/log";
     let waiting = get(&cluster, path, "*/*").await;

@@ -63,7 +63,9 @@ async fn a_deployment_becomes_available_after_its_pods_started() {
     let (cluster, _tasks) = simulated(POD_START).await;
     let api: Api<Deployment> = Api::namespaced(cluster.client(), "default");
     let begun = Instant::now();
-    api.create(&PostParams::default(), &from(workload("web", "nginx:1", json!({"replicas": 3})))).await.unwrap();
+    api.create(&PostParams::default(), &from(workload("web", "nginx:1", json!({"replicas": 3}))))
+        .await
+        .unwrap();
     let done = await_condition(api.clone(), "web", rolled_out).await.unwrap().unwrap();
     assert_eq!(begun.elapsed().as_secs(), POD_START.as_secs());
     let conditions = done.status.unwrap().conditions.unwrap();
@@ -85,7 +87,8 @@ async fn a_changed_template_rolls_out_within_its_bounds() {
     let object = workload("web", "nginx:1", json!({"replicas": 4, "strategy": strategy}));
     api.create(&PostParams::default(), &from(object)).await.unwrap();
     await_condition(api.clone(), "web", rolled_out).await.unwrap();
-    let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "nginx:2"}]}}}});
+    let image =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "nginx:2"}]}}}});
     api.patch("web", &PatchParams::default(), &Patch::Strategic(image)).await.unwrap();
     let begun = Instant::now();
     let within = |deployment: Option<&Deployment>| {
@@ -122,7 +125,9 @@ async fn a_changed_template_rolls_out_within_its_bounds() {
 async fn a_deleted_pod_is_replaced_and_a_deleted_deployment_leaves_nothing() {
     let (cluster, _tasks) = simulated(Duration::ZERO).await;
     let api: Api<Deployment> = Api::namespaced(cluster.client(), "default");
-    api.create(&PostParams::default(), &from(workload("web", "nginx:1", json!({"replicas": 2})))).await.unwrap();
+    api.create(&PostParams::default(), &from(workload("web", "nginx:1", json!({"replicas": 2}))))
+        .await
+        .unwrap();
     await_condition(api.clone(), "web", rolled_out).await.unwrap();
     let all: Api<Pod> = Api::namespaced(cluster.client(), "default");
     let victim = pods(&cluster, "web").await.remove(0).metadata.name.unwrap();
@@ -132,7 +137,8 @@ async fn a_deleted_pod_is_replaced_and_a_deleted_deployment_leaves_nothing() {
     };
     tokio::time::sleep(Duration::from_secs(1)).await;
     await_condition(api.clone(), "web", replaced).await.unwrap();
-    let names: Vec<String> = pods(&cluster, "web").await.into_iter().filter_map(|pod| pod.metadata.name).collect();
+    let names: Vec<String> =
+        pods(&cluster, "web").await.into_iter().filter_map(|pod| pod.metadata.name).collect();
     assert_eq!(names.len(), 2);
     assert!(!names.contains(&victim));
     api.delete("web", &DeleteParams::default()).await.unwrap();
@@ -149,7 +155,8 @@ async fn an_image_that_does_not_exist_backs_off_and_the_deadline_passes() {
     let object = workload("web", "registry/does-not-exist:1", json!({}));
     api.create(&PostParams::default(), &from(object)).await.unwrap();
     let unavailable = |deployment: Option<&Deployment>| {
-        deployment.is_some_and(|it| it.status.as_ref().is_some_and(|status| status.unavailable_replicas == Some(1)))
+        deployment
+            .is_some_and(|it| it.status.as_ref().is_some_and(|status| status.unavailable_replicas == Some(1)))
     };
     await_condition(api.clone(), "web", unavailable).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -160,7 +167,8 @@ async fn an_image_that_does_not_exist_backs_off_and_the_deadline_passes() {
     let warnings = events.list(&ListParams::default().fields("type=Warning,reason=Failed")).await.unwrap();
     assert_eq!(warnings.items.len(), 1);
     // The cure: another image.
-    let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "nginx:2"}]}}}});
+    let image =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "nginx:2"}]}}}});
     api.patch("web", &PatchParams::default(), &Patch::Strategic(image)).await.unwrap();
     await_condition(api, "web", rolled_out).await.unwrap();
 }
@@ -255,7 +263,8 @@ async fn services_get_addresses_and_endpoints() {
         status.is_some_and(|ingress| ingress[0].ip.is_some())
     };
     await_condition(services, "web", balanced).await.unwrap();
-    let slices: Api<k8s_openapi::api::discovery::v1::EndpointSlice> = Api::namespaced(cluster.client(), "default");
+    let slices: Api<k8s_openapi::api::discovery::v1::EndpointSlice> =
+        Api::namespaced(cluster.client(), "default");
     tokio::time::sleep(Duration::from_secs(1)).await;
     let slice = slices.list(&ListParams::default()).await.unwrap().items.remove(0);
     assert_eq!(slice.endpoints.unwrap().len(), 1);

@@ -53,7 +53,8 @@ fn collect(engine: &Engine, (resource, key): &Address, removed: &[Box<str>]) {
     }
     let Some(kind) = engine.registry().by_resource(resource) else { return };
     let result = if alive.is_empty() {
-        let options = DeleteOptions { uid: Some(object::uid(&object).to_owned()), ..DeleteOptions::default() };
+        let options =
+            DeleteOptions { uid: Some(object::uid(&object).to_owned()), ..DeleteOptions::default() };
         engine.delete(&kind, &key.namespace, &key.name, &options).map(|_| ())
     } else {
         let change = |object: &mut Value| object::set(object, &["metadata", "ownerReferences"], json!(alive));
@@ -64,10 +65,8 @@ fn collect(engine: &Engine, (resource, key): &Address, removed: &[Box<str>]) {
 
 /// Whether an owner still exists. An owner of a kind that is not served counts as existing: it may come back.
 fn exists(engine: &Engine, namespace: &str, owner: &Value) -> bool {
-    let kind = engine.kind(
-        text(owner, &["apiVersion"]).unwrap_or_default(),
-        text(owner, &["kind"]).unwrap_or_default(),
-    );
+    let kind = engine
+        .kind(text(owner, &["apiVersion"]).unwrap_or_default(), text(owner, &["kind"]).unwrap_or_default());
     let Some(kind) = kind else { return true };
     let found = engine.read(&kind, namespace, text(owner, &["name"]).unwrap_or_default());
     found.is_some_and(|found| Some(object::uid(&found)) == text(owner, &["uid"]))

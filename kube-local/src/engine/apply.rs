@@ -39,8 +39,15 @@ impl Engine {
             return self.apply(kind, namespace, name, patch.clone(), options);
         }
         if patch_kind == PatchKind::Strategic && kind.custom().is_some() {
-            let accepted = ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
-            return Err(ApiError::unsupported_media_type("application/strategic-merge-patch+json", &accepted));
+            let accepted = [
+                "application/json-patch+json",
+                "application/merge-patch+json",
+                "application/apply-patch+yaml",
+            ];
+            return Err(ApiError::unsupported_media_type(
+                "application/strategic-merge-patch+json",
+                &accepted,
+            ));
         }
         let _writing = self.write_lock();
         let live = self.live(kind, &key_of(kind, namespace, name));
@@ -55,8 +62,12 @@ impl Engine {
             }
         };
         patched.map_err(|error| match patch_kind {
-            PatchKind::Json => ApiError::unprocessable(format!("the server rejected our request due to an error in our request: {error}")),
-            PatchKind::Merge | PatchKind::Strategic | PatchKind::Apply => ApiError::bad_request(error.to_string()),
+            PatchKind::Json => ApiError::unprocessable(format!(
+                "the server rejected our request due to an error in our request: {error}"
+            )),
+            PatchKind::Merge | PatchKind::Strategic | PatchKind::Apply => {
+                ApiError::bad_request(error.to_string())
+            }
         })?;
         let ownership = Ownership::Track;
         self.replace_locked(kind, Replacement { namespace, name, live, next, ownership }, options)
@@ -86,7 +97,10 @@ impl Engine {
         }
         let uid = text(&applied, &["metadata", "uid"]).map(str::to_owned);
         if live.is_none() && uid.is_some() {
-            let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: ", uid.unwrap_or_default());
+            let why = format!(
+                "Precondition failed: UID in precondition: {}, UID in object meta: ",
+                uid.unwrap_or_default()
+            );
             return Err(ApiError::conflict(kind, name, &why));
         }
         if let Some(live) = &live

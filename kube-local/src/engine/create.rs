@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Engine, Ownership, Part, WriteOptions, Written, check, defaults, key_of, manager, meta, now, validate};
+use super::{
+    Engine, Ownership, Part, WriteOptions, Written, check, defaults, key_of, manager, meta, now, validate,
+};
 use crate::error::ApiError;
 use crate::fields::{self, Operation};
 use crate::object::{self, remove, set, text};
@@ -112,7 +114,8 @@ impl Engine {
             .map(|(_, stored)| stored.decode())
             .collect();
         if text(service, &["spec", "clusterIP"]).unwrap_or_default().is_empty() {
-            let taken = |address: &str| others.iter().any(|one| text(one, &["spec", "clusterIP"]) == Some(address));
+            let taken =
+                |address: &str| others.iter().any(|one| text(one, &["spec", "clusterIP"]) == Some(address));
             let free = (10_u32..65_000)
                 .map(|number| format!("10.96.{}.{}", number / 256, number % 256))
                 .find(|address| !taken(address));
@@ -128,7 +131,10 @@ impl Engine {
 
 fn allocate_node_ports(service: &mut Value, others: &[Value]) {
     let ports = |service: &Value| -> Vec<i64> {
-        object::items(service, &["spec", "ports"]).iter().filter_map(|port| port["nodePort"].as_i64()).collect()
+        object::items(service, &["spec", "ports"])
+            .iter()
+            .filter_map(|port| port["nodePort"].as_i64())
+            .collect()
     };
     let mut taken: Vec<i64> = others.iter().chain([&*service]).flat_map(ports).collect();
     let Some(Value::Array(list)) = service.pointer_mut("/spec/ports") else { return };

@@ -109,7 +109,9 @@ impl Engine {
 
     /// Lets a deleted definition go once none of its objects is left; true when it went.
     pub(super) fn finish_definition(&self, definition: &str) -> bool {
-        let Some(kind) = self.kind("apiextensions.k8s.io/v1", "CustomResourceDefinition") else { return false };
+        let Some(kind) = self.kind("apiextensions.k8s.io/v1", "CustomResourceDefinition") else {
+            return false;
+        };
         let key = ObjectKey::new("", definition);
         let Some(mut object) = self.live(&kind, &key) else { return false };
         if !object::deleting(&object) || !self.store.list(definition, None).objects.is_empty() {

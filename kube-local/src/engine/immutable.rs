@@ -99,7 +99,13 @@ fn stateful_set(live: &Value, next: &Value, causes: &mut Vec<Cause>) {
 fn pod(live: &Value, next: &Value, causes: &mut Vec<Cause>) {
     let fixed = |object: &Value| {
         let mut spec = object["spec"].clone();
-        for field in ["activeDeadlineSeconds", "terminationGracePeriodSeconds", "tolerations", "nodeName", "ephemeralContainers"] {
+        for field in [
+            "activeDeadlineSeconds",
+            "terminationGracePeriodSeconds",
+            "tolerations",
+            "nodeName",
+            "ephemeralContainers",
+        ] {
             remove(&mut spec, &[field]);
         }
         for list in ["containers", "initContainers"] {

@@ -155,7 +155,9 @@ impl Engine {
     /// Serves what a definition declares.
     fn register(&self, definition: &Value) {
         match custom_kinds(definition) {
-            Ok(kinds) => self.change_registry(|registry| registry.set_custom(object::name(definition), kinds)),
+            Ok(kinds) => {
+                self.change_registry(|registry| registry.set_custom(object::name(definition), kinds))
+            }
             Err(error) => tracing::warn!(%error, "a stored CustomResourceDefinition is not served"),
         }
     }

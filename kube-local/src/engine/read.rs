@@ -106,7 +106,12 @@ impl Engine {
 }
 
 /// Whether an object matches both selectors; decodes it only when it must.
-pub(super) fn matches(key: &ObjectKey, bytes: &Bytes, labels: &LabelSelector, fields: &FieldSelector) -> bool {
+pub(super) fn matches(
+    key: &ObjectKey,
+    bytes: &Bytes,
+    labels: &LabelSelector,
+    fields: &FieldSelector,
+) -> bool {
     if labels.is_empty() && !fields.needs_object() {
         return fields.matches(&key.namespace, &key.name, &Value::Null);
     }
@@ -115,7 +120,8 @@ pub(super) fn matches(key: &ObjectKey, bytes: &Bytes, labels: &LabelSelector, fi
 }
 
 fn continue_token(revision: u64, last: &ObjectKey) -> String {
-    let token = json!({"v": "meta.k8s.io/v1", "rv": revision, "namespace": &*last.namespace, "name": &*last.name});
+    let token =
+        json!({"v": "meta.k8s.io/v1", "rv": revision, "namespace": &*last.namespace, "name": &*last.name});
     URL_SAFE_NO_PAD.encode(token.to_string())
 }
 

@@ -124,11 +124,15 @@ pub(super) fn may_vanish(kind: &Kind, object: &Value) -> bool {
 fn require_version(kind: &Kind, name: &str, live: &Value, next: &Value) -> Result<(), ApiError> {
     let uid = object::uid(next);
     if !uid.is_empty() && uid != object::uid(live) {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", object::uid(live));
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            object::uid(live)
+        );
         return Err(ApiError::conflict(kind, name, &why));
     }
     let version = text(next, &["metadata", "resourceVersion"]).unwrap_or_default();
-    if !version.is_empty() && version != "0" && Some(version) != text(live, &["metadata", "resourceVersion"]) {
+    if !version.is_empty() && version != "0" && Some(version) != text(live, &["metadata", "resourceVersion"])
+    {
         return Err(ApiError::modified(kind, name));
     }
     Ok(())

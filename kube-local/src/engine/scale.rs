@@ -44,9 +44,12 @@ impl Engine {
         let mut wanted = scale_of(kind, scale, &live);
         match patch_kind {
             None => wanted = body.clone(),
-            Some(PatchKind::Json) => patch::json(&mut wanted, body)
-                .map_err(|error| ApiError::unprocessable(error.to_string()))?,
-            Some(PatchKind::Merge | PatchKind::Strategic | PatchKind::Apply) => patch::merge(&mut wanted, body),
+            Some(PatchKind::Json) => {
+                patch::json(&mut wanted, body).map_err(|error| ApiError::unprocessable(error.to_string()))?
+            }
+            Some(PatchKind::Merge | PatchKind::Strategic | PatchKind::Apply) => {
+                patch::merge(&mut wanted, body)
+            }
         }
         let replicas = object::integer(&wanted, &["spec", "replicas"]).unwrap_or(0);
         if replicas < 0 {

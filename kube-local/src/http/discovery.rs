@@ -155,7 +155,11 @@ fn aggregated(registry: &Registry, wanted: impl Fn(&str) -> bool) -> Answer {
                 json!({"version": version, "freshness": "Current", "resources": resources})
             })
             .collect();
-        let metadata = if group.is_empty() { json!({"creationTimestamp": null}) } else { json!({"name": group, "creationTimestamp": null}) };
+        let metadata = if group.is_empty() {
+            json!({"creationTimestamp": null})
+        } else {
+            json!({"name": group, "creationTimestamp": null})
+        };
         groups.push(json!({"metadata": metadata, "versions": versions}));
     }
     let list = json!({

@@ -4,6 +4,7 @@ mod body;
 mod discovery;
 mod negotiate;
 mod openapi;
+mod protobuf;
 mod query;
 mod resource;
 mod respond;
@@ -118,7 +119,9 @@ impl Api {
             Route::Api => Ok(discovery::api(&self.engine.registry(), call.accept())),
             Route::Apis => Ok(discovery::apis(&self.engine.registry(), call.accept())),
             Route::Group(group) => discovery::group(&self.engine.registry(), &group),
-            Route::Resources(group, version) => discovery::resources(&self.engine.registry(), &group, &version),
+            Route::Resources(group, version) => {
+                discovery::resources(&self.engine.registry(), &group, &version)
+            }
             Route::OpenApi => Ok(Answer::json(&openapi::index(&self.engine.registry()))),
             Route::OpenApiDocument(group, version) => {
                 openapi::document(&self.engine.registry(), &group, &version, &self.version)

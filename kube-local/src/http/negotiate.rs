@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::Call;
+use super::protobuf::{self, ProtobufError};
 use crate::engine::PatchKind;
 use crate::error::ApiError;
 
@@ -76,10 +77,15 @@ pub(super) fn object(call: &Call, kind: &str) -> Result<Value, ApiError> {
     match call.content_type() {
         "" | "application/json" => json(&call.body, kind),
         "application/yaml" => yaml(&call.body, kind),
-        "application/vnd.kubernetes.protobuf" => Err(ApiError::unsupported_media_type(
-            "application/vnd.kubernetes.protobuf",
-            &["application/json", "application/yaml"],
-        )),
+        "application/vnd.kubernetes.protobuf" => protobuf::object(&call.body).map_err(|error| match error {
+            ProtobufError::Kind { .. } | ProtobufError::Field { .. } => {
+                ApiError::unsupported_media_type_because(&error.to_string())
+            }
+            ProtobufError::Magic
+            | ProtobufError::Truncated
+            | ProtobufError::Type { .. }
+            | ProtobufError::Depth => ApiError::bad_request(error.to_string()),
+        }),
         other => Err(ApiError::unsupported_media_type(other, &["application/json", "application/yaml"])),
     }
 }
@@ -113,8 +119,9 @@ fn json(body: &Bytes, kind: &str) -> Result<Value, ApiError> {
 }
 
 fn yaml(body: &Bytes, kind: &str) -> Result<Value, ApiError> {
-    let text = std::str::from_utf8(body)
-        .map_err(|_| ApiError::bad_request(format!("error decoding YAML of a {kind}: the body is not UTF-8")))?;
+    let text = std::str::from_utf8(body).map_err(|_| {
+        ApiError::bad_request(format!("error decoding YAML of a {kind}: the body is not UTF-8"))
+    })?;
     serde_saphyr::from_str(text)
         .map_err(|error| ApiError::bad_request(format!("error decoding YAML of a {kind}: {error}")))
 }

@@ -33,7 +33,11 @@ fn fingerprint(registry: &Registry, group: &str, version: &str) -> u64 {
 }
 
 fn kinds<'a>(registry: &'a Registry, group: &str, version: &str) -> Vec<&'a Kind> {
-    registry.all().map(AsRef::as_ref).filter(|kind| *kind.group == *group && kind.version == version).collect()
+    registry
+        .all()
+        .map(AsRef::as_ref)
+        .filter(|kind| *kind.group == *group && kind.version == version)
+        .collect()
 }
 
 /// The document of a group and version.
@@ -98,8 +102,16 @@ fn custom_schema(written: &Value) -> Value {
         "description": "Standard object's metadata.",
     });
     crate::object::set(&mut schema, &["properties", "metadata"], metadata);
-    crate::object::set_default(&mut schema, &["properties", "apiVersion"], text("The versioned schema of this object."));
-    crate::object::set_default(&mut schema, &["properties", "kind"], text("The REST resource this object represents."));
+    crate::object::set_default(
+        &mut schema,
+        &["properties", "apiVersion"],
+        text("The versioned schema of this object."),
+    );
+    crate::object::set_default(
+        &mut schema,
+        &["properties", "kind"],
+        text("The REST resource this object represents."),
+    );
     schema
 }
 
@@ -136,13 +148,15 @@ fn add_paths(kind: &Kind, definition: &str, paths: &mut Map<String, Value>) {
 }
 
 fn operation(kind: &Kind, action: &str, body: &Value) -> Value {
-    let parameter = |name: &str, description: &str, schema: &str| {
-        json!({"name": name, "in": "query", "description": description, "schema": {"type": schema, "uniqueItems": true}})
-    };
+    let parameter = |name: &str, description: &str, schema: &str| json!({"name": name, "in": "query", "description": description, "schema": {"type": schema, "uniqueItems": true}});
     let mut parameters = Vec::new();
     if ["post", "put", "patch"].contains(&action) {
         parameters.push(parameter("dryRun", "All: process all stages, persist nothing.", "string"));
-        parameters.push(parameter("fieldManager", "The name of the actor that makes these changes.", "string"));
+        parameters.push(parameter(
+            "fieldManager",
+            "The name of the actor that makes these changes.",
+            "string",
+        ));
         let description = "What to do about unknown or duplicate fields: Ignore, Warn or Strict.";
         parameters.push(parameter("fieldValidation", description, "string"));
     }

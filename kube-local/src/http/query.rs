@@ -26,7 +26,11 @@ impl Query {
 
     /// The first value of a parameter; an empty one counts as absent.
     pub(super) fn value(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(one, _)| one == key).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        self.0
+            .iter()
+            .find(|(one, _)| one == key)
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
     }
 
     /// Whether a parameter is true: `true`, `1`, or given without a value.
@@ -38,7 +42,9 @@ impl Query {
         self.value(key)
             .map(|value| {
                 value.parse().map_err(|_| {
-                    ApiError::bad_request(format!("invalid value for parameter \"{key}\": \"{value}\" is not a number"))
+                    ApiError::bad_request(format!(
+                        "invalid value for parameter \"{key}\": \"{value}\" is not a number"
+                    ))
                 })
             })
             .transpose()
@@ -93,7 +99,11 @@ impl Query {
         Ok((labels, FieldSelector::parse(&text, kind)?))
     }
 
-    pub(super) fn list_options(&self, kind: &Kind, namespace: Option<String>) -> Result<ListOptions, ApiError> {
+    pub(super) fn list_options(
+        &self,
+        kind: &Kind,
+        namespace: Option<String>,
+    ) -> Result<ListOptions, ApiError> {
         let (labels, fields) = self.selectors(kind, None)?;
         let version_match = match self.value("resourceVersionMatch") {
             Some("Exact") => VersionMatch::Exact,
@@ -130,19 +140,21 @@ impl Query {
     /// Delete options from the query, then from a body that is a `DeleteOptions` object.
     pub(super) fn delete_options(&self, body: &serde_json::Value) -> Result<DeleteOptions, ApiError> {
         let text = |field: &str| body.get(field).and_then(serde_json::Value::as_str);
-        let orphan = body["orphanDependents"].as_bool().or_else(|| self.value("orphanDependents").map(|value| value == "true"));
-        let propagation = match (text("propagationPolicy").or_else(|| self.value("propagationPolicy")), orphan) {
-            (Some("Foreground"), _) => Propagation::Foreground,
-            (Some("Orphan"), _) | (None, Some(true)) => Propagation::Orphan,
-            (Some("Background"), _) | (None, _) => Propagation::Background,
-            (Some(other), _) => {
-                let accepted = ["Background", "Foreground", "Orphan"];
-                let cause = Cause::unsupported("propagationPolicy", &other.into(), &accepted);
-                return Err(ApiError::invalid_options("DeleteOptions.meta.k8s.io", &cause));
-            }
-        };
-        let precondition =
-            |field: &str| body["preconditions"][field].as_str().map(str::to_owned);
+        let orphan = body["orphanDependents"]
+            .as_bool()
+            .or_else(|| self.value("orphanDependents").map(|value| value == "true"));
+        let propagation =
+            match (text("propagationPolicy").or_else(|| self.value("propagationPolicy")), orphan) {
+                (Some("Foreground"), _) => Propagation::Foreground,
+                (Some("Orphan"), _) | (None, Some(true)) => Propagation::Orphan,
+                (Some("Background"), _) | (None, _) => Propagation::Background,
+                (Some(other), _) => {
+                    let accepted = ["Background", "Foreground", "Orphan"];
+                    let cause = Cause::unsupported("propagationPolicy", &other.into(), &accepted);
+                    return Err(ApiError::invalid_options("DeleteOptions.meta.k8s.io", &cause));
+                }
+            };
+        let precondition = |field: &str| body["preconditions"][field].as_str().map(str::to_owned);
         let dry_run = self.dry_run()? || body["dryRun"].as_array().is_some_and(|list| !list.is_empty());
         Ok(DeleteOptions {
             propagation,

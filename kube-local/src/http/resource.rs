@@ -256,6 +256,13 @@ impl Request<'_> {
 
 /// Kinds whose delete answers with the object even when it is gone.
 fn returns_deleted(kind: &Kind) -> bool {
-    let kinds = ["Pod", "Service", "ServiceAccount", "PersistentVolume", "PersistentVolumeClaim", "ReplicationController"];
+    let kinds = [
+        "Pod",
+        "Service",
+        "ServiceAccount",
+        "PersistentVolume",
+        "PersistentVolumeClaim",
+        "ReplicationController",
+    ];
     kind.group.is_empty() && kinds.contains(&kind.kind.as_str())
 }

@@ -39,7 +39,12 @@ impl Answer {
     }
 
     /// An encoded object in the shape and encoding asked for.
-    pub(super) fn object(kind: &Kind, bytes: &Bytes, form: (Shape, Encoding), include: IncludeObject) -> Self {
+    pub(super) fn object(
+        kind: &Kind,
+        bytes: &Bytes,
+        form: (Shape, Encoding),
+        include: IncludeObject,
+    ) -> Self {
         if form == (Shape::Object, Encoding::Json) {
             return Self::bytes("application/json", bytes.clone());
         }
@@ -56,7 +61,12 @@ impl Answer {
     }
 
     /// A list in the shape and encoding asked for.
-    pub(super) fn list(kind: &Kind, listed: &Listed, form: (Shape, Encoding), include: IncludeObject) -> Self {
+    pub(super) fn list(
+        kind: &Kind,
+        listed: &Listed,
+        form: (Shape, Encoding),
+        include: IncludeObject,
+    ) -> Self {
         if form == (Shape::Object, Encoding::Json) {
             return Self::bytes("application/json", list_bytes(kind, listed));
         }

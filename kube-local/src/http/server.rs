@@ -71,8 +71,9 @@ async fn connection(
     }
     let guarded = service_fn(move |mut request: Request<Incoming>| {
         let presented = take_token(&mut request);
-        let allowed = token.as_deref().is_none_or(|token| presented.as_deref().is_some_and(|it| equal(it, token)))
-            || OPEN_PATHS.contains(&request.uri().path());
+        let allowed =
+            token.as_deref().is_none_or(|token| presented.as_deref().is_some_and(|it| equal(it, token)))
+                || OPEN_PATHS.contains(&request.uri().path());
         if allowed {
             Either::Left(hyper::service::Service::call(&TowerToHyperService::new(service.clone()), request))
         } else {

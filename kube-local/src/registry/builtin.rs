@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{
-    admissionregistration, apps, authentication, authorization, autoscaling, batch, certificates, coordination, core,
-    discovery, events, networking, node, policy, rbac, scheduling, storage,
+    admissionregistration, apps, authentication, authorization, autoscaling, batch, certificates,
+    coordination, core, discovery, events, networking, node, policy, rbac, scheduling, storage,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
@@ -146,11 +146,8 @@ pub(super) fn group_rank(group: &str) -> usize {
 
 fn kind(row: &'static Builtin) -> Kind {
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    let api_version = if row.group.is_empty() {
-        row.version.to_owned()
-    } else {
-        format!("{}/{}", row.group, row.version)
-    };
+    let api_version =
+        if row.group.is_empty() { row.version.to_owned() } else { format!("{}/{}", row.group, row.version) };
     let resource = match row.resource {
         Some(resource) => resource.to_owned(),
         None if row.group.is_empty() => row.plural.to_owned(),

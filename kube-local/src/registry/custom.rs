@@ -149,7 +149,11 @@ fn default_definition(definition: &mut Value) {
 pub(crate) fn validate_definition(definition: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let spec = &definition["spec"];
-    let required = [(vec!["group"], "spec.group"), (vec!["names", "plural"], "spec.names.plural"), (vec!["names", "kind"], "spec.names.kind")];
+    let required = [
+        (vec!["group"], "spec.group"),
+        (vec!["names", "plural"], "spec.names.plural"),
+        (vec!["names", "kind"], "spec.names.kind"),
+    ];
     for (path, field) in required {
         if text(spec, &path).unwrap_or_default().is_empty() {
             causes.push(Cause::required(field, ""));

@@ -191,7 +191,9 @@ impl Registry {
 
     /// A kind of the store's shelf, in its preferred version.
     pub(crate) fn by_resource(&self, resource: &str) -> Option<Arc<Kind>> {
-        self.all().find(|kind| &*kind.resource == resource && kind.stored_api_version == kind.api_version()).cloned()
+        self.all()
+            .find(|kind| &*kind.resource == resource && kind.stored_api_version == kind.api_version())
+            .cloned()
     }
 
     /// Every kind, sorted by group, version and plural.

@@ -22,7 +22,8 @@ pub(super) fn reconcile(workloads: &mut Workloads, owner: &Value) -> Result<(), 
     }
     if pods.is_empty() && wanted {
         let name = format!("{}-", object::name(owner));
-        let created = workloads.create(&pods_kind, template::pod(owner, &name, &[(REVISION_LABEL, &revision)]))?;
+        let created =
+            workloads.create(&pods_kind, template::pod(owner, &name, &[(REVISION_LABEL, &revision)]))?;
         let message = format!("Created pod: {}", object::name(&created));
         let notice = Notice { kind: "Normal", reason: "SuccessfulCreate", source: "daemonset-controller" };
         record(workloads, owner, notice, &message);

@@ -23,7 +23,11 @@ struct Sets {
 }
 
 /// Rolls out, scales, cleans up, and keeps the status.
-pub(super) fn reconcile(workloads: &mut Workloads, deployment: &Value, timers: &mut Timers) -> Result<(), ApiError> {
+pub(super) fn reconcile(
+    workloads: &mut Workloads,
+    deployment: &Value,
+    timers: &mut Timers,
+) -> Result<(), ApiError> {
     let sets = find_sets(workloads, deployment)?;
     let Some(sets) = sets else { return Ok(()) };
     if deployment["spec"]["paused"] != true {
@@ -153,7 +157,12 @@ fn roll(workloads: &mut Workloads, deployment: &Value, sets: &Sets) -> Result<()
     Ok(())
 }
 
-fn scale(workloads: &mut Workloads, deployment: &Value, set_object: &Value, replicas: i64) -> Result<(), ApiError> {
+fn scale(
+    workloads: &mut Workloads,
+    deployment: &Value,
+    set_object: &Value,
+    replicas: i64,
+) -> Result<(), ApiError> {
     let before = count(set_object, &["spec", "replicas"]);
     if before == replicas {
         return Ok(());
@@ -173,8 +182,10 @@ fn tell_scaled(workloads: &mut Workloads, deployment: &Value, set_object: &Value
 
 /// Deletes the oldest empty sets beyond `revisionHistoryLimit`.
 fn forget_old(workloads: &Workloads, deployment: &Value, sets: &Sets) -> Result<(), ApiError> {
-    let limit = usize::try_from(integer(deployment, &["spec", "revisionHistoryLimit"]).unwrap_or(10)).unwrap_or(10);
-    let empty = |set: &&Value| count(set, &["spec", "replicas"]) == 0 && count(set, &["status", "replicas"]) == 0;
+    let limit =
+        usize::try_from(integer(deployment, &["spec", "revisionHistoryLimit"]).unwrap_or(10)).unwrap_or(10);
+    let empty =
+        |set: &&Value| count(set, &["spec", "replicas"]) == 0 && count(set, &["status", "replicas"]) == 0;
     let mut old: Vec<&Value> = sets.old.iter().filter(empty).collect();
     old.sort_by_key(|set| revision(set));
     let kind = workloads.kind("apps/v1", "ReplicaSet")?;
@@ -251,8 +262,7 @@ fn judge(deployment: &Value, new: &Value, totals: &Totals, list: &mut Vec<Value>
     };
     dated(list, "Available", enough, reason, message);
     let name = object::name(new);
-    let complete =
-        totals.updated == replicas && totals.replicas == replicas && totals.available == replicas;
+    let complete = totals.updated == replicas && totals.replicas == replicas && totals.available == replicas;
     if complete {
         let message = format!("ReplicaSet \"{name}\" has successfully progressed.");
         dated(list, "Progressing", true, "NewReplicaSetAvailable", &message);

@@ -24,16 +24,26 @@ pub(super) fn reconcile(workloads: &mut Workloads, job: &Value, timers: &mut Tim
     let succeeded = pods.iter().filter(|one| text(one, &["status", "phase"]) == Some("Succeeded")).count();
     let mut active: Vec<&Value> =
         pods.iter().filter(|one| !pod::finished(one) && !object::deleting(one)).collect();
-    let size = |path: &[&str], default: i64| usize::try_from(integer(job, path).unwrap_or(default)).unwrap_or(0);
+    let size =
+        |path: &[&str], default: i64| usize::try_from(integer(job, path).unwrap_or(default)).unwrap_or(0);
     let completions = size(&["spec", "completions"], 1);
     let suspended = job["spec"]["suspend"] == true;
-    let wanted = if suspended { 0 } else { size(&["spec", "parallelism"], 1).min(completions.saturating_sub(succeeded)) };
+    let wanted = if suspended {
+        0
+    } else {
+        size(&["spec", "parallelism"], 1).min(completions.saturating_sub(succeeded))
+    };
     let mut created = Vec::new();
     while active.len() + created.len() < wanted {
         let name = format!("{}-", object::name(job));
         let made = workloads.create(&pods_kind, template::pod(job, &name, &[]))?;
         let message = format!("Created pod: {}", object::name(&made));
-        record(workloads, job, Notice { kind: "Normal", reason: "SuccessfulCreate", source: SOURCE }, &message);
+        record(
+            workloads,
+            job,
+            Notice { kind: "Normal", reason: "SuccessfulCreate", source: SOURCE },
+            &message,
+        );
         created.push(made);
     }
     while active.len() > wanted {
@@ -43,7 +53,12 @@ pub(super) fn reconcile(workloads: &mut Workloads, job: &Value, timers: &mut Tim
     }
     let done = succeeded >= completions && !suspended;
     if done {
-        record(workloads, job, Notice { kind: "Normal", reason: "Completed", source: SOURCE }, "Job completed");
+        record(
+            workloads,
+            job,
+            Notice { kind: "Normal", reason: "Completed", source: SOURCE },
+            "Job completed",
+        );
     }
     let ready = active.iter().filter(|one| pod::ready(one)).count();
     let running = active.len() + created.len();

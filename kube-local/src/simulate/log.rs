@@ -30,7 +30,8 @@ pub(crate) fn log(pod: &Value, container: Option<&str>) -> Result<String, ApiErr
         )));
     }
     let image = status.and_then(|status| text(status, &["image"])).unwrap_or_default();
-    let mut lines = format!("{name}/{wanted}: simulated by kube-local, no process runs\nimage {image} started\n");
+    let mut lines =
+        format!("{name}/{wanted}: simulated by kube-local, no process runs\nimage {image} started\n");
     if text(pod, &["status", "phase"]) == Some("Succeeded") {
         lines.push_str("completed with exit code 0\n");
     }

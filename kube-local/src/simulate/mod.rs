@@ -92,7 +92,9 @@ impl Workloads {
     }
 
     fn reconcile(&mut self, (resource, key): &Address, timers: &mut Timers) {
-        let Some(object) = self.engine.store.find(resource, key).map(|stored| stored.decode()) else { return };
+        let Some(object) = self.engine.store.find(resource, key).map(|stored| stored.decode()) else {
+            return;
+        };
         if object::deleting(&object) {
             return;
         }
@@ -117,7 +119,8 @@ impl Workloads {
     /// The owner of an object, remembered for when the object is gone.
     fn owner(&mut self, address: &Address, object: Option<&Value>) -> Option<Address> {
         let Some(object) = object else { return self.owners.remove(address) };
-        let owner = items(object, &["metadata", "ownerReferences"]).iter().find(|one| one["controller"] == true)?;
+        let owner =
+            items(object, &["metadata", "ownerReferences"]).iter().find(|one| one["controller"] == true)?;
         let kind = self.engine.kind(text(owner, &["apiVersion"])?, text(owner, &["kind"])?)?;
         let namespace = object::namespace(object);
         let owner = (kind.resource.clone(), ObjectKey::new(namespace, text(owner, &["name"])?));
@@ -135,7 +138,12 @@ impl Workloads {
         Ok(created.object)
     }
 
-    fn modify(&self, kind: &Arc<Kind>, object: &Value, change: impl FnOnce(&mut Value)) -> Result<(), ApiError> {
+    fn modify(
+        &self,
+        kind: &Arc<Kind>,
+        object: &Value,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<(), ApiError> {
         let (namespace, name) = (object::namespace(object), object::name(object));
         self.engine.modify(kind, namespace, name, MANAGER, change).map(|_| ())
     }

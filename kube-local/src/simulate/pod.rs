@@ -30,10 +30,11 @@ pub(super) fn count(workloads: &mut Workloads) {
         if text(&pod, &["spec", "nodeName"]).is_some() && !finished(&pod) {
             workloads.scheduled.insert(key, Resources::of_pod(&pod));
         }
-        let last = text(&pod, &["status", "podIP"]).and_then(|ip| ip.strip_prefix("10.244.")).and_then(|rest| {
-            let (high, low) = rest.split_once('.')?;
-            Some(high.parse::<u32>().ok()? * 256 + low.parse::<u32>().ok()?)
-        });
+        let last =
+            text(&pod, &["status", "podIP"]).and_then(|ip| ip.strip_prefix("10.244.")).and_then(|rest| {
+                let (high, low) = rest.split_once('.')?;
+                Some(high.parse::<u32>().ok()? * 256 + low.parse::<u32>().ok()?)
+            });
         workloads.next_pod_address = workloads.next_pod_address.max(last.unwrap_or(0));
     }
 }
@@ -121,7 +122,8 @@ fn schedule(workloads: &mut Workloads, pod: &Value, key: ObjectKey) -> Result<()
             set_condition(&mut all, "PodScheduled", true, "", "");
             set(pod, &["status", "conditions"], json!(all));
         })?;
-        let message = format!("Successfully assigned {}/{} to {node}", object::namespace(pod), object::name(pod));
+        let message =
+            format!("Successfully assigned {}/{} to {node}", object::namespace(pod), object::name(pod));
         record(workloads, pod, Notice { kind: "Normal", reason: "Scheduled", source }, &message);
         return Ok(());
     }
@@ -147,7 +149,9 @@ fn run(workloads: &mut Workloads, pod: &Value) -> Result<(), ApiError> {
     let now = crate::clock::now();
     workloads.modify(&kind, pod, |pod| {
         let mut all = conditions(pod);
-        for condition in ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"] {
+        for condition in
+            ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"]
+        {
             set_condition(&mut all, condition, true, "", "");
         }
         let started = json!({"running": {"startedAt": now}});
@@ -242,7 +246,8 @@ fn container_statuses(pod: &Value, state: &Value, ready: bool) -> Vec<Value> {
             if state.get("waiting").is_none() {
                 let name = text(container, &["name"]).unwrap_or_default();
                 status["containerID"] = json!(format!("simulated://{uid}/{name}"));
-                status["imageID"] = json!(format!("simulated://{}", text(container, &["image"]).unwrap_or_default()));
+                status["imageID"] =
+                    json!(format!("simulated://{}", text(container, &["image"]).unwrap_or_default()));
             }
             status
         })

@@ -77,8 +77,15 @@ mod tests {
 
     #[test]
     fn quantities_are_read_with_their_suffixes() {
-        let table =
-            [("100m", 0.1), ("2", 2.0), ("1.5", 1.5), ("1Ki", 1024.0), ("1Gi", 1_073_741_824.0), ("1k", 1000.0), ("1e3", 1000.0)];
+        let table = [
+            ("100m", 0.1),
+            ("2", 2.0),
+            ("1.5", 1.5),
+            ("1Ki", 1024.0),
+            ("1Gi", 1_073_741_824.0),
+            ("1k", 1000.0),
+            ("1e3", 1000.0),
+        ];
         for (text, expected) in table {
             assert!((parse(&json!(text)).unwrap() - expected).abs() < 1e-9, "{text}");
         }

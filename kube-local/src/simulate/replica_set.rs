@@ -18,7 +18,12 @@ pub(super) fn reconcile(workloads: &mut Workloads, set_object: &Value) -> Result
     while pods.len() < wanted {
         let created = workloads.create(&pods_kind, template::pod(set_object, &format!("{name}-"), &[]))?;
         let message = format!("Created pod: {}", object::name(&created));
-        record(workloads, set_object, Notice { kind: "Normal", reason: "SuccessfulCreate", source: SOURCE }, &message);
+        record(
+            workloads,
+            set_object,
+            Notice { kind: "Normal", reason: "SuccessfulCreate", source: SOURCE },
+            &message,
+        );
         pods.push(created);
     }
     // Pods that are not ready go first, then the youngest.
@@ -28,7 +33,12 @@ pub(super) fn reconcile(workloads: &mut Workloads, set_object: &Value) -> Result
     for surplus in pods.drain(..pods.len().saturating_sub(wanted)) {
         workloads.delete(&pods_kind, &surplus)?;
         let message = format!("Deleted pod: {}", object::name(&surplus));
-        record(workloads, set_object, Notice { kind: "Normal", reason: "SuccessfulDelete", source: SOURCE }, &message);
+        record(
+            workloads,
+            set_object,
+            Notice { kind: "Normal", reason: "SuccessfulDelete", source: SOURCE },
+            &message,
+        );
     }
     let ready = pods.iter().filter(|one| pod::ready(one)).count();
     let kind = workloads.kind("apps/v1", "ReplicaSet")?;

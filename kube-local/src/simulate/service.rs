@@ -33,7 +33,9 @@ pub(super) fn reconcile(workloads: &mut Workloads, service: &Value) -> Result<()
     let balanced = text(service, &["spec", "type"]) == Some("LoadBalancer");
     if balanced && items(service, &["status", "loadBalancer", "ingress"]).is_empty() {
         let inner = text(service, &["spec", "clusterIP"]).unwrap_or_default();
-        let outer = inner.strip_prefix("10.96.").map_or_else(|| "172.18.0.1".to_owned(), |rest| format!("172.18.{rest}"));
+        let outer = inner
+            .strip_prefix("10.96.")
+            .map_or_else(|| "172.18.0.1".to_owned(), |rest| format!("172.18.{rest}"));
         let kind = workloads.kind("v1", "Service")?;
         workloads.modify(&kind, service, |live| {
             set(live, &["status", "loadBalancer", "ingress"], json!([{"ip": outer, "ipMode": "VIP"}]));

@@ -126,7 +126,8 @@ fn keep_status(
     wanted: i64,
     pods: &[(i64, Value)],
 ) -> Result<(), ApiError> {
-    let within: Vec<&Value> = pods.iter().filter(|(number, _)| *number < wanted).map(|(_, pod)| pod).collect();
+    let within: Vec<&Value> =
+        pods.iter().filter(|(number, _)| *number < wanted).map(|(_, pod)| pod).collect();
     let ready = within.iter().filter(|pod| pod::ready(pod)).count();
     let updated = within.iter().filter(|pod| !outdated(pod, revision)).count();
     let kind = workloads.kind("apps/v1", "StatefulSet")?;

@@ -122,7 +122,8 @@ type Loaded = (u64, Vec<(String, ObjectKey, Stored)>);
 fn load(connection: &Connection) -> Result<Loaded, rusqlite::Error> {
     let revision: i64 =
         connection.query_row("SELECT value FROM cluster WHERE key = 'revision'", [], |row| row.get(0))?;
-    let mut statement = connection.prepare("SELECT resource, namespace, name, revision, object FROM objects")?;
+    let mut statement =
+        connection.prepare("SELECT resource, namespace, name, revision, object FROM objects")?;
     let rows = statement.query_map([], |row| {
         let (namespace, name): (String, String) = (row.get(1)?, row.get(2)?);
         let (revision, bytes): (i64, Vec<u8>) = (row.get(3)?, row.get(4)?);
@@ -157,7 +158,8 @@ impl Disk {
         };
         match self.write(&operations) {
             Ok(()) => {
-                let revision = operations.iter().map(|operation| operation.revision).max().unwrap_or_default();
+                let revision =
+                    operations.iter().map(|operation| operation.revision).max().unwrap_or_default();
                 self.progress.send_modify(|progress| {
                     progress.revision = revision;
                     progress.failure = None;
@@ -185,7 +187,8 @@ impl Disk {
         let mut connection = self.connection.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let transaction = connection.transaction()?;
         {
-            let mut put = transaction.prepare_cached("INSERT OR REPLACE INTO objects VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            let mut put =
+                transaction.prepare_cached("INSERT OR REPLACE INTO objects VALUES (?1, ?2, ?3, ?4, ?5)")?;
             let mut remove = transaction
                 .prepare_cached("DELETE FROM objects WHERE resource = ?1 AND namespace = ?2 AND name = ?3")?;
             for operation in operations {

@@ -111,8 +111,7 @@ impl Store {
     /// The store that a disk holds.
     pub(crate) fn on_disk(opened: OpenedDisk) -> Self {
         let revision = opened.revision.max(1);
-        let mut state =
-            State { revision, published: revision, opened_at: revision, ..State::default() };
+        let mut state = State { revision, published: revision, opened_at: revision, ..State::default() };
         for (resource, key, stored) in opened.objects {
             let resource: Arc<str> = resource.into();
             for owner in owners(&stored.bytes) {
@@ -120,11 +119,7 @@ impl Store {
             }
             state.shelf(&resource).objects.insert(key, stored);
         }
-        Self {
-            state: Mutex::new(state),
-            disk: Some(opened.disk),
-            activity: watch::Sender::new(revision),
-        }
+        Self { state: Mutex::new(state), disk: Some(opened.disk), activity: watch::Sender::new(revision) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -168,7 +163,8 @@ impl Store {
         let revision = state.revision;
         let bytes = encode(last, revision);
         let previous = state.shelf(resource).objects.remove(key).map(|stored| stored.bytes);
-        let event = Event { revision, change: Change::Deleted, key: key.clone(), object: bytes.clone(), previous };
+        let event =
+            Event { revision, change: Change::Deleted, key: key.clone(), object: bytes.clone(), previous };
         self.record(&mut state, resource, event, None);
         Stored { revision, bytes }
     }
@@ -210,7 +206,12 @@ impl Store {
         }
     }
 
-    fn publish<'a>(&self, state: &mut State, revision: u64, resources: impl IntoIterator<Item = &'a Arc<str>>) {
+    fn publish<'a>(
+        &self,
+        state: &mut State,
+        revision: u64,
+        resources: impl IntoIterator<Item = &'a Arc<str>>,
+    ) {
         state.published = state.published.max(revision);
         for resource in resources {
             if let Some(shelf) = state.shelves.get(resource) {

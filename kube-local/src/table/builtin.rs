@@ -83,7 +83,12 @@ pub(super) fn columns(group: &str, kind: &str) -> Vec<Column> {
         ("", "PersistentVolume") => volume(),
         ("", "Endpoints") => vec![string("Endpoints", endpoints), age()],
         ("coordination.k8s.io", "Lease") => {
-            vec![string("Holder", |object, _| json!(text(object, &["spec", "holderIdentity"]).unwrap_or_default())), age()]
+            vec![
+                string("Holder", |object, _| {
+                    json!(text(object, &["spec", "holderIdentity"]).unwrap_or_default())
+                }),
+                age(),
+            ]
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => vec![string("Created At", |object, _| {
             json!(text(object, &["metadata", "creationTimestamp"]).unwrap_or_default())
@@ -214,7 +219,8 @@ fn event(core: bool) -> Vec<Column> {
         json!(found.map_or_else(|| "<unknown>".to_owned(), |path| age_of(object, path, now)))
     }
     fn subject(object: &Value, _: Timestamp) -> Value {
-        let subject = object.get("involvedObject").or_else(|| object.get("regarding")).unwrap_or(&Value::Null);
+        let subject =
+            object.get("involvedObject").or_else(|| object.get("regarding")).unwrap_or(&Value::Null);
         let kind = text(subject, &["kind"]).unwrap_or_default().to_lowercase();
         json!(format!("{kind}/{}", text(subject, &["name"]).unwrap_or_default()))
     }
@@ -257,18 +263,26 @@ fn claim() -> Vec<Column> {
     vec![
         string("Status", |object, _| or_none(text(object, &["status", "phase"]))),
         string("Volume", |object, _| json!(text(object, &["spec", "volumeName"]).unwrap_or_default())),
-        string("Capacity", |object, _| json!(text(object, &["status", "capacity", "storage"]).unwrap_or_default())),
+        string("Capacity", |object, _| {
+            json!(text(object, &["status", "capacity", "storage"]).unwrap_or_default())
+        }),
         string("Access Modes", |object, _| access_modes(object)),
-        string("StorageClass", |object, _| json!(text(object, &["spec", "storageClassName"]).unwrap_or_default())),
+        string("StorageClass", |object, _| {
+            json!(text(object, &["spec", "storageClassName"]).unwrap_or_default())
+        }),
         age(),
     ]
 }
 
 fn volume() -> Vec<Column> {
     vec![
-        string("Capacity", |object, _| json!(text(object, &["spec", "capacity", "storage"]).unwrap_or_default())),
+        string("Capacity", |object, _| {
+            json!(text(object, &["spec", "capacity", "storage"]).unwrap_or_default())
+        }),
         string("Access Modes", |object, _| access_modes(object)),
-        string("Reclaim Policy", |object, _| or_none(text(object, &["spec", "persistentVolumeReclaimPolicy"]))),
+        string("Reclaim Policy", |object, _| {
+            or_none(text(object, &["spec", "persistentVolumeReclaimPolicy"]))
+        }),
         string("Status", |object, _| or_none(text(object, &["status", "phase"]))),
         string("Claim", |object, _| {
             let claim = |field| text(object, &["spec", "claimRef", field]);
@@ -276,7 +290,9 @@ fn volume() -> Vec<Column> {
                 format!("{}/{name}", claim("namespace").unwrap_or_default())
             }))
         }),
-        string("StorageClass", |object, _| json!(text(object, &["spec", "storageClassName"]).unwrap_or_default())),
+        string("StorageClass", |object, _| {
+            json!(text(object, &["spec", "storageClassName"]).unwrap_or_default())
+        }),
         age(),
     ]
 }
@@ -309,7 +325,9 @@ fn ingress() -> Vec<Column> {
                 .collect();
             json!(addresses.join(","))
         }),
-        string("Ports", |object, _| json!(if items(object, &["spec", "tls"]).is_empty() { "80" } else { "80, 443" })),
+        string("Ports", |object, _| {
+            json!(if items(object, &["spec", "tls"]).is_empty() { "80" } else { "80, 443" })
+        }),
         age(),
     ]
 }

@@ -309,7 +309,8 @@ mod tests {
             (".absent.path", json!([])),
         ];
         for (path, expected) in table {
-            let found: Vec<Value> = JsonPath::parse(path).unwrap().find(&object).into_iter().cloned().collect();
+            let found: Vec<Value> =
+                JsonPath::parse(path).unwrap().find(&object).into_iter().cloned().collect();
             assert_eq!(json!(found), expected, "{path}");
         }
     }

@@ -77,7 +77,9 @@ fn path_cell(path: &JsonPath, kind: &str, object: &Value, now: Timestamp) -> Val
             Some(integer) => json!(integer),
             None => number.as_f64().map_or(Value::Null, |float| json!(float.trunc())),
         },
-        ("integer" | "number", Value::String(digits)) => digits.parse::<i64>().map_or(Value::Null, Value::from),
+        ("integer" | "number", Value::String(digits)) => {
+            digits.parse::<i64>().map_or(Value::Null, Value::from)
+        }
         ("number", Value::Number(number)) => Value::Number(number.clone()),
         ("boolean", Value::Bool(truth)) => json!(truth),
         ("date", Value::String(timestamp)) => json!(clock::age(timestamp, now)),
@@ -91,7 +93,9 @@ fn joined(found: &[&Value]) -> String {
         .iter()
         .map(|value| match value {
             Value::String(text) => text.clone(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                value.to_string()
+            }
         })
         .collect();
     parts.join(" ")
@@ -148,8 +152,9 @@ fn columns(kind: &Kind) -> Vec<Column> {
         json!(text(object, &["metadata", "name"]).unwrap_or_default())
     });
     let rest = match &kind.origin {
-        Origin::Builtin(row, _) => workloads::columns(row.group, row.kind)
-            .unwrap_or_else(|| builtin::columns(row.group, row.kind)),
+        Origin::Builtin(row, _) => {
+            workloads::columns(row.group, row.kind).unwrap_or_else(|| builtin::columns(row.group, row.kind))
+        }
         Origin::Custom(custom) => custom.columns.clone(),
     };
     // What an event is called tells nothing: it comes last, and only in wide output.

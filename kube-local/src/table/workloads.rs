@@ -63,7 +63,8 @@ fn containers() -> [Column; 3] {
 
 fn selector(object: &Value) -> Value {
     let selector = &object["spec"]["selector"];
-    let is_label_selector = selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some();
+    let is_label_selector =
+        selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some();
     let text = if is_label_selector {
         LabelSelector::from_object(selector).to_string()
     } else {
@@ -74,7 +75,9 @@ fn selector(object: &Value) -> Value {
 
 fn deployment() -> Vec<Column> {
     let mut columns = vec![
-        string("Ready", |object, _| json!(format!("{}/{}", status(object, "readyReplicas"), spec(object, "replicas")))),
+        string("Ready", |object, _| {
+            json!(format!("{}/{}", status(object, "readyReplicas"), spec(object, "replicas")))
+        }),
         number("Up-to-date", |object, _| status(object, "updatedReplicas")),
         number("Available", |object, _| status(object, "availableReplicas")),
         age(),
@@ -97,7 +100,9 @@ fn replica_set() -> Vec<Column> {
 fn stateful_set() -> Vec<Column> {
     let [names, images, _] = containers();
     vec![
-        string("Ready", |object, _| json!(format!("{}/{}", status(object, "readyReplicas"), spec(object, "replicas")))),
+        string("Ready", |object, _| {
+            json!(format!("{}/{}", status(object, "readyReplicas"), spec(object, "replicas")))
+        }),
         age(),
         names,
         images,
@@ -111,7 +116,9 @@ fn daemon_set() -> Vec<Column> {
         number("Ready", |object, _| status(object, "numberReady")),
         number("Up-to-date", |object, _| status(object, "updatedNumberScheduled")),
         number("Available", |object, _| status(object, "numberAvailable")),
-        string("Node Selector", |object, _| labels(at(object, &["spec", "template", "spec", "nodeSelector"]))),
+        string("Node Selector", |object, _| {
+            labels(at(object, &["spec", "template", "spec", "nodeSelector"]))
+        }),
         age(),
     ];
     columns.extend(containers());
@@ -124,7 +131,10 @@ fn job() -> Vec<Column> {
         string("Completions", |object, _| {
             let wanted = integer(object, &["spec", "completions"]);
             let done = integer(object, &["status", "succeeded"]).unwrap_or(0);
-            json!(wanted.map_or_else(|| format!("{done}/1 of {}", spec(object, "parallelism")), |wanted| format!("{done}/{wanted}")))
+            json!(wanted.map_or_else(
+                || format!("{done}/1 of {}", spec(object, "parallelism")),
+                |wanted| format!("{done}/{wanted}")
+            ))
         }),
         string("Duration", job_duration),
         age(),
@@ -154,7 +164,9 @@ fn job_duration(object: &Value, now: Timestamp) -> Value {
     let moment = |field| text(object, &["status", field]).and_then(|text| text.parse::<Timestamp>().ok());
     match (moment("startTime"), moment("completionTime")) {
         (None, _) => json!(""),
-        (Some(start), end) => json!(clock::human_duration(end.unwrap_or(now).as_second() - start.as_second())),
+        (Some(start), end) => {
+            json!(clock::human_duration(end.unwrap_or(now).as_second() - start.as_second()))
+        }
     }
 }
 
@@ -162,7 +174,9 @@ fn cron_job() -> Vec<Column> {
     let mut columns = vec![
         string("Schedule", |object, _| or_none(text(object, &["spec", "schedule"]))),
         string("Timezone", |object, _| or_none(text(object, &["spec", "timeZone"]))),
-        string("Suspend", |object, _| json!(if object["spec"]["suspend"] == true { "True" } else { "False" })),
+        string("Suspend", |object, _| {
+            json!(if object["spec"]["suspend"] == true { "True" } else { "False" })
+        }),
         number("Active", |object, _| json!(items(object, &["status", "active"]).len())),
         string("Last Schedule", |object, now| {
             let path = ["status", "lastScheduleTime"];

@@ -68,7 +68,9 @@ fn quality_of_service(pod: &Value) -> &'static str {
     let containers = items(pod, &["spec", "containers"]);
     let part = |container: &Value, part, resource| at(container, &["resources", part, resource]).cloned();
     let asks = |container: &Value| {
-        ["requests", "limits"].iter().any(|name| ["cpu", "memory"].iter().any(|it| part(container, name, it).is_some()))
+        ["requests", "limits"]
+            .iter()
+            .any(|name| ["cpu", "memory"].iter().any(|it| part(container, name, it).is_some()))
     };
     let limited = |container: &Value| {
         ["cpu", "memory"].iter().all(|resource| {
@@ -135,7 +137,10 @@ fn job(object: &mut Value) {
     job_spec(object, &["spec"]);
     let id = uid(object).to_owned();
     let name = crate::object::name(object).to_owned();
-    if object["spec"]["manualSelector"] != true && at(object, &["spec", "selector"]).is_none() && !id.is_empty() {
+    if object["spec"]["manualSelector"] != true
+        && at(object, &["spec", "selector"]).is_none()
+        && !id.is_empty()
+    {
         set(object, &["spec", "selector", "matchLabels"], json!({"batch.kubernetes.io/controller-uid": id}));
         let labels = [
             ("batch.kubernetes.io/controller-uid", &id),
