@@ -93,7 +93,7 @@ pub(super) struct Engine {
     pub dirty_statuses: BTreeSet<Key>,
     /// Statuses that must wait a moment, and until when.
     pub later: BTreeMap<Key, Instant>,
-    pub seen: HashMap<AgentId, super::reconcile::Seen>,
+    pub seen: HashMap<AgentId, super::wakeups::Seen>,
 }
 
 /// Starts the engine; its readiness guard falls when everything that was listed is planned.
@@ -211,15 +211,13 @@ impl Engine {
     }
 
     fn enlist(&self, key: &Key) {
-        match key.kind {
-            Kind::Edge => match self.cache.edges.get(&key.namespace, &key.name) {
+        if key.kind == Kind::Edge {
+            match self.cache.edges.get(&key.namespace, &key.name) {
                 Some(edge) => self.roster.put_edge(&edge),
                 None => self.roster.remove_edge(&key.namespace, &key.name),
-            },
-            Kind::Region => {
-                self.roster.set_region(&key.name, self.cache.regions.get("", &key.name).is_some())
             }
-            _ => {}
+        } else if key.kind == Kind::Region {
+            self.roster.set_region(&key.name, self.cache.regions.get("", &key.name).is_some());
         }
     }
 

@@ -15,7 +15,7 @@ const WAITING: usize = 256;
 pub(super) struct Events(mpsc::Sender<(Event, ObjectReference)>);
 
 impl Events {
-    pub fn new(client: kube::Client, process: &Process) -> Self {
+    pub(super) fn new(client: kube::Client, process: &Process) -> Self {
         let (sender, mut receiver) = mpsc::channel::<(Event, ObjectReference)>(WAITING);
         let recorder = Recorder::new(client, Reporter { controller: "skein-hub".to_owned(), instance: None });
         let cancel = process.cancel.clone();
@@ -33,7 +33,7 @@ impl Events {
     }
 
     /// Tells something about an object.
-    pub fn tell<K: Resource<DynamicType = ()>>(
+    pub(super) fn tell<K: Resource<DynamicType = ()>>(
         &self,
         object: &K,
         reason: &str,
@@ -53,7 +53,12 @@ impl Events {
     }
 
     /// Tells about every condition that is another one now.
-    pub fn conditions<K: Resource<DynamicType = ()>>(&self, object: &K, before: &Value, after: &Value) {
+    pub(super) fn conditions<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        before: &Value,
+        after: &Value,
+    ) {
         for condition in list(after) {
             let [type_, status, reason, message] = ["type", "status", "reason", "message"]
                 .map(|field| condition[field].as_str().unwrap_or_default());

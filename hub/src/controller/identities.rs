@@ -27,12 +27,12 @@ struct Shared {
 }
 
 impl Identities {
-    pub fn new(client: kube::Client, cache: Cache, process: &Process) -> Self {
+    pub(super) fn new(client: kube::Client, cache: Cache, process: &Process) -> Self {
         Self(Arc::new(Shared { client, cache, process: process.clone(), known: Mutex::default() }))
     }
 
     /// What is known of the object, and the key under which changes are announced.
-    pub fn look_up(&self, reference: &ObjectReference, default_namespace: &str) -> (Identity, Key) {
+    pub(super) fn look_up(&self, reference: &ObjectReference, default_namespace: &str) -> (Identity, Key) {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
         let (kind, name) = (text(&reference.kind), text(&reference.name));
         let namespace = reference.namespace.clone().unwrap_or_else(|| default_namespace.to_owned());

@@ -33,6 +33,7 @@ mod seeds;
 mod service_set;
 mod sheet;
 mod template;
+mod wakeups;
 mod writer;
 
 use std::path::PathBuf;

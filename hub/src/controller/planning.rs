@@ -331,10 +331,10 @@ impl Engine {
                 self.soon(Key::new(Kind::MultiClusterService, "", service));
             }
         }
-        if let Some(Ok(region)) = state.cluster.as_ref().map(|cluster| &cluster.region) {
-            if let Some(targets) = self.by_region.get_mut(region) {
-                targets.remove(name);
-            }
+        if let Some(Ok(region)) = state.cluster.as_ref().map(|cluster| &cluster.region)
+            && let Some(targets) = self.by_region.get_mut(region)
+        {
+            targets.remove(name);
         }
     }
 }

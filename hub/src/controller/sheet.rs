@@ -14,30 +14,30 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    pub fn new(before: &[Condition], generation: Option<i64>, now: Timestamp) -> Self {
+    pub(super) fn new(before: &[Condition], generation: Option<i64>, now: Timestamp) -> Self {
         Self { conditions: before.to_vec(), written: Vec::new(), generation, now }
     }
 
-    pub fn set(&mut self, type_: &str, status: &str, reason: &str, message: impl Into<String>) {
+    pub(super) fn set(&mut self, type_: &str, status: &str, reason: &str, message: impl Into<String>) {
         let now = Time(self.now);
         conditions::set_condition(&mut self.conditions, type_, status, reason, message, self.generation, now);
         self.written.push(type_.to_owned());
     }
 
-    pub fn succeeded(&mut self, type_: &str, message: impl Into<String>) {
+    pub(super) fn succeeded(&mut self, type_: &str, message: impl Into<String>) {
         self.set(type_, status::TRUE, reason::SUCCEEDED, message);
     }
 
-    pub fn failed(&mut self, type_: &str, message: impl Into<String>) {
+    pub(super) fn failed(&mut self, type_: &str, message: impl Into<String>) {
         self.set(type_, status::FALSE, reason::FAILED, message);
     }
 
-    pub fn unknown(&mut self, type_: &str, message: impl Into<String>) {
+    pub(super) fn unknown(&mut self, type_: &str, message: impl Into<String>) {
         self.set(type_, status::UNKNOWN, reason::PROGRESSING, message);
     }
 
     /// True with this message, or False with that one.
-    pub fn outcome(&mut self, type_: &str, outcome: Result<&str, &str>) {
+    pub(super) fn outcome(&mut self, type_: &str, outcome: Result<&str, &str>) {
         match outcome {
             Ok(message) => self.succeeded(type_, message),
             Err(message) => self.failed(type_, message),
@@ -45,19 +45,19 @@ impl Sheet {
     }
 
     /// Leaves a condition as it was.
-    pub fn keep(&mut self, type_: &str) {
+    pub(super) fn keep(&mut self, type_: &str) {
         if conditions::find(&self.conditions, type_).is_some() {
             self.written.push(type_.to_owned());
         }
     }
 
     /// The condition as it stands.
-    pub fn get(&self, type_: &str) -> Option<&Condition> {
+    pub(super) fn get(&self, type_: &str) -> Option<&Condition> {
         conditions::find(&self.conditions, type_)
     }
 
     /// The conditions, with `Ready` as their sum.
-    pub fn ready(mut self, gravity: impl Fn(&Condition) -> conditions::Gravity) -> Vec<Condition> {
+    pub(super) fn ready(mut self, gravity: impl Fn(&Condition) -> conditions::Gravity) -> Vec<Condition> {
         self.written.push(kind::READY.to_owned());
         let mut conditions = self.finished();
         let (generation, now) = self.last();
@@ -67,7 +67,7 @@ impl Sheet {
     }
 
     /// The conditions, without a sum.
-    pub fn finish(mut self) -> Vec<Condition> {
+    pub(super) fn finish(mut self) -> Vec<Condition> {
         self.finished()
     }
 

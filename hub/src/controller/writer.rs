@@ -69,8 +69,8 @@ struct Slot {
 }
 
 impl Writer {
-    pub fn new(client: kube::Client, process: &Process) -> Self {
-        Self(Arc::new(Shared {
+    pub(super) fn new(client: kube::Client, process: &Process) -> Self {
+        let writer = Self(Arc::new(Shared {
             client,
             process: process.clone(),
             permits: Semaphore::new(CONCURRENCY),
@@ -81,11 +81,17 @@ impl Writer {
             failed: process
                 .metrics
                 .counter("skein_hub_api_write_errors_total", "Writes to the API that were not accepted."),
-        }))
+        }));
+        let waiting = writer.clone();
+        process.metrics.source(move |gathering| {
+            let help = "Writes to the API that wait or are under way.";
+            gathering.gauge("skein_hub_api_writes_waiting", help, &[], waiting.backlog() as f64);
+        });
+        writer
     }
 
     /// Writes soon; replaces what waits for the same part of the same object.
-    pub fn submit(&self, key: &Key, part: Part, write: Write) {
+    pub(super) fn submit(&self, key: &Key, part: Part, write: Write) {
         let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let at = (key.clone(), part);
         if let Some(slot) = slots.get_mut(&at) {
@@ -105,7 +111,7 @@ impl Writer {
     }
 
     /// Writes that wait or are under way.
-    pub fn backlog(&self) -> usize {
+    fn backlog(&self) -> usize {
         self.0.slots.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
@@ -199,11 +205,7 @@ impl Writer {
 
 /// Whether trying the same again can help.
 fn transient(error: &kube::Error) -> bool {
-    match error {
-        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
-        #[allow(clippy::wildcard_enum_match_arm)]
-        _ => true,
-    }
+    if let kube::Error::Api(status) = error { status.code == 429 || status.code >= 500 } else { true }
 }
 
 /// Full jitter over a doubling bound.

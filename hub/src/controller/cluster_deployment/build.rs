@@ -31,7 +31,6 @@ pub(super) fn build(valid: Valid, renderer: &dyn Renderer) -> ClusterPlan {
         credential: found.credential,
         fresh: None,
         planned: None,
-        chart_name: chart.as_ref().map(|(chart, _)| chart.chart.metadata().name.clone()),
     };
     let Some(chart) = chart else { return plan };
     match render(&found.deployment, plan.credential.as_deref().ok(), chart, renderer) {

@@ -42,7 +42,7 @@ pub(super) struct Valid {
 
 /// The cluster's part in the plan of its region.
 #[derive(Debug, Clone)]
-pub struct ClusterPlan {
+pub(super) struct ClusterPlan {
     /// The region, if it is known.
     pub region: Result<RegionName, String>,
     /// The region's own object says to leave its clusters alone.
@@ -59,12 +59,10 @@ pub struct ClusterPlan {
     pub fresh: Option<Built>,
     /// The unit in the region's plan: the fresh one, or the last good one.
     pub planned: Option<Built>,
-    /// Name of the chart.
-    pub chart_name: Option<String>,
 }
 
 /// The name of a ClusterDeployment's unit in the plan of its region.
-pub fn unit_id(namespace: &str, name: &str) -> UnitId {
+pub(super) fn unit_id(namespace: &str, name: &str) -> UnitId {
     UnitId {
         set_namespace: namespace.to_owned(),
         set_name: name.to_owned(),

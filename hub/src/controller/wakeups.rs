@@ -1,0 +1,240 @@
+//! Whom a change concerns: changes of objects, and reports of agents.
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use protocol::id::{AgentId, Generation, RegionName};
+use protocol::plan::UnitId;
+use protocol::report::UnitReport;
+
+use super::engine::Engine;
+use crate::cache::{Change, Key, Kind};
+use crate::observed::Link;
+use crate::services::claim::Owner;
+use crate::services::selector::selects;
+use crate::services::target::{TargetKind, TargetName};
+
+/// What was last seen of an agent, to find what is new.
+#[derive(Default)]
+pub(super) struct Seen {
+    link: Link,
+    applied: Option<Generation>,
+    complete: bool,
+    units: HashMap<UnitId, u64>,
+}
+
+impl Engine {
+    /// Finds whom a change concerns.
+    pub(super) fn changed(&mut self, change: &Change) {
+        let key = &change.key;
+        if change.desired {
+            self.wake(key);
+        }
+        match key.kind {
+            Kind::ClusterDeployment if change.desired => {
+                self.dirty_targets.insert(TargetName::new(
+                    TargetKind::ClusterDeployment,
+                    &key.namespace,
+                    &key.name,
+                ));
+            }
+            Kind::Edge => self.edge_changed(key, change.desired),
+            Kind::MultiClusterService => self.service_changed(&key.name, change.desired),
+            Kind::PriceBook if change.desired => {
+                self.dirty_targets.extend(self.targets.keys().cloned());
+                let books = self.cache.price_books.names();
+                self.dirty_statuses
+                    .extend(books.into_iter().map(|(_, name)| Key::new(Kind::PriceBook, "", &name)));
+            }
+            Kind::Region if change.desired => {
+                if let Ok(region) = key.name.parse::<RegionName>() {
+                    self.dirty_regions.insert(region);
+                }
+            }
+            Kind::ServiceSet => {
+                if let Some((target, _)) = self.sets.get(&(key.namespace.clone(), key.name.clone())).cloned()
+                    && let Some(state) = self.targets.get_mut(&target)
+                {
+                    state.states = None;
+                }
+            }
+            Kind::Credential => self.wake(key),
+            Kind::Region
+            | Kind::ClusterDeployment
+            | Kind::PriceBook
+            | Kind::ClusterTemplate
+            | Kind::ServiceTemplate
+            | Kind::ClusterTemplateChain
+            | Kind::ServiceTemplateChain
+            | Kind::StateManagementProvider
+            | Kind::JoinToken
+            | Kind::ConfigMap
+            | Kind::Secret
+            | Kind::HelmRepository
+            | Kind::HelmChart
+            | Kind::FetchedChart
+            | Kind::Identity
+            | Kind::Plan => {}
+        }
+        if super::writer::resource(key.kind).is_some() {
+            self.dirty_statuses.insert(key.clone());
+        }
+    }
+
+    fn edge_changed(&mut self, key: &Key, desired: bool) {
+        let object = self.cache.edges.get(&key.namespace, &key.name);
+        let own = TargetName::new(TargetKind::Edge, &key.namespace, &key.name);
+        let cluster = object.as_ref().and_then(|object| object.spec.cluster_deployment.clone());
+        let target = match &cluster {
+            Some(cluster) => {
+                TargetName::new(TargetKind::ClusterDeployment, &cluster.namespace, &cluster.name)
+            }
+            None => own.clone(),
+        };
+        let known = self.targets.get(&target).map(|state| &state.target);
+        let status = object.as_ref().and_then(|object| object.status.as_ref());
+        let agent = status.and_then(|status| status.agent_id.as_ref()).and_then(|id| id.parse().ok());
+        let version = status.and_then(|status| status.kubernetes_version.clone());
+        let other = known.is_none_or(|known| {
+            known.agent != agent || (version.is_some() && known.kubernetes_version != version)
+        });
+        if desired || (agent.is_some() && other) {
+            // An edge that is gone gives its cluster back; whose it was, the target itself knows.
+            self.dirty_targets.insert(target);
+            self.dirty_targets.insert(own);
+            if object.is_none() {
+                let gone: Vec<_> = self.agents_gone();
+                for (name, agent) in gone {
+                    self.plans.withdraw(&agent);
+                    self.observed.forget(&agent);
+                    self.dirty_targets.insert(name);
+                }
+            }
+        }
+    }
+
+    /// Targets whose agent has no object any more.
+    fn agents_gone(&self) -> Vec<(TargetName, AgentId)> {
+        self.targets
+            .iter()
+            .filter_map(|(name, state)| state.target.agent.map(|id| (name, id)))
+            .filter(|(_, id)| self.roster.edge(id).is_none())
+            .map(|(name, id)| (name.clone(), AgentId::Edge(id)))
+            .collect()
+    }
+
+    fn service_changed(&mut self, name: &str, desired: bool) {
+        if !desired {
+            return;
+        }
+        let mut concerned = self.by_service.get(name).cloned().unwrap_or_default();
+        if let Some(object) = self.cache.multi_cluster_services.get("", name) {
+            let selector = object.spec.cluster_selector.as_ref();
+            let selected = self.targets.iter().filter(|(_, state)| selects(selector, &state.target.labels));
+            concerned.extend(selected.map(|(name, _)| name.clone()));
+        }
+        self.dirty_targets.extend(concerned);
+        // Dependencies are judged over the whole graph.
+        let all = self.cache.multi_cluster_services.names();
+        self.dirty_statuses
+            .extend(all.into_iter().map(|(_, name)| Key::new(Kind::MultiClusterService, "", &name)));
+    }
+
+    /// Finds whom a report concerns.
+    pub(super) fn reported(&mut self, agent: &AgentId) {
+        let view = self.observed.agent(agent).unwrap_or_default();
+        let before = self.seen.remove(agent).unwrap_or_default();
+        let seen = Seen {
+            link: view.link.clone(),
+            applied: view.applied,
+            complete: view.complete,
+            units: view.units.iter().map(|(id, unit)| (id.clone(), fingerprint(unit))).collect(),
+        };
+        let linked = before.link != seen.link;
+        let settled = before.applied != seen.applied || before.complete != seen.complete;
+        let units: Vec<UnitId> = seen
+            .units
+            .iter()
+            .filter(|(id, print)| before.units.get(*id) != Some(*print))
+            .map(|(id, _)| id.clone())
+            .chain(before.units.keys().filter(|id| !seen.units.contains_key(*id)).cloned())
+            .collect();
+        self.seen.insert(agent.clone(), seen);
+        match agent {
+            AgentId::Edge(id) => {
+                let Some(edge) = self.roster.edge(id) else { return };
+                self.dirty_statuses.insert(Key::new(Kind::Edge, &edge.namespace, &edge.name));
+                if linked || settled || !units.is_empty() {
+                    let target = match &edge.cluster_deployment {
+                        Some((namespace, name)) => {
+                            TargetName::new(TargetKind::ClusterDeployment, namespace, name)
+                        }
+                        None => TargetName::new(TargetKind::Edge, &edge.namespace, &edge.name),
+                    };
+                    self.target_reported(&target, &units);
+                }
+            }
+            AgentId::Region(region) => {
+                self.dirty_statuses.insert(Key::new(Kind::Region, "", region.as_str()));
+                for unit in &units {
+                    self.dirty_statuses.insert(Key::new(
+                        Kind::ClusterDeployment,
+                        &unit.set_namespace,
+                        &unit.set_name,
+                    ));
+                }
+                if linked {
+                    self.region_linked(region);
+                }
+                if linked || settled {
+                    let targets = self.by_region.get(region).cloned().unwrap_or_default();
+                    self.dirty_statuses.extend(targets.iter().map(TargetName::key));
+                }
+            }
+        }
+    }
+
+    fn target_reported(&mut self, target: &TargetName, units: &[UnitId]) {
+        self.dirty_statuses.insert(target.key());
+        for unit in units {
+            self.dirty_statuses.insert(Key::new(Kind::ServiceSet, &unit.set_namespace, &unit.set_name));
+        }
+        let Some(state) = self.targets.get_mut(target) else { return };
+        state.states = None;
+        let mut services = Vec::new();
+        for set in &state.resolution.sets {
+            self.dirty_statuses.insert(Key::new(Kind::ServiceSet, &set.set.0, &set.set.1));
+            if let Owner::MultiClusterService(name) = &set.owner {
+                services.push(Key::new(Kind::MultiClusterService, "", name));
+            }
+        }
+        for key in services {
+            self.soon(key);
+        }
+    }
+
+    /// What is known of a region's edges depends on its own link.
+    fn region_linked(&mut self, region: &RegionName) {
+        for id in self.roster.of_region(region) {
+            let Some(edge) = self.roster.edge(&id) else { continue };
+            self.dirty_statuses.insert(Key::new(Kind::Edge, &edge.namespace, &edge.name));
+            let target = match &edge.cluster_deployment {
+                Some((namespace, name)) => TargetName::new(TargetKind::ClusterDeployment, namespace, name),
+                None => TargetName::new(TargetKind::Edge, &edge.namespace, &edge.name),
+            };
+            self.target_reported(&target, &[]);
+        }
+    }
+}
+
+fn fingerprint(unit: &UnitReport) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&unit.version, &unit.template, unit.deployed_hash, unit.state, &unit.message, unit.since)
+        .hash(&mut hasher);
+    (unit.objects_total, unit.objects_ready, unit.drift_repairs).hash(&mut hasher);
+    for object in &unit.objects {
+        (&object.key, object.health, &object.message).hash(&mut hasher);
+    }
+    hasher.finish()
+}

@@ -1,0 +1,171 @@
+//! Objects to plans and reports to statuses, on a Kubernetes API in process, with agents that are played.
+
+mod support;
+
+use protocol::id::AgentId;
+use protocol::report::UnitState;
+use serde_json::json;
+use support::{Hub, condition, has};
+
+fn region(name: &str) -> AgentId {
+    AgentId::Region(name.parse().unwrap())
+}
+
+#[tokio::test]
+async fn the_first_cluster_travels_down_and_its_status_comes_back() {
+    let hub = Hub::start().await;
+    hub.apply_file("deploy/examples/first-cluster.yaml").await;
+    let eu = region("eu");
+    hub.link(&eu, true);
+    let units = hub.plan(&eu, |units| units.len() == 1).await;
+    assert_eq!(units[0].to_string(), "default/shop-1:default/shop-1");
+    let plan = hub.plans.get(&eu).unwrap();
+    let kinds: Vec<_> =
+        plan.content.body.units[0].objects.iter().map(|object| object.key.kind.as_str()).collect();
+    assert!(kinds.contains(&"Cluster") && kinds.contains(&"HostedControlPlane"), "{kinds:?}");
+    let cluster =
+        plan.content.body.units[0].objects.iter().find(|object| object.key.kind == "Cluster").unwrap();
+    let content: serde_json::Value =
+        serde_json::from_slice(&hub.plans.blob(&cluster.digest).unwrap()).unwrap();
+    assert_eq!(content["metadata"]["labels"]["helm.toolkit.fluxcd.io/name"], "shop-1");
+    assert_eq!(content["metadata"]["labels"]["env"], "demo");
+
+    hub.carry_out(&eu, UnitState::Deployed);
+    let cluster = json!({"clusterDeployment": {"namespace": "default", "name": "shop-1"}});
+    let edge = hub.enrol("shop-1", "default", "eu", 1, cluster, json!({})).await;
+    let units = hub.plan(&edge, |units| units.len() == 2).await;
+    assert_eq!(units[0].set_name, "shop-1");
+    assert_eq!(units[1].name, "banner");
+    hub.until("ServiceSet", "default", "shop-1", |set| set["spec"]["cluster"] == "shop-1").await;
+    hub.link(&edge, true);
+    hub.carry_out(&edge, UnitState::Deployed);
+
+    let set = hub.until("ServiceSet", "default", "shop-1", |set| set["status"]["deployed"] == true).await;
+    assert_eq!(set["metadata"]["labels"]["ksm.k0rdent.mirantis.com/adapter"], "kcm-controller-manager");
+    assert_eq!(set["metadata"]["ownerReferences"][0]["kind"], "ClusterDeployment");
+    assert_eq!(set["status"]["services"][0]["state"], "Deployed");
+    let deployment = hub.until("ClusterDeployment", "default", "shop-1", |it| has(it, "Ready", "True")).await;
+    assert_eq!(condition(&deployment, "ServicesInReadyState")["message"], "2/2");
+    assert_eq!(condition(&deployment, "TemplateReady")["message"], "Template is valid");
+    assert_eq!(deployment["status"]["region"], "eu");
+    assert_eq!(deployment["metadata"]["finalizers"][0], "k0rdent.mirantis.com/cluster-deployment");
+    let service = hub.until("MultiClusterService", "", "banner", |it| has(it, "Ready", "True")).await;
+    assert_eq!(condition(&service, "ClusterInReadyState")["message"], "1/1");
+    assert_eq!(service["status"]["matchingClusters"][0]["name"], "shop-1");
+    let edge = hub.until("Edge", "default", "shop-1", |it| has(it, "Ready", "True")).await;
+    assert_eq!(edge["status"]["services"], json!({"ready": 2, "total": 2}));
+    hub.until("Region", "", "eu", |it| has(it, "Ready", "True")).await;
+    hub.until("ServiceTemplate", "default", "web-0-1-0", |it| it["status"]["valid"] == true).await;
+    hub.until("ClusterTemplate", "default", "embedded-cluster-0-1-0", |it| it["status"]["valid"] == true)
+        .await;
+    hub.until("Credential", "default", "embedded-eu", |it| it["status"]["ready"] == true).await;
+}
+
+#[tokio::test]
+async fn deletion_waits_for_the_region_and_says_since_when() {
+    let hub = Hub::start().await;
+    hub.apply_file("deploy/examples/first-cluster.yaml").await;
+    let eu = region("eu");
+    hub.link(&eu, true);
+    hub.plan(&eu, |units| units.len() == 1).await;
+    hub.carry_out(&eu, UnitState::Deployed);
+    hub.until("ClusterDeployment", "default", "shop-1", |it| has(it, "HelmReleaseReady", "True")).await;
+    let cluster = json!({"clusterDeployment": {"namespace": "default", "name": "shop-1"}});
+    hub.enrol("shop-1", "default", "eu", 1, cluster, json!({})).await;
+    hub.link(&eu, false);
+    hub.delete("k0rdent.mirantis.com/v1beta1", "ClusterDeployment", "default", "shop-1").await;
+    let deployment =
+        hub.until("ClusterDeployment", "default", "shop-1", |it| has(it, "Deleting", "True")).await;
+    assert_eq!(condition(&deployment, "Deleting")["reason"], "WaitingForHelmReleaseDeletion");
+    let message = condition(&deployment, "Deleting")["message"].as_str().unwrap();
+    assert_eq!(message, "waiting for region eu since 2023-11-14T22:13:20Z");
+    // The plan without the cluster is there for the region to find, and nothing else waits.
+    hub.plan(&eu, <[_]>::is_empty).await;
+    hub.link(&eu, true);
+    hub.carry_out(&eu, UnitState::Deployed);
+    hub.until_gone("ClusterDeployment", "default", "shop-1").await;
+    hub.until_gone("Edge", "default", "shop-1").await;
+    hub.until_gone("ServiceSet", "default", "shop-1").await;
+}
+
+#[tokio::test]
+async fn an_enrolled_edge_gets_services_by_its_labels_and_loses_them_with_the_labels() {
+    let hub = Hub::start().await;
+    hub.apply_file("deploy/examples/enrolled-edges.yaml").await;
+    hub.link(&region("eu"), true);
+    let edge = hub.enrol("store-12", "kcm-system", "eu", 7, json!({}), json!({"site": "store"})).await;
+    let units = hub.plan(&edge, |units| units.len() == 1).await;
+    let set = units[0].set_name.clone();
+    assert!(set.starts_with("store-12-"), "{set}");
+    let plan = hub.plans.get(&edge).unwrap();
+    let prices = plan.content.body.settings["prices"].parse::<serde_json::Value>().unwrap();
+    assert_eq!(prices["default"]["cpu"], 0.035);
+    let texts: Vec<_> = plan.content.body.digests().filter_map(|digest| hub.plans.blob(&digest)).collect();
+    assert!(texts.iter().any(|text| String::from_utf8_lossy(text).contains("Store store-12")));
+    hub.link(&edge, true);
+    hub.carry_out(&edge, UnitState::Deployed);
+    hub.until("ServiceSet", "kcm-system", &set, |it| it["status"]["deployed"] == true).await;
+    hub.until("Edge", "kcm-system", "store-12", |it| it["status"]["services"]["ready"] == 1).await;
+
+    let bare = json!({
+        "apiVersion": "skein.dev/v1alpha1", "kind": "Edge",
+        "metadata": {"name": "store-12", "namespace": "kcm-system", "labels": {"site": null}},
+    });
+    let patch = kube::api::Patch::Merge(&bare);
+    hub.api(&bare).patch("store-12", &kube::api::PatchParams::default(), &patch).await.unwrap();
+    hub.plan(&edge, <[_]>::is_empty).await;
+    hub.carry_out(&edge, UnitState::Deployed);
+    hub.until_gone("ServiceSet", "kcm-system", &set).await;
+}
+
+#[tokio::test]
+async fn a_hub_that_restarts_without_its_charts_uninstalls_nothing() {
+    let mut hub = Hub::start().await;
+    hub.apply_file("deploy/examples/enrolled-edges.yaml").await;
+    hub.link(&region("eu"), true);
+    let edge = hub.enrol("store-12", "kcm-system", "eu", 7, json!({}), json!({"site": "store"})).await;
+    let set = hub.plan(&edge, |units| units.len() == 1).await[0].set_name.clone();
+    hub.link(&edge, true);
+    hub.carry_out(&edge, UnitState::Deployed);
+    hub.until("ServiceSet", "kcm-system", &set, |it| it["status"]["deployed"] == true).await;
+    // Neither the repository nor the cached archives are there any more.
+    std::fs::remove_dir_all(hub.state.path().join("charts")).unwrap();
+    hub.apply(json!({
+        "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "HelmRepository",
+        "metadata": {"name": "skein-charts", "namespace": "kcm-system"}, "spec": {"url": "http://127.0.0.1:9/charts/"},
+    }))
+    .await;
+    hub.restart().await;
+    let object = hub
+        .until("Edge", "kcm-system", "store-12", |it| {
+            condition(it, "UpToDate")["message"].as_str().is_some_and(|text| text.contains("held back"))
+        })
+        .await;
+    assert!(hub.plans.get(&edge).is_none(), "{object:#?}");
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_in_the_condition_that_k0rdent_has_for_it() {
+    let hub = Hub::start().await;
+    hub.apply(json!({
+        "apiVersion": "k0rdent.mirantis.com/v1beta1", "kind": "ClusterDeployment",
+        "metadata": {"name": "lost", "namespace": "default"},
+        "spec": {
+            "template": "nowhere", "credential": "nobody",
+            "serviceSpec": {"services": [{"name": "web", "namespace": "web", "template": "none"}]},
+        },
+    }))
+    .await;
+    let lost = hub.until("ClusterDeployment", "default", "lost", |it| has(it, "Ready", "False")).await;
+    for (type_, text) in [
+        ("TemplateReady", "ClusterTemplate.k0rdent.mirantis.com \"nowhere\" not found"),
+        (
+            "CredentialReady",
+            "failed to get Credential default/nobody referred in the ClusterDeployment default/lost",
+        ),
+        ("ServicesReferencesValidation", "some services have invalid templates"),
+    ] {
+        let message = condition(&lost, type_)["message"].as_str().unwrap_or_default();
+        assert!(has(&lost, type_, "False") && message.contains(text), "{type_}: {message}");
+    }
+}
