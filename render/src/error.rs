@@ -55,7 +55,7 @@ pub enum RenderError {
     #[error("execution error at ({at}): {message}")]
     Refused {
         /// The place Helm names: in the file that was being rendered.
-        at: Position,
+        at: Box<Position>,
         /// The innermost place in a file.
         position: Position,
         /// `fail` or `required`.
@@ -189,7 +189,7 @@ impl From<Box<crate::template::fault::ExecError>> for RenderError {
         let position = place(error.innermost_file());
         match &origin.fault {
             Fault::Refused(message) => Self::Refused {
-                at: place(&error),
+                at: Box::new(place(&error)),
                 position,
                 function: origin.function.clone().unwrap_or_default(),
                 message: message.clone(),

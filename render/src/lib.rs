@@ -10,6 +10,9 @@
 //! from Helm: there is no network (`getHostByName` is empty, as in `helm template`), zones other than UTC,
 //! `derivePassword`, DSA keys and `fromToml` answer [`RenderError::Unsupported`], for which a caller may run Helm.
 
+// A template value is one of ten kinds and a JSON value one of six: "any other kind" is what the code means.
+#![allow(clippy::wildcard_enum_match_arm)]
+
 mod capabilities;
 mod chart;
 mod engine;
@@ -53,4 +56,9 @@ impl Lookup for NoCluster {
     fn get(&self, _: &str, _: &str, _: &str, _: &str) -> serde_json::Value {
         serde_json::Value::Object(serde_json::Map::new())
     }
+}
+
+/// An object as Helm prints it: sigs.k8s.io/yaml's form, keys sorted, one line break at the end.
+pub fn to_yaml(value: &serde_json::Value) -> String {
+    yaml::emit::to_yaml(value)
 }

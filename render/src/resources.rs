@@ -35,7 +35,7 @@ fn expand(value: Json, document: usize, objects: &mut Vec<Json>) -> Result<(), M
         return Err(ManifestError::NotAMap { document, got });
     };
     for field in ["apiVersion", "kind"] {
-        if !entries.get(field).and_then(Json::as_str).is_some_and(|text| !text.is_empty()) {
+        if entries.get(field).and_then(Json::as_str).is_none_or(str::is_empty) {
             return Err(ManifestError::Incomplete { document, field });
         }
     }

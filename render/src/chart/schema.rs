@@ -58,6 +58,21 @@ fn shown(value: &Json) -> String {
     }
 }
 
+/// A number with its thousands apart, as the validator prints it.
+fn grouped(number: &Json) -> String {
+    let text = number.to_string();
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |digits| ("-", digits));
+    let (whole, fraction) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
+    let mut out = String::new();
+    for (at, digit) in whole.chars().enumerate() {
+        if at > 0 && (whole.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    format!("{sign}{out}{fraction}")
+}
+
 /// The complaint in the words of the validator that Helm uses.
 #[allow(clippy::wildcard_enum_match_arm)] // the crate's own words serve for every other kind
 fn words(error: &ValidationError<'_>) -> String {
@@ -82,8 +97,12 @@ fn words(error: &ValidationError<'_>) -> String {
             }
             other => format!("value must be {}", shown(other)),
         },
-        ValidationErrorKind::Minimum { limit } => format!("minimum: got {}, want {limit}", error.instance()),
-        ValidationErrorKind::Maximum { limit } => format!("maximum: got {}, want {limit}", error.instance()),
+        ValidationErrorKind::Minimum { limit } => {
+            format!("minimum: got {}, want {}", grouped(error.instance()), grouped(limit))
+        }
+        ValidationErrorKind::Maximum { limit } => {
+            format!("maximum: got {}, want {}", grouped(error.instance()), grouped(limit))
+        }
         ValidationErrorKind::MinLength { limit } => {
             let length = error.instance().as_str().map_or(0, |text| text.chars().count());
             format!("minLength: got {length}, want {limit}")

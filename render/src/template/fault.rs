@@ -75,31 +75,52 @@ impl ExecError {
         format!("{}:{line}:{column}", self.source.name)
     }
 
-    /// The chain from the outside in, in Helm v4's layout.
+    /// The chain from the outside in, as Helm v4 prints it: on one line when a function's own error ends it, else in
+    /// blocks.
     pub(crate) fn trace(&self) -> String {
-        let mut text =
-            format!("{}\n  executing \"{}\" at <{}>:\n    ", self.place(), self.executing, self.context);
-        let calling =
-            self.function.as_ref().map(|name| format!("error calling {name}: ")).unwrap_or_default();
+        let origin = self.origin();
+        let ends_in_function =
+            matches!(&origin.fault, Fault::Message(text) if !text.starts_with("template: "));
+        if ends_in_function && origin.function.is_some() { self.line() } else { self.block() }
+    }
+
+    fn calling(&self) -> String {
+        self.function.as_ref().map(|name| format!("error calling {name}: ")).unwrap_or_default()
+    }
+
+    /// What the error says, without its place and what it wraps.
+    fn message(&self) -> String {
         match &self.fault {
-            Fault::Message(message) | Fault::Refused(message) => {
-                text.push_str(&format!("{calling}{message}"))
-            }
-            Fault::Type(message) => text.push_str(message),
+            Fault::Message(message) | Fault::Refused(message) => format!("{}{message}", self.calling()),
+            Fault::Type(message) => message.clone(),
             Fault::Unsupported(function) => {
-                text.push_str(&format!("function \"{function}\" is not supported by this engine"));
+                format!("function \"{function}\" is not supported by this engine")
             }
-            Fault::Limit { name, maximum } => {
-                text.push_str(&format!("{calling}{}", limit_text(name, *maximum)))
-            }
-            Fault::Nested { prefix, error } => {
-                text.push_str(&format!("{calling}{prefix}"));
-                text.truncate(text.trim_end().len());
-                text.push('\n');
-                text.push_str(&error.trace());
-            }
+            Fault::Limit { name, maximum } => format!("{}{}", self.calling(), limit_text(name, *maximum)),
+            Fault::Nested { prefix, .. } => format!("{}{prefix}", self.calling()),
         }
-        text
+    }
+
+    fn line(&self) -> String {
+        let (place, executing, context) = (self.place(), &self.executing, &self.context);
+        let inner = match &self.fault {
+            Fault::Nested { error, .. } => error.line(),
+            _ => String::new(),
+        };
+        format!("template: {place}: executing {executing:?} at <{context}>: {}{inner}", self.message())
+    }
+
+    fn block(&self) -> String {
+        let (place, executing, context) = (self.place(), &self.executing, &self.context);
+        let message = self.message();
+        // A missing template is an error of its own in Helm's chain.
+        let message =
+            message.replace("error calling include: template: no", "error calling include:\ntemplate: no");
+        let head = format!("{place}\n  executing {executing:?} at <{context}>:\n    {}", message.trim_end());
+        match &self.fault {
+            Fault::Nested { error, .. } => format!("{head}\n{}", error.block()),
+            _ => head,
+        }
     }
 }
 

@@ -138,7 +138,7 @@ fn split_date(text: &str) -> Option<(bool, &str)> {
     let year: u32 = text[..4].parse().ok()?;
     let (month, rest) = small(&text[5..], 1, 12)?;
     let (day, rest) = small(rest.strip_prefix('-')?, 1, 31)?;
-    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let leap = (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
     let longest = match month {
         4 | 6 | 9 | 11 => 30,
         2 if leap => 29,

@@ -456,7 +456,7 @@ fn duration(seconds: i64) -> String {
 
 fn rounded(nanoseconds: i128) -> String {
     let seconds = nanoseconds.unsigned_abs() / NANOSECONDS.unsigned_abs();
-    let exact = nanoseconds.unsigned_abs() % NANOSECONDS.unsigned_abs() == 0;
+    let exact = nanoseconds.unsigned_abs().is_multiple_of(NANOSECONDS.unsigned_abs());
     let units = [(31_536_000, "y"), (2_592_000, "mo"), (86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
     for (size, name) in units {
         if seconds > size || (seconds == size && !exact) {

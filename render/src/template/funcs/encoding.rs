@@ -73,7 +73,7 @@ fn base32_encode(bytes: &[u8]) -> String {
 fn base32_decode(text: &[u8]) -> Result<Vec<u8>, usize> {
     let clean: Vec<u8> = text.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
     let mut out = Vec::new();
-    if clean.len() % 8 != 0 {
+    if !clean.len().is_multiple_of(8) {
         return Err(clean.len() / 8 * 8);
     }
     for (group, chunk) in clean.chunks(8).enumerate() {

@@ -66,13 +66,11 @@ impl Version {
             return None;
         }
         let mut parts = [0_u64; 3];
-        let mut count = 0;
-        for part in numbers.split('.') {
+        for (count, part) in numbers.split('.').enumerate() {
             if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_digit()) {
                 return None;
             }
             *parts.get_mut(count)? = part.parse().ok()?;
-            count += 1;
         }
         let [major, minor, patch] = parts;
         Some(Self { major, minor, patch, pre: pre.into(), metadata: metadata.into(), original: text.into() })

@@ -1,0 +1,1 @@
+{{- define "overridden" }}cache{{ end }}
