@@ -31,6 +31,9 @@ pub mod keys;
 mod measure;
 pub mod own_plan;
 pub mod status;
+pub mod store;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

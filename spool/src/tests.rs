@@ -42,8 +42,11 @@ async fn push(spool: &Spool, class: TelemetryClass, size: usize, at: u64) -> Res
     spool.push(class, Bytes::from(vec![7; size]), 10, at, at).await
 }
 
+/// Batches, points, first, last and reason.
+type GapShape = (u64, u64, u64, u64, GapReason);
+
 /// Number and, for a gap, batches, points, first, last and reason.
-fn shape(items: &[TelemetryItem]) -> Vec<(u64, Option<(u64, u64, u64, u64, GapReason)>)> {
+fn shape(items: &[TelemetryItem]) -> Vec<(u64, Option<GapShape>)> {
     items
         .iter()
         .map(|item| match &item.content {

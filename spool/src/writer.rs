@@ -453,7 +453,7 @@ fn answer(command: Command, done: Done) {
         (Command::State { reply, .. }, Done::State(state)) => drop(reply.send(state)),
         (Command::State { reply, .. }, _) => drop(reply.send(None)),
         (Command::Acknowledge { reply, .. } | Command::Expire { reply } | Command::Close { reply }, _) => {
-            drop(reply.send(()))
+            let _ = reply.send(());
         }
     }
 }

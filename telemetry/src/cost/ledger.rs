@@ -31,6 +31,21 @@ pub const POD_HOURLY: &str = "skein_pod_hourly_cost";
 /// Cost so far of a node; labels `resource`, `node`.
 pub const NODE_COST: &str = "skein_node_cost_total";
 
+/// Every metric that a ledger writes.
+pub const METRICS: [&str; 11] = [
+    POD_COST,
+    POD_HOURS,
+    POD_REQUEST_HOURS,
+    POD_USAGE_HOURS,
+    POD_SECONDS,
+    POD_HOURLY,
+    NODE_COST,
+    "node_cpu_hourly_cost",
+    "node_ram_hourly_cost",
+    "node_gpu_hourly_cost",
+    "node_total_hourly_cost",
+];
+
 const MILLIS_PER_HOUR: f64 = 3_600_000.0;
 const GIB: f64 = 1_073_741_824.0;
 const RESOURCES: [&str; 3] = ["cpu", "ram", "gpu"];

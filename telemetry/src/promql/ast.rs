@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::promql::Grid;
 use crate::promql::function::Function;
 use crate::selector::{Matcher, quote, quoted_name};
 use crate::{Millis, number};
@@ -277,6 +278,37 @@ impl Expr {
             | Self::Aggregate(_)
             | Self::Call(..)
             | Self::Part(_) => self.children().into_iter().flat_map(Self::selectors).collect(),
+        }
+    }
+
+    /// The time whose samples matter when it is evaluated on that grid: after, through. `None` when it needs no
+    /// samples. `@ start()` and `@ end()` must have been fixed.
+    pub fn reach(&self, grid: Grid, lookback: Millis) -> Option<(Millis, Millis)> {
+        let span = |at: Option<At>, offset: Millis, back: Millis| {
+            let (first, last) = match at {
+                Some(At::Time(time)) => (time, time),
+                Some(At::Start | At::End) | None => (grid.start, grid.last()),
+            };
+            (first.saturating_sub(offset).saturating_sub(back), last.saturating_sub(offset))
+        };
+        match self {
+            Self::Select(selector) => Some(span(selector.at, selector.offset, lookback)),
+            Self::Range(selector, range) => Some(span(selector.at, selector.offset, *range)),
+            Self::Subquery(subquery) => {
+                let (after, through) = span(subquery.at, subquery.offset, subquery.range);
+                let inner = Grid { start: after, end: through, step: through.saturating_sub(after).max(1) };
+                subquery.expr.reach(inner, lookback)
+            }
+            Self::Number(_)
+            | Self::Text(_)
+            | Self::Negate(_)
+            | Self::Binary(_)
+            | Self::Aggregate(_)
+            | Self::Call(..)
+            | Self::Part(_) => {
+                let parts = self.children().into_iter().filter_map(|child| child.reach(grid, lookback));
+                parts.reduce(|left, right| (left.0.min(right.0), left.1.max(right.1)))
+            }
         }
     }
 
