@@ -83,17 +83,29 @@ pub fn merge(target: &mut Value, patch: &Value) {
 
 /// Applies a JSON patch: all of its operations, or none.
 ///
+/// As in the API server's library, a path that does not exist tests equal to `null`: that is how clients add the
+/// first finalizer without racing another.
+///
 /// # Errors
 /// [`PatchError::ParseJson`] when it is no JSON patch, [`PatchError::ApplyJson`] when an operation does not fit;
 /// `target` is unchanged then.
 pub fn json(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let patch: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|error| PatchError::ParseJson { cause: error.to_string() })?;
-    json_patch::patch(target, &patch).map_err(|error| PatchError::ApplyJson {
-        index: error.operation,
-        path: error.path.to_string(),
-        cause: error.kind.to_string(),
-    })
+    let mut patched = target.clone();
+    for (index, operation) in patch.0.iter().enumerate() {
+        if let json_patch::PatchOperation::Test(test) = operation
+            && test.value.is_null()
+            && patched.pointer(test.path.as_str()).is_none()
+        {
+            continue;
+        }
+        json_patch::patch(&mut patched, std::slice::from_ref(operation)).map_err(|error| {
+            PatchError::ApplyJson { index, path: error.path.to_string(), cause: error.kind.to_string() }
+        })?;
+    }
+    *target = patched;
+    Ok(())
 }
 
 /// Applies a strategic merge patch: a merge patch whose keyed lists merge item by item, with the directives

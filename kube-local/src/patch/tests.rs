@@ -145,3 +145,17 @@ fn what_cannot_be_applied_is_named() {
         assert_eq!(strategic(&mut target, &patch, &schema).unwrap_err().to_string(), text);
     }
 }
+
+#[test]
+fn a_missing_path_tests_equal_to_null() {
+    let patch = json!([
+        {"op": "test", "path": "/metadata/finalizers", "value": null},
+        {"op": "add", "path": "/metadata/finalizers", "value": ["a"]},
+    ]);
+    let mut object = json!({"metadata": {}});
+    super::json(&mut object, &patch).unwrap();
+    assert_eq!(object, json!({"metadata": {"finalizers": ["a"]}}));
+    let error = super::json(&mut object, &patch).unwrap_err();
+    assert!(error.to_string().contains("/metadata/finalizers"), "{error}");
+    assert_eq!(object, json!({"metadata": {"finalizers": ["a"]}}));
+}
