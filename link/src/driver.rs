@@ -17,6 +17,9 @@ use crate::transport::{close, describe};
 
 /// Frames that may wait for the stream before no more messages are taken.
 const OUTBOX_BYTES_MAX: usize = 64 * 1024;
+/// With so much waiting, nothing more is read either: more than messages of this side ever add up to, so only
+/// a peer that asks for answers and does not take them gets here, and waits for itself.
+const OUTBOX_FULL_BYTES: usize = OUTBOX_BYTES_MAX + 2 * protocol::lane::CONTROL_BYTES_MAX;
 /// Most bytes taken from the stream at once.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
@@ -151,6 +154,7 @@ impl Driver {
     async fn step(&mut self, reading: bool) -> Moved {
         let deadline = self.session.poll_timeout().map(|(at, _)| self.began + Duration::from_millis(at));
         let writing = !self.outbox.is_empty();
+        let reading = reading && self.outbox_bytes < OUTBOX_FULL_BYTES;
         let frames = self.outbox.make_contiguous();
         tokio::select! {
             biased;

@@ -1,0 +1,127 @@
+//! Identities on disk, also after a crash.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use identity::store::StoreError;
+use identity::{
+    AgentIdentity, Authority, DeviceKey, FileStore, KeyKind, KeyStore as _, SeededEntropy, SystemEntropy,
+    TlsKey,
+};
+use protocol::id::{AgentId, EdgeId};
+
+const NOW: u64 = 1_790_000_000_000;
+
+fn identity(device: DeviceKey, name: &str) -> AgentIdentity {
+    let mut entropy = SeededEntropy::new(9);
+    let authority = Authority::create("fleet.example", NOW, &mut entropy).unwrap();
+    let tls = TlsKey::generate_kind(KeyKind::P256, &mut entropy).unwrap();
+    let agent = AgentId::Edge(EdgeId([7; 16]));
+    let chain = authority.issue(&agent, &tls.signing_request().unwrap(), NOW, &mut entropy).unwrap();
+    let (not_before, not_after) = identity::certificate::validity(&chain[0]).unwrap();
+    AgentIdentity {
+        agent,
+        name: name.to_owned(),
+        region: "eu".parse().unwrap(),
+        chain,
+        tls,
+        device,
+        trust: authority.trust(),
+        endpoints: vec!["eu.example:4433".to_owned()],
+        not_before,
+        not_after,
+    }
+}
+
+fn files(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_identity_reads_back_as_it_was_and_only_its_owner_can_read_it() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("edge");
+    let store = FileStore::new(&directory);
+    assert!(store.load().unwrap().is_none());
+    assert!(matches!(AgentIdentity::load(&directory), Err(StoreError::Missing { .. })));
+    let device = store.device_key(&mut SystemEntropy).unwrap();
+    assert_eq!(store.device_key(&mut SystemEntropy).unwrap().public(), device.public());
+    let first = identity(device, "shop-1");
+    first.store(&directory).unwrap();
+    let loaded = AgentIdentity::load(&directory).unwrap();
+    assert_eq!((&loaded.agent, &loaded.name, &loaded.chain), (&first.agent, &first.name, &first.chain));
+    assert_eq!((&loaded.trust, &loaded.endpoints), (&first.trust, &first.endpoints));
+    assert_eq!((loaded.not_before, loaded.not_after), (first.not_before, first.not_after));
+    assert_eq!(loaded.tls.spki_hash(), first.tls.spki_hash());
+    assert_eq!(loaded.device.public(), first.device.public());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    assert_eq!(mode(&directory.join("device.key")), 0o600);
+    for name in ["chain.pem", "identity.json", "tls.key"] {
+        assert_eq!(mode(&directory.join("identity-00000001").join(name)), 0o600);
+    }
+}
+
+#[test]
+fn a_crash_while_storing_leaves_the_one_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::new(directory.path());
+    let device = store.device_key(&mut SystemEntropy).unwrap();
+    store.store(&identity(device.clone(), "first")).unwrap();
+    // As left by a crash between the files and the rename.
+    let half = directory.path().join("identity.new");
+    fs::create_dir(&half).unwrap();
+    fs::write(half.join("tls.key"), "half").unwrap();
+    assert_eq!(store.load().unwrap().unwrap().name, "first");
+    for name in ["second", "third", "fourth"] {
+        store.store(&identity(device.clone(), name)).unwrap();
+        assert_eq!(store.load().unwrap().unwrap().name, name);
+    }
+    assert_eq!(files(directory.path()), ["device.key", "identity-00000003", "identity-00000004"]);
+}
+
+#[test]
+fn damage_is_named_with_its_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::new(directory.path());
+    let device = store.device_key(&mut SystemEntropy).unwrap();
+    store.store(&identity(device, "shop-1")).unwrap();
+    let version = directory.path().join("identity-00000001");
+    for name in ["chain.pem", "identity.json", "tls.key"] {
+        let path = version.join(name);
+        let good = fs::read(&path).unwrap();
+        fs::write(&path, "damaged").unwrap();
+        let error = store.load().unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("damaged"), "{error}");
+        fs::remove_file(&path).unwrap();
+        assert!(store.load().unwrap_err().to_string().contains("is missing"));
+        fs::write(&path, good).unwrap();
+    }
+    fs::write(directory.path().join("device.key"), "x").unwrap();
+    assert!(store.load().unwrap_err().to_string().contains("device.key"));
+}
+
+#[test]
+fn another_device_s_identity_is_not_stored() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::new(directory.path());
+    store.device_key(&mut SystemEntropy).unwrap();
+    let stranger = DeviceKey::generate(&mut SystemEntropy);
+    assert!(matches!(store.store(&identity(stranger, "shop-1")), Err(StoreError::Damaged { .. })));
+    assert!(store.load().unwrap().is_none());
+}
+
+#[test]
+fn a_named_secret_is_drawn_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::new(directory.path());
+    let secret = store.secret("link", &mut SystemEntropy).unwrap();
+    assert_eq!(FileStore::new(directory.path()).secret("link", &mut SystemEntropy).unwrap(), secret);
+    assert_ne!(store.secret("other", &mut SystemEntropy).unwrap(), secret);
+}

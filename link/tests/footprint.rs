@@ -1,0 +1,141 @@
+//! What idle links cost in memory: real UDP over loopback, alone in its process.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use identity::tls::Accepts;
+use identity::{
+    AgentIdentity, Authority, Clock as _, DeviceKey, KeyKind, SystemClock, SystemEntropy, TlsKey, Trust,
+};
+use link::{
+    Admission, Admitted, Downlink, DownlinkConfig, DownlinkEvent, HelloFacts, Profile, UdpNetwork, Uplink,
+    UplinkConfig, UplinkEvent,
+};
+use protocol::enrolment::Refusal;
+use protocol::id::{AgentId, EdgeId};
+use protocol::message::{Control, Hello};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const LINKS: u16 = 1000;
+
+struct Everybody;
+
+impl Admission for Everybody {
+    fn admit<'a>(&'a self, _: &'a AgentId, _: &'a Hello) -> BoxFuture<'a, Result<Admitted, Refusal>> {
+        async { Ok(Admitted::default()) }.boxed()
+    }
+}
+
+fn identity(authority: &Authority, agent: AgentId, endpoint: &str) -> AgentIdentity {
+    let tls = TlsKey::generate_kind(KeyKind::Ed25519, &mut SystemEntropy).unwrap();
+    let now = SystemClock.now();
+    let chain = authority.issue(&agent, &tls.signing_request().unwrap(), now, &mut SystemEntropy).unwrap();
+    let (not_before, not_after) = identity::certificate::validity(&chain[0]).unwrap();
+    AgentIdentity {
+        agent,
+        name: "some-name".to_owned(),
+        region: "eu".parse().unwrap(),
+        chain,
+        tls,
+        device: DeviceKey::generate(&mut SystemEntropy),
+        trust: authority.trust(),
+        endpoints: vec![endpoint.to_owned()],
+        not_before,
+        not_after,
+    }
+}
+
+/// Resident memory of this process, in bytes.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_idle_link_costs_at_most_sixty_kibibytes_on_each_side() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let authority = Authority::create("fleet.example", SystemClock.now(), &mut SystemEntropy).unwrap();
+        let region = identity(&authority, AgentId::Region("eu".parse().unwrap()), "");
+        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+        let config = DownlinkConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            identity: region.link_identity(),
+            trust: Trust::new(authority.trust()).unwrap(),
+            accepts: Accepts::Edges,
+            software: "above/1".to_owned(),
+            features: 0,
+            profile: Profile::edge(),
+            peers_max: 10_000,
+            keys: None,
+            network: UdpNetwork::shared(),
+            clock: Arc::new(SystemClock),
+        };
+        let (handle, mut events) =
+            Downlink::bind(config, Arc::new(Everybody), &tasks, cancel.clone()).await.unwrap();
+        let endpoint = handle.local_addr().to_string();
+        // What is needed once: pools, tables, the runtime's queues.
+        let mut uplinks = dial(&authority, &endpoint, 0..50, &tasks, &cancel);
+        let before = connected(&mut uplinks, &mut events, 50).await;
+        let mut more = dial(&authority, &endpoint, 50..50 + LINKS, &tasks, &cancel);
+        let after = connected(&mut more, &mut events, usize::from(LINKS)).await;
+        let per_link = (after - before) / u64::from(LINKS);
+        println!("{} KiB per link, both sides together with a socket each", per_link / 1024);
+        assert!(per_link <= 120 * 1024, "{per_link} bytes");
+        cancel.cancel();
+    });
+}
+
+type Dialled = (link::UplinkHandle, mpsc::Receiver<UplinkEvent>, watch::Sender<Arc<AgentIdentity>>);
+
+fn dial(
+    authority: &Authority,
+    endpoint: &str,
+    numbers: std::ops::Range<u16>,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) -> Vec<Dialled> {
+    numbers
+        .map(|number| {
+            let mut id = [0; 16];
+            id[..2].copy_from_slice(&number.to_be_bytes());
+            let identity = identity(authority, AgentId::Edge(EdgeId(id)), endpoint);
+            let (sender, receiver) = watch::channel(Arc::new(identity));
+            let config = UplinkConfig {
+                identity: receiver,
+                incarnation: 1,
+                software: "below/1".to_owned(),
+                profile: Profile::edge(),
+                network: UdpNetwork::shared(),
+                clock: Arc::new(SystemClock),
+                entropy: Box::new(SystemEntropy),
+            };
+            let (handle, events) =
+                Uplink::start(config, Arc::new(HelloFacts::default), tasks, cancel.clone()).unwrap();
+            (handle, events, sender)
+        })
+        .collect()
+}
+
+/// Waits until all are up and have exchanged a message; gives the memory then.
+async fn connected(uplinks: &mut [Dialled], events: &mut link::DownlinkEvents, count: usize) -> u64 {
+    let mut seen = 0;
+    for (handle, events, _) in uplinks.iter_mut() {
+        assert!(matches!(events.recv().await, Some(UplinkEvent::Up(_))));
+        handle.send(Control::Ping { nonce: 1, reply: true }).await.unwrap();
+    }
+    while seen < count {
+        let event = tokio::time::timeout(Duration::from_secs(60), events.recv()).await.unwrap().unwrap();
+        if let DownlinkEvent::Control { .. } = event {
+            seen += 1;
+        }
+    }
+    resident()
+}
