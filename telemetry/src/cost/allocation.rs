@@ -187,11 +187,7 @@ pub struct Numbers {
 impl Numbers {
     /// Adds another row's amounts.
     pub fn add(&mut self, other: &Self) {
-        let earliest = |left: Option<Millis>, right: Option<Millis>| match (left, right) {
-            (Some(left), Some(right)) => Some(left.min(right)),
-            (one, None) | (None, one) => one,
-        };
-        self.first = earliest(self.first, other.first);
+        self.first = [self.first, other.first].into_iter().flatten().min();
         self.last = self.last.max(other.last);
         self.pod_minutes += other.pod_minutes;
         self.cpu_cost += other.cpu_cost;
@@ -254,7 +250,7 @@ impl Counter<'_> {
                 .windows(2)
                 .filter(|two| two[1].value > two[0].value && two[0].at < end && two[1].at > start)
         };
-        Some((growing().next()?[0].at.max(start), growing().last()?[1].at.min(end)))
+        Some((growing().next()?[0].at.max(start), growing().next_back()?[1].at.min(end)))
     }
 }
 

@@ -23,11 +23,10 @@ pub fn metric_name(name: &str, unit: &str, shape: Shape) -> String {
     if let Some(main) = unit_word(main.trim()) {
         push_missing(&mut words, &main);
     }
-    if let Some(per) = per_word(per.trim()) {
-        if !words.iter().any(|word| *word == per) {
-            words.push("per".to_owned());
-            words.push(per);
-        }
+    if let Some(per) = per_word(per.trim())
+        && !words.contains(&per)
+    {
+        words.extend(["per".to_owned(), per]);
     }
     match shape {
         Shape::Counter => move_last(&mut words, "total"),

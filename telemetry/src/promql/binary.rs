@@ -61,10 +61,12 @@ pub(super) fn evaluate(
         }
         (false, false) => {
             let (left, right) = (evaluator.vector(&binary.lhs, grid)?, evaluator.vector(&binary.rhs, grid)?);
-            match binary.op {
-                BinaryOp::And | BinaryOp::Unless => Ok(filtered(binary, left, right, grid)),
-                BinaryOp::Or => union(binary, left, right, grid),
-                _ => matched(evaluator, binary, left, right, grid),
+            if binary.op == BinaryOp::Or {
+                union(binary, left, right, grid)
+            } else if binary.op.is_set() {
+                Ok(filtered(binary, left, right, grid))
+            } else {
+                matched(evaluator, binary, left, right, grid)
             }
         }
     }
@@ -82,7 +84,7 @@ fn with_scalar(
         }
         if series.values.iter().any(|value| is_present(*value)) {
             let labels = if drops_metric(binary) { series.labels.without_metric() } else { series.labels };
-            merged.add(labels, series.values, |labels| same_labels(labels))?;
+            merged.add(labels, series.values, same_labels)?;
         }
     }
     Ok(merged.list)

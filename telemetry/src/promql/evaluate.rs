@@ -3,16 +3,14 @@
 use std::cell::Cell;
 use std::collections::HashSet;
 
-use crate::promql::ast::{At, Expr, Selector, Subquery};
-use crate::promql::function::{Function, MathFunction, RangeFunction};
-use crate::promql::range::{Arguments, Window};
+use crate::promql::ast::Expr;
+use crate::promql::function::{Function, MathFunction};
 use crate::promql::{
     ABSENT, Error, Grid, Params, Selection, Source, StepSeries, Value, aggregate, binary, calendar,
     histogram, is_present, label, math,
 };
-use crate::sample::is_stale;
 use crate::selector::fixed_metric;
-use crate::{Labels, Millis, Sample, Series};
+use crate::{Labels, Millis, Sample};
 
 /// Takes an evaluated series.
 pub(super) type StepSink<'a> = dyn FnMut(Labels, Vec<f64>) -> Result<(), Error> + 'a;
@@ -37,19 +35,25 @@ pub fn evaluate(
     let evaluator = Evaluator { select, params, parts, held: Cell::new(0) };
     let grid = params.grid;
     match &expr {
-        Expr::Part(index) => evaluator.part(*index).cloned(),
-        Expr::Text(text) => Ok(Value::Text(text.clone())),
-        Expr::Range(selector, range) => evaluator.samples(selector, *range),
-        Expr::Subquery(subquery) => evaluator.subquery_samples(subquery),
-        scalar if evaluator.is_scalar(scalar) => Ok(Value::Scalar(evaluator.scalar(scalar, grid)?)),
-        vector => {
-            let mut series = evaluator.vector(vector, grid)?;
-            if !(keeps_order(vector) && grid.len() == 1) {
-                series.sort_by(|left, right| left.labels.cmp(&right.labels));
-            }
-            Ok(Value::Vector(series))
-        }
+        Expr::Part(index) => return evaluator.part(*index).cloned(),
+        Expr::Text(text) => return Ok(Value::Text(text.clone())),
+        Expr::Range(selector, range) => return evaluator.samples(selector, *range),
+        Expr::Subquery(subquery) => return evaluator.subquery_samples(subquery),
+        Expr::Number(_)
+        | Expr::Select(_)
+        | Expr::Negate(_)
+        | Expr::Binary(_)
+        | Expr::Aggregate(_)
+        | Expr::Call(..) => {}
     }
+    if evaluator.is_scalar(&expr) {
+        return Ok(Value::Scalar(evaluator.scalar(&expr, grid)?));
+    }
+    let mut series = evaluator.vector(&expr, grid)?;
+    if !(keeps_order(&expr) && grid.len() == 1) {
+        series.sort_by(|left, right| left.labels.cmp(&right.labels));
+    }
+    Ok(Value::Vector(series))
 }
 
 /// Whether the order of the result is part of what the query asks for.
@@ -75,56 +79,10 @@ fn keeps_order(expr: &Expr) -> bool {
 type Select<'a> = dyn Fn(&Selection<'_>, &mut crate::promql::Sink<'_>) -> Result<(), Error> + 'a;
 
 pub(super) struct Evaluator<'a> {
-    select: &'a Select<'a>,
-    params: &'a Params,
+    pub(super) select: &'a Select<'a>,
+    pub(super) params: &'a Params,
     parts: &'a [Value],
     held: Cell<u64>,
-}
-
-/// The time at which a selector looks, for each time of the grid.
-#[derive(Clone, Copy)]
-struct When {
-    fixed: Option<Millis>,
-    offset: Millis,
-}
-
-impl When {
-    fn new(at: Option<At>, offset: Millis) -> Self {
-        let fixed = match at {
-            Some(At::Time(time)) => Some(time),
-            // `fix_times` has replaced the other two.
-            Some(At::Start | At::End) | None => None,
-        };
-        Self { fixed, offset }
-    }
-
-    fn at(self, time: Millis) -> Millis {
-        self.fixed.unwrap_or(time).saturating_sub(self.offset)
-    }
-
-    fn span(self, grid: Grid) -> (Millis, Millis) {
-        (self.at(grid.start), self.at(grid.last()))
-    }
-}
-
-/// The grid on which a subquery's inside is evaluated; `None` when no time falls into it.
-pub(super) fn subquery_grid(
-    subquery: &Subquery,
-    grid: Grid,
-    default_step: Millis,
-) -> Result<Option<Grid>, Error> {
-    let (first, last) = When::new(subquery.at, subquery.offset).span(grid);
-    let step = subquery.step.unwrap_or(default_step).max(1);
-    let after = first.saturating_sub(subquery.range);
-    let start = after.div_euclid(step).saturating_mul(step).saturating_add(step);
-    if last < start {
-        return Ok(None);
-    }
-    if (last - start) / step > 10 * crate::promql::STEPS_MAX {
-        let why = format!("subquery of {} steps is over the limit of 110000", (last - start) / step);
-        return Err(Error::Execution(why));
-    }
-    Ok(Some(Grid { start, end: last, step }))
 }
 
 impl Evaluator<'_> {
@@ -324,18 +282,18 @@ impl Evaluator<'_> {
                 let function = *function;
                 self.each_mapped(argument(args, 0)?, grid, &|_, value| calendar::apply(function, value), sink)
             }
-            Function::Timestamp => match argument(args, 0)? {
-                Expr::Select(selector) => {
-                    let mut unique = Unique::of(argument(args, 0)?);
-                    self.each_instant(selector, grid, |sample| seconds(sample.at), &mut |labels, values| {
-                        sink(unique.renamed(&labels)?, values)
-                    })
-                }
-                other => {
+            Function::Timestamp => {
+                let inner = argument(args, 0)?;
+                let Expr::Select(selector) = inner else {
                     let times: Vec<f64> = grid.times().map(seconds).collect();
-                    self.each_mapped(other, grid, &|step, _| times[step], sink)
-                }
-            },
+                    return self.each_mapped(inner, grid, &|step, _| times[step], sink);
+                };
+                let mut unique = Unique::of(inner);
+                let time = |sample: &Sample| seconds(sample.at);
+                self.each_instant(selector, grid, time, &mut |labels, values| {
+                    sink(unique.renamed(&labels)?, values)
+                })
+            }
             Function::Clamp => {
                 let (low, high) = (scalar(1)?, scalar(2)?);
                 let clamp = |step: usize, value| math::clamp(value, low[step], high[step]);
@@ -405,192 +363,6 @@ impl Evaluator<'_> {
             }
         })
     }
-
-    fn each_instant(
-        &self,
-        selector: &Selector,
-        grid: Grid,
-        value: impl Fn(&Sample) -> f64,
-        sink: &mut StepSink<'_>,
-    ) -> Result<(), Error> {
-        let when = When::new(selector.at, selector.offset);
-        let (first, last) = when.span(grid);
-        let lookback = self.params.lookback;
-        let selection =
-            Selection { matchers: &selector.matchers, after: first.saturating_sub(lookback), through: last };
-        (self.select)(&selection, &mut |labels, samples| {
-            let mut next = 0;
-            let mut any = false;
-            let values = grid
-                .times()
-                .map(|time| {
-                    let time = when.at(time);
-                    while samples.get(next).is_some_and(|sample| sample.at <= time) {
-                        next += 1;
-                    }
-                    let newest = next.checked_sub(1).map(|index| &samples[index]);
-                    match newest {
-                        Some(sample)
-                            if sample.at > time.saturating_sub(lookback) && !is_stale(sample.value) =>
-                        {
-                            any = true;
-                            value(sample)
-                        }
-                        Some(_) | None => ABSENT,
-                    }
-                })
-                .collect();
-            if any { sink(labels.clone(), values) } else { Ok(()) }
-        })
-    }
-
-    fn each_range(
-        &self,
-        function: RangeFunction,
-        args: &[Expr],
-        grid: Grid,
-        sink: &mut StepSink<'_>,
-    ) -> Result<(), Error> {
-        let (matrix, first, second) = match function {
-            RangeFunction::Quantile => (argument(args, 1)?, Some(argument(args, 0)?), None),
-            RangeFunction::PredictLinear => (argument(args, 0)?, Some(argument(args, 1)?), None),
-            RangeFunction::Smoothing => {
-                (argument(args, 0)?, Some(argument(args, 1)?), Some(argument(args, 2)?))
-            }
-            RangeFunction::Rate
-            | RangeFunction::Increase
-            | RangeFunction::Delta
-            | RangeFunction::Irate
-            | RangeFunction::Idelta
-            | RangeFunction::Avg
-            | RangeFunction::Min
-            | RangeFunction::Max
-            | RangeFunction::Sum
-            | RangeFunction::Count
-            | RangeFunction::Last
-            | RangeFunction::First
-            | RangeFunction::Present
-            | RangeFunction::Stddev
-            | RangeFunction::Stdvar
-            | RangeFunction::Changes
-            | RangeFunction::Resets
-            | RangeFunction::Deriv
-            | RangeFunction::Mad => (argument(args, 0)?, None, None),
-        };
-        let numbers = |expr: Option<&Expr>| expr.map(|expr| self.scalar(expr, grid)).transpose();
-        let (first, second) = (numbers(first)?, numbers(second)?);
-        let number =
-            |values: &Option<Vec<f64>>, step: usize| values.as_ref().map_or(f64::NAN, |values| values[step]);
-        let mut unique = Unique::of(matrix);
-        let mut values = vec![ABSENT; grid.len()];
-        let steps = grid.len();
-        self.each_window(matrix, grid, &mut |labels, step, window| {
-            let arguments = Arguments { first: number(&first, step), second: number(&second, step) };
-            values[step] = window.apply(function, &arguments).unwrap_or(ABSENT);
-            if step + 1 == steps && values.iter().any(|value| is_present(*value)) {
-                let labels = if function.keeps_metric() { labels.clone() } else { unique.renamed(labels)? };
-                sink(labels, std::mem::replace(&mut values, vec![ABSENT; steps]))?;
-            }
-            Ok(())
-        })
-    }
-
-    /// For each series of a range and each time of the grid, in this order, the samples in the window.
-    fn each_window(
-        &self,
-        matrix: &Expr,
-        grid: Grid,
-        sink: &mut dyn FnMut(&Labels, usize, &Window<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut slide = |when: When, range: Millis, labels: &Labels, samples: &[Sample]| {
-            let (mut from, mut to) = (0, 0);
-            for (step, time) in grid.times().enumerate() {
-                let end = when.at(time);
-                let begin = end.saturating_sub(range);
-                while samples.get(to).is_some_and(|sample| sample.at <= end) {
-                    to += 1;
-                }
-                while from < to && samples[from].at <= begin {
-                    from += 1;
-                }
-                sink(labels, step, &Window { samples: &samples[from..to], begin, end, now: time })?;
-            }
-            Ok(())
-        };
-        match matrix {
-            Expr::Range(selector, range) => {
-                let when = When::new(selector.at, selector.offset);
-                let (first, last) = when.span(grid);
-                let selection = Selection {
-                    matchers: &selector.matchers,
-                    after: first.saturating_sub(*range),
-                    through: last,
-                };
-                (self.select)(&selection, &mut |labels, samples| {
-                    if samples.iter().any(|sample| is_stale(sample.value)) {
-                        let fresh: Vec<Sample> =
-                            samples.iter().filter(|sample| !is_stale(sample.value)).copied().collect();
-                        return slide(when, *range, labels, &fresh);
-                    }
-                    slide(when, *range, labels, samples)
-                })
-            }
-            Expr::Subquery(subquery) => {
-                let when = When::new(subquery.at, subquery.offset);
-                for series in self.subquery(subquery, grid)? {
-                    slide(when, subquery.range, &series.labels, &series.samples)?;
-                }
-                Ok(())
-            }
-            other => Err(wrong_type(other, "a range")),
-        }
-    }
-
-    /// The inside of a subquery as samples.
-    fn subquery(&self, subquery: &Subquery, grid: Grid) -> Result<Vec<Series>, Error> {
-        let Some(inner) = subquery_grid(subquery, grid, self.params.subquery_step)? else {
-            return Ok(Vec::new());
-        };
-        let series = if self.is_scalar(&subquery.expr) {
-            vec![StepSeries { labels: Labels::empty(), values: self.scalar(&subquery.expr, inner)? }]
-        } else {
-            self.vector(&subquery.expr, inner)?
-        };
-        let present = |series: StepSeries| Series {
-            labels: series.labels,
-            samples: inner
-                .times()
-                .zip(series.values)
-                .filter(|(_, value)| is_present(*value))
-                .map(|(at, value)| Sample { at, value })
-                .collect(),
-        };
-        Ok(series.into_iter().map(present).collect())
-    }
-
-    fn samples(&self, selector: &Selector, range: Millis) -> Result<Value, Error> {
-        let end = When::new(selector.at, selector.offset).at(self.params.grid.start);
-        let selection =
-            Selection { matchers: &selector.matchers, after: end.saturating_sub(range), through: end };
-        let mut found = Vec::new();
-        (self.select)(&selection, &mut |labels, samples| {
-            let samples: Vec<Sample> =
-                samples.iter().filter(|sample| !is_stale(sample.value)).copied().collect();
-            self.hold(2 * samples.len())?;
-            if !samples.is_empty() {
-                found.push(Series { labels: labels.clone(), samples });
-            }
-            Ok(())
-        })?;
-        found.sort_by(|left, right| left.labels.cmp(&right.labels));
-        Ok(Value::Samples(found))
-    }
-
-    fn subquery_samples(&self, subquery: &Subquery) -> Result<Value, Error> {
-        let mut found = self.subquery(subquery, self.params.grid)?;
-        found.sort_by(|left, right| left.labels.cmp(&right.labels));
-        Ok(Value::Samples(found))
-    }
 }
 
 /// Seconds of a time.
@@ -603,21 +375,18 @@ pub(super) fn argument(args: &[Expr], index: usize) -> Result<&Expr, Error> {
 }
 
 pub(super) fn text(expr: &Expr) -> Result<&str, Error> {
-    match expr {
-        Expr::Text(text) => Ok(text),
-        other => Err(wrong_type(other, "a string")),
-    }
+    if let Expr::Text(text) = expr { Ok(text) } else { Err(wrong_type(expr, "a string")) }
 }
 
-fn wrong_type(expr: &Expr, wanted: &str) -> Error {
+pub(super) fn wrong_type(expr: &Expr, wanted: &str) -> Error {
     Error::Execution(format!("\"{expr}\" is not {wanted}"))
 }
 
 /// Refuses two series of the same labels, which can arise when the metric's name goes.
-struct Unique(Option<HashSet<Labels>>);
+pub(super) struct Unique(Option<HashSet<Labels>>);
 
 impl Unique {
-    fn of(expr: &Expr) -> Self {
+    pub(super) fn of(expr: &Expr) -> Self {
         let safe = match expr {
             Expr::Select(selector) | Expr::Range(selector, _) => fixed_metric(&selector.matchers).is_some(),
             Expr::Call(Function::Range(function), args) => {
@@ -645,7 +414,7 @@ impl Unique {
     }
 
     /// The labels without the metric's name.
-    fn renamed(&mut self, labels: &Labels) -> Result<Labels, Error> {
+    pub(super) fn renamed(&mut self, labels: &Labels) -> Result<Labels, Error> {
         let renamed = labels.without_metric();
         let first = self.0.as_mut().is_none_or(|seen| seen.insert(renamed.clone()));
         if first { Ok(renamed) } else { Err(same_labels(&renamed)) }

@@ -19,7 +19,12 @@ mod label;
 mod math;
 mod parse;
 mod range;
+mod sampling;
 pub mod split;
+#[cfg(test)]
+mod split_tests;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

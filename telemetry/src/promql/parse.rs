@@ -80,10 +80,14 @@ fn tidy(why: &str) -> String {
 fn lower(expr: &parser::Expr) -> Result<Expr, Error> {
     match expr {
         parser::Expr::Aggregate(aggregate) => lower_aggregate(aggregate),
-        parser::Expr::Unary(unary) => Ok(match lower(&unary.expr)? {
-            Expr::Number(value) => Expr::Number(-value),
-            inner => Expr::Negate(Box::new(inner)),
-        }),
+        parser::Expr::Unary(unary) => {
+            let inner = lower(&unary.expr)?;
+            if let Expr::Number(value) = inner {
+                Ok(Expr::Number(-value))
+            } else {
+                Ok(Expr::Negate(Box::new(inner)))
+            }
+        }
         parser::Expr::Binary(binary) => lower_binary(binary),
         parser::Expr::Paren(paren) => lower(&paren.expr),
         parser::Expr::Subquery(subquery) => Ok(Expr::Subquery(Box::new(Subquery {

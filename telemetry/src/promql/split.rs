@@ -20,8 +20,8 @@
 use crate::promql::ast::{
     Aggregate, AggregateOp, Binary, BinaryOp, Cardinality, Expr, Grouping, Selector, Subquery,
 };
-use crate::promql::evaluate::subquery_grid;
 use crate::promql::function::{Function, RangeFunction};
+use crate::promql::sampling::subquery_grid;
 use crate::promql::{Error, Grid, Params, Selection, Sink, Source, Value, aggregate, evaluate};
 use crate::selector::Matcher;
 use crate::{Millis, Series};
@@ -139,7 +139,7 @@ fn locality(expr: &Expr) -> Locality {
         Expr::Subquery(subquery) => match locality(&subquery.expr) {
             // A number over time is the same everywhere: each region would give it once.
             Locality::Constant => Locality::Global,
-            other => other,
+            inside @ (Locality::Local | Locality::Global) => inside,
         },
         Expr::Negate(inner) => locality(inner),
         Expr::Binary(binary) => match (locality(&binary.lhs), locality(&binary.rhs)) {
@@ -279,9 +279,12 @@ impl Splitter<'_> {
             Expr::Call(function, args) => {
                 let args = args
                     .iter()
-                    .map(|arg| match arg {
-                        Expr::Range(selector, range) => Ok(self.raw(selector, *range, grid)),
-                        other => self.rewrite(other, grid),
+                    .map(|arg| {
+                        if let Expr::Range(selector, range) = arg {
+                            Ok(self.raw(selector, *range, grid))
+                        } else {
+                            self.rewrite(arg, grid)
+                        }
                     })
                     .collect::<Result<_, _>>()?;
                 Expr::Call(function.clone(), args)
@@ -429,12 +432,10 @@ impl Splitter<'_> {
         let squared = operation(BinaryOp::Multiply, distance.clone(), distance);
         let within = operation(BinaryOp::Add, variances, squared);
         let variance = operation(BinaryOp::Divide, sum(operation(BinaryOp::Multiply, counts, within)), total);
-        match whole.op {
-            AggregateOp::Stddev => {
-                Expr::Call(Function::Math(crate::promql::function::MathFunction::Sqrt), vec![variance])
-            }
-            _ => variance,
+        if whole.op == AggregateOp::Stdvar {
+            return variance;
         }
+        Expr::Call(Function::Math(crate::promql::function::MathFunction::Sqrt), vec![variance])
     }
 }
 
