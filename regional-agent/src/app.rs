@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use identity::certificate::spki_hash;
@@ -25,14 +26,16 @@ use crate::control_plane::{core, reconciler};
 use crate::edges::shelf::Shelf;
 use crate::edges::{Edges, Prepared, Serving};
 use crate::hub_link::HubLink;
-use crate::intake::{NoStore, Telemetry};
 use crate::keys::PlanKeys;
 use crate::own_plan::OwnPlan;
 use crate::status::Status;
+use crate::store::{self, Embedded, Store};
 use crate::{enrolment, measure};
 
 /// Most edges that link at once.
 const EDGES_MAX: usize = 20_000;
+/// How often the agent's own metrics are stored.
+const METRICS_INTERVAL: Duration = Duration::from_secs(5);
 /// Where HTTP is served unless told otherwise.
 const HTTP_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8081);
 
@@ -68,12 +71,16 @@ pub struct Settings {
     pub embedded_host: Option<PathBuf>,
     /// Who sums up Clusters.
     pub capi_core: CapiCore,
+    /// What of telemetry is kept.
+    pub store_limits: store::Limits,
+    /// How often the agent's own metrics are stored, if they are.
+    pub metrics_interval: Option<Duration>,
     /// Whether hosted control planes are looked after.
     pub control_planes: bool,
 }
 
 impl Settings {
-    /// The usual settings for that folder and address; no HTTP and no control planes.
+    /// The usual settings for that folder and address; no HTTP, no control planes, no metrics of its own.
     pub fn new(state: PathBuf, listen: SocketAddr) -> Self {
         Self {
             state,
@@ -84,6 +91,8 @@ impl Settings {
             edge_profile: Profile::edge(),
             embedded_host: None,
             capi_core: CapiCore::External,
+            store_limits: store::Limits::default(),
+            metrics_interval: None,
             control_planes: false,
         }
     }
@@ -110,6 +119,7 @@ pub async fn run(arguments: Run, process: Process) -> Result<Bound> {
         embedded_host,
         capi_core: capi_core.unwrap_or(with_host),
         control_planes: true,
+        metrics_interval: Some(METRICS_INTERVAL),
         ..Settings::new(state, listen)
     };
     let client = client(kubeconfig).await?;
@@ -133,7 +143,7 @@ pub struct Running {
     /// The region's own plan.
     pub engine: EngineHandle,
     /// Where telemetry goes.
-    pub telemetry: Arc<dyn Telemetry>,
+    pub telemetry: Arc<dyn Store>,
 }
 
 /// The same with everything the machine would give, as simulations have it: many regions fit into one process.
@@ -146,11 +156,12 @@ pub async fn serve(
     world: World,
     process: Process,
 ) -> Result<(Bound, Running)> {
-    let AgentId::Region(region) = identity.agent.clone() else { bail!("{} is not a region", identity.agent) };
+    let agent = identity.agent.clone();
+    let AgentId::Region(region) = agent.clone() else { bail!("{agent} is not a region") };
     let starting = process.readiness.guard("start");
     let keys = PlanKeys::new(&identity.trust);
     let shelf = Arc::new(Shelf::open(&settings.state.join("edges.sqlite"), keys.clone())?);
-    let telemetry: Arc<dyn Telemetry> = Arc::new(NoStore);
+    let telemetry = store(&settings, &world, &region).await?;
     let engine = engine(&settings, &identity, &world, &keys, &process).await?;
     let prepared = Prepared::new(shelf);
     let edges = prepared.edges();
@@ -171,7 +182,7 @@ pub async fn serve(
         downlink: downlink.clone(),
         events: downlink_events,
         uplink: uplink.clone(),
-        telemetry: telemetry.clone(),
+        store: telemetry.clone(),
         trust: bundle,
         clock: world.clock.clone(),
     };
@@ -200,6 +211,10 @@ pub async fn serve(
     // Ends with the uplink, which says goodbye first.
     process.tasks.spawn(hub_link.run(events));
     measure::register(&process, uplink.clone(), edges.clone(), engine.clone());
+    if let Some(interval) = settings.metrics_interval {
+        let own = measure::Own { store: telemetry.clone(), agent, clock: world.clock.clone(), interval };
+        process.tasks.spawn(own.run((world.entropy)(), process.clone()));
+    }
     control_planes(&settings, &world, &uplink, &region, endpoints, published, &process)?;
     let mut bound = Bound::by_this_process().with("link", downlink.local_addr());
     if let Some(address) = settings.http {
@@ -223,6 +238,19 @@ impl state::Clock for EngineClock {
     fn now(&self) -> protocol::UnixMillis {
         self.0.now()
     }
+}
+
+async fn store(settings: &Settings, world: &World, region: &RegionName) -> Result<Arc<dyn Store>> {
+    let clock = world.clock.clone();
+    let settings = store::Settings {
+        path: settings.state.join("telemetry.sqlite"),
+        region: region.to_string(),
+        limits: settings.store_limits,
+        now: Arc::new(move || clock.now()),
+    };
+    // Reads back everything it holds.
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(settings)).await?;
+    Ok(Arc::new(opened?))
 }
 
 async fn engine(
@@ -251,7 +279,7 @@ async fn listen(
     world: &World,
     trust: &Arc<Trust>,
     prepared: &Prepared,
-    telemetry: Arc<dyn Telemetry>,
+    telemetry: Arc<dyn Store>,
     process: &Process,
 ) -> Result<(DownlinkHandle, DownlinkEvents)> {
     let keystore = FileStore::new(enrolment::directory(&settings.state));

@@ -10,8 +10,9 @@ use protocol::message::{Control, PlanOffer, Request, Response};
 use tokio::sync::{mpsc, watch};
 
 use crate::edges::Edges;
-use crate::intake::Telemetry;
+use crate::intake;
 use crate::own_plan::OwnPlan;
+use crate::store::Store;
 
 /// Routes what the hub sends.
 pub struct HubLink {
@@ -22,7 +23,7 @@ pub struct HubLink {
     /// The region's edges.
     pub edges: Edges,
     /// Answers queries.
-    pub telemetry: Arc<dyn Telemetry>,
+    pub telemetry: Arc<dyn Store>,
     /// Where a newer trust bundle is kept.
     pub store: Arc<dyn KeyStore>,
     /// Where it is published.
@@ -59,7 +60,10 @@ impl HubLink {
             Control::Plan(offer @ PlanOffer { edge: Some(edge), .. }) => self.edges.offer(edge, offer),
             Control::Blobs { edge: None, blobs } => self.own.blobs(blobs).await,
             Control::Blobs { edge: Some(edge), blobs } => self.edges.blobs(edge, blobs),
-            Control::EdgeRemoved { edge, refusal } => self.edges.removed(edge, refusal),
+            Control::EdgeRemoved { edge, refusal } => {
+                self.edges.removed(edge, refusal);
+                self.process.tasks.spawn(intake::forget(self.telemetry.clone(), edge));
+            }
             Control::Trust(bundle) => self.trust(bundle).await,
             Control::Ping { nonce, reply: false } => {
                 // If the link is down, there is nobody to answer.
@@ -100,11 +104,11 @@ impl HubLink {
     fn request(&self, request: Request, responder: Responder) {
         let what = match request {
             Request::Query(query) => {
-                let telemetry = Arc::clone(&self.telemetry);
+                let (telemetry, links) = (Arc::clone(&self.telemetry), intake::links(&self.edges));
                 self.process.tasks.spawn(async move {
-                    match telemetry.query(query).await {
+                    match telemetry.answer(query, links).await {
                         Ok(answer) => responder.respond(Response::Answer(answer)),
-                        Err(message) => responder.refuse(RefusalReason::Unavailable, message),
+                        Err(error) => responder.refuse(RefusalReason::Unavailable, error.to_string()),
                     }
                 });
                 return;

@@ -5,92 +5,78 @@
 //! senders; control has lanes of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use link::DownlinkEvent;
-use protocol::id::EdgeId;
-use protocol::telemetry::{TelemetryAck, TelemetryItem};
+use protocol::id::{AgentId, EdgeId};
+use protocol::telemetry::TelemetryAck;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::edges::Edges;
-use crate::edges::shelf::Shelf;
+use crate::store::{Arrival, Links, Store, StoreError};
 
 /// Most items in a batch.
 const BATCH_ITEMS_MAX: usize = 256;
-
-/// An item and whose it is.
-#[derive(Debug, Clone)]
-pub struct Arrived {
-    /// From which edge.
-    pub edge: EdgeId,
-    /// What it is called.
-    pub name: String,
-    /// What its cluster is called.
-    pub cluster: String,
-    /// The item.
-    pub item: TelemetryItem,
-}
-
-/// Where telemetry goes, and who answers queries about it.
-pub trait Telemetry: Send + Sync + 'static {
-    /// Stores items, each stream's in the order given; what is answered is durable.
-    fn ingest(&self, items: Vec<Arrived>) -> BoxFuture<'_, Vec<(EdgeId, TelemetryAck)>>;
-
-    /// What is durable of an edge's streams.
-    fn acknowledged(&self, edge: EdgeId) -> BoxFuture<'_, Vec<TelemetryAck>>;
-
-    /// Answers a query of the hub; both are in the `telemetry` crate's encoding.
-    fn query(&self, request: Bytes) -> BoxFuture<'_, Result<Bytes, String>>;
-}
+/// Pause before a batch that could not be stored is tried again, for example while the disk is full.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Moves telemetry from the links to the store.
 pub(crate) struct Intake {
-    pub(crate) telemetry: Arc<dyn Telemetry>,
-    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) edges: Edges,
 }
 
 impl Intake {
-    /// Runs until the listener ends.
-    pub(crate) async fn run(self, mut events: mpsc::Receiver<DownlinkEvent>) {
-        while let Some(first) = events.recv().await {
-            let mut batch: Vec<Arrived> = self.arrived(first).into_iter().collect();
+    /// Runs until cancelled.
+    pub(crate) async fn run(self, mut events: mpsc::Receiver<DownlinkEvent>, cancel: CancellationToken) {
+        while let Some(Some(first)) = cancel.run_until_cancelled(events.recv()).await {
+            let mut batch: Vec<Arrival> = self.arrived(first).into_iter().collect();
             while batch.len() < BATCH_ITEMS_MAX
                 && let Ok(next) = events.try_recv()
             {
                 batch.extend(self.arrived(next));
             }
-            let acks = self.telemetry.ingest(batch).await;
+            let Some(acks) = cancel.run_until_cancelled(self.keep(batch)).await else { return };
             if !acks.is_empty() {
                 self.edges.durable(acks);
             }
         }
     }
 
-    fn arrived(&self, event: DownlinkEvent) -> Option<Arrived> {
+    /// Stores a batch, however long it takes: the links carry nothing more meanwhile.
+    async fn keep(&self, batch: Vec<Arrival>) -> Vec<(EdgeId, TelemetryAck)> {
+        let mut told = false;
+        loop {
+            match self.store.ingest(batch.clone()).await {
+                Ok(acks) => {
+                    return acks.into_iter().filter_map(|(agent, ack)| Some((agent.edge()?, ack))).collect();
+                }
+                Err(StoreError::Closed) => return Vec::new(),
+                Err(error) if told => tracing::debug!(%error, "telemetry waits for the store"),
+                Err(error) => tracing::error!(%error, "telemetry waits for the store"),
+            }
+            told = true;
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    fn arrived(&self, event: DownlinkEvent) -> Option<Arrival> {
         let DownlinkEvent::Telemetry { peer, item } = event else { return None };
-        let edge = peer.edge()?;
-        let (name, cluster) = self.shelf.named(edge);
-        Some(Arrived { edge, name, cluster, item })
+        let (name, cluster) = self.edges.shelf().named(peer.edge()?);
+        Some(Arrival { agent: peer, edge: name, cluster, item })
     }
 }
 
-/// No store: nothing is durable here, so nothing is acknowledged and edges keep what they have.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoStore;
+/// Which edges are linked, by the names under which their telemetry is kept.
+pub(crate) fn links(edges: &Edges) -> Links {
+    let names = edges.shelf().names();
+    names.into_iter().map(|(edge, (name, _))| (name, edges.upward().is_up(edge))).collect()
+}
 
-impl Telemetry for NoStore {
-    fn ingest(&self, _: Vec<Arrived>) -> BoxFuture<'_, Vec<(EdgeId, TelemetryAck)>> {
-        std::future::ready(Vec::new()).boxed()
-    }
-
-    fn acknowledged(&self, _: EdgeId) -> BoxFuture<'_, Vec<TelemetryAck>> {
-        std::future::ready(Vec::new()).boxed()
-    }
-
-    fn query(&self, _: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
-        std::future::ready(Err("this region keeps no telemetry".to_owned())).boxed()
+/// An edge that left: its telemetry stays, it is not missed any longer.
+pub(crate) async fn forget(store: Arc<dyn Store>, edge: EdgeId) {
+    if let Err(error) = store.forget(AgentId::Edge(edge)).await {
+        tracing::warn!(%edge, %error, "the store still misses an edge that left");
     }
 }

@@ -1,10 +1,21 @@
 //! The agent's own metrics, read from its parts when they are gathered.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::{Clock, Entropy};
 use link::UplinkHandle;
-use process::Process;
+use process::{Process, Registry};
+use protocol::id::AgentId;
+use protocol::telemetry::{StreamEpoch, TelemetryAck, TelemetryClass, TelemetryContent, TelemetryItem};
 use state::EngineHandle;
+use telemetry::{Batch, Labels, Sample, Series};
 
 use crate::edges::Edges;
+use crate::store::{Arrival, Store};
+
+/// The `job` label of the agent's own metrics.
+const JOB: &str = "regional-agent";
 
 /// Adds the agent's parts to the metrics of the process.
 pub(crate) fn register(process: &Process, uplink: UplinkHandle, edges: Edges, engine: EngineHandle) {
@@ -36,4 +47,63 @@ pub(crate) fn register(process: &Process, uplink: UplinkHandle, edges: Edges, en
             gathering.gauge("skein_region_units", help, &[("state", state)], count as f64);
         }
     });
+}
+
+/// Stores the agent's own metrics like any other telemetry.
+pub(crate) struct Own {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) agent: AgentId,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) interval: Duration,
+}
+
+impl Own {
+    /// Measures every interval until the process ends. The stream of the run before is continued.
+    pub(crate) async fn run(self, mut entropy: Box<dyn Entropy>, process: Process) {
+        let known = self.store.acknowledged(self.agent.clone()).await;
+        let newest = known.into_iter().rfind(|ack| ack.class == TelemetryClass::Metrics);
+        let class = TelemetryClass::Metrics;
+        let fresh = || TelemetryAck { class, epoch: StreamEpoch(entropy.below(u64::MAX)), through: 0 };
+        let mut stream = newest.unwrap_or_else(fresh);
+        let mut ticks = tokio::time::interval(self.interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = process.cancel.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let item = item(&process.metrics, self.clock.now(), &stream);
+            let arrival =
+                Arrival { agent: self.agent.clone(), edge: String::new(), cluster: String::new(), item };
+            match self.store.ingest(vec![arrival]).await {
+                Ok(_) => stream.through += 1,
+                Err(error) => tracing::warn!(%error, "the agent's own metrics are not stored"),
+            }
+        }
+    }
+}
+
+/// Every sample of the registry at one moment, as the next item of a stream.
+fn item(registry: &Registry, now: u64, stream: &TelemetryAck) -> TelemetryItem {
+    let at = i64::try_from(now).unwrap_or(i64::MAX);
+    let families = registry.gather().into_iter();
+    let mut series: Vec<Series> = families
+        .flat_map(|family| {
+            family.samples.into_iter().map(move |(labels, value)| {
+                let own = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+                let names = [("__name__", family.name.as_str()), ("job", JOB)];
+                let labels = Labels::from_pairs(names.into_iter().chain(own));
+                Series { labels, samples: vec![Sample::new(at, value)] }
+            })
+        })
+        .collect();
+    series.sort_by(|one, other| one.labels.cmp(&other.labels));
+    let points = u32::try_from(series.len()).unwrap_or(u32::MAX);
+    let payload = telemetry::wire::encode(&Batch { series });
+    TelemetryItem {
+        class: stream.class,
+        epoch: stream.epoch,
+        sequence: stream.through + 1,
+        content: TelemetryContent::Batch { payload, points, first: now, last: now },
+    }
 }

@@ -52,8 +52,11 @@ pub struct Context {
     /// This region.
     pub region: RegionName,
     /// Where the region's edges dial, and the roots they are to believe.
-    pub join: Box<dyn Fn() -> (Vec<String>, Vec<[u8; 32]>) + Send + Sync>,
+    pub join: Join,
 }
+
+/// Where edges dial, and the hashes of the roots they are to believe.
+pub type Join = Box<dyn Fn() -> (Vec<String>, Vec<[u8; 32]>) + Send + Sync>;
 
 /// Why a control plane is not as it should be; shown in its conditions.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +115,10 @@ async fn reconcile(plane: Arc<HostedControlPlane>, context: Arc<Context>) -> Res
     .map_err(|error| match error {
         kube::runtime::finalizer::Error::ApplyFailed(error)
         | kube::runtime::finalizer::Error::CleanupFailed(error) => error,
-        other => ReconcileError::Finalizer(Box::new(other)),
+        other @ (kube::runtime::finalizer::Error::AddFinalizer(_)
+        | kube::runtime::finalizer::Error::RemoveFinalizer(_)
+        | kube::runtime::finalizer::Error::UnnamedObject
+        | kube::runtime::finalizer::Error::InvalidFinalizer) => ReconcileError::Finalizer(Box::new(other)),
     })
 }
 
@@ -128,8 +134,8 @@ impl Context {
             }
             Err(_) => Ok(()),
         };
-        let agent_text = agent.as_ref().map(|()| ()).map_err(|error| chain(error));
-        let agent_text = agent_text.as_ref().map(|()| ()).map_err(String::as_str);
+        let agent_text = agent.as_ref().err().map(|error| chain(error));
+        let agent_text = agent_text.as_deref().map_or(Ok(()), Err);
         match &running {
             Ok(running) => self.write_status(plane, Ok(running), agent_text).await?,
             Err(error) => {

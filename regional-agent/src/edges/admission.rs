@@ -13,16 +13,16 @@ use protocol::id::AgentId;
 use protocol::message::Hello;
 
 use super::shelf::Shelf;
-use crate::intake::Telemetry;
+use crate::store::Store;
 
 /// Asks the shelf, and the store for what is durable.
 pub(super) struct EdgesOnly {
     pub(super) shelf: Arc<Shelf>,
-    pub(super) telemetry: Arc<dyn Telemetry>,
+    pub(super) store: Arc<dyn Store>,
 }
 
 impl Admission for EdgesOnly {
-    fn admit<'a>(&'a self, peer: &'a AgentId, _: &'a Hello) -> BoxFuture<'a, Result<Admitted, Refusal>> {
+    fn admit<'a>(&'a self, peer: &'a AgentId, hello: &'a Hello) -> BoxFuture<'a, Result<Admitted, Refusal>> {
         async move {
             let Some(edge) = peer.edge() else {
                 let message = format!("{peer} is not an edge: regions link to the hub");
@@ -31,7 +31,11 @@ impl Admission for EdgesOnly {
             if let Some(refusal) = self.shelf.removed(edge) {
                 return Err(refusal);
             }
-            Ok(Admitted { acknowledged: self.telemetry.acknowledged(edge).await })
+            // Before its first item comes, so that what it no longer has is not waited for.
+            if let Err(error) = self.store.announce(peer.clone(), hello.streams.clone()).await {
+                tracing::warn!(%edge, %error, "the store does not know where an edge's streams stand");
+            }
+            Ok(Admitted { acknowledged: self.store.acknowledged(peer.clone()).await })
         }
         .boxed()
     }

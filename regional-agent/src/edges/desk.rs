@@ -71,9 +71,12 @@ impl Desk {
         mut events: mpsc::Receiver<DownlinkEvent>,
         mut notes: mpsc::UnboundedReceiver<Note>,
     ) {
+        let cancel = self.process.cancel.clone();
         loop {
             tokio::select! {
                 biased;
+                // The listener says goodbye to the edges by itself.
+                () = cancel.cancelled() => return,
                 note = notes.recv() => match note {
                     Some(note) => self.note(note),
                     None => return,
@@ -144,7 +147,8 @@ impl Desk {
         let now = self.clock.now();
         self.links += 1;
         let mut session = Session::new(self.links, now);
-        if let Some(name) = hello.facts.get("name") {
+        // What the hub granted counts; what the edge says of itself is better than its id.
+        if let Some(name) = hello.facts.get("name").filter(|_| !self.shelf.is_named(edge)) {
             let cluster = hello.facts.get("cluster").unwrap_or(name);
             self.shelf.name(edge, name, cluster);
         }

@@ -30,7 +30,8 @@ use tokio::sync::mpsc;
 
 pub use journal::JournalError;
 
-use crate::intake::{Intake, Telemetry};
+use crate::intake::Intake;
+use crate::store::Store;
 use desk::{Desk, Note};
 use shelf::{Shelf, Taken};
 use upward::Upward;
@@ -59,7 +60,7 @@ pub struct Serving {
     /// The hub.
     pub uplink: UplinkHandle,
     /// Where telemetry goes.
-    pub telemetry: Arc<dyn Telemetry>,
+    pub store: Arc<dyn Store>,
     /// Whom to trust.
     pub trust: TrustBundle,
     /// The time of day.
@@ -80,14 +81,14 @@ impl Prepared {
     }
 
     /// Who decides which edges may link.
-    pub fn admission(&self, telemetry: Arc<dyn Telemetry>) -> Arc<dyn Admission> {
-        Arc::new(admission::EdgesOnly { shelf: self.edges.shelf.clone(), telemetry })
+    pub fn admission(&self, store: Arc<dyn Store>) -> Arc<dyn Admission> {
+        Arc::new(admission::EdgesOnly { shelf: self.edges.shelf.clone(), store })
     }
 
     /// Serves the edges until the process ends.
     pub fn serve(self, serving: Serving, process: &Process) {
         let Self { edges, receiver } = self;
-        let Serving { downlink, events, uplink, telemetry, trust, clock } = serving;
+        let Serving { downlink, events, uplink, store, trust, clock } = serving;
         let (control, arriving) = events.split();
         let desk = Desk {
             downlink,
@@ -102,7 +103,6 @@ impl Prepared {
             links: 0,
             offers: edges.offers.clone(),
         };
-        // Ends with the listener, which lets edges say goodbye first.
         process.tasks.spawn(desk.run(control, receiver));
         let (upward, cancel) = (edges.upward.clone(), process.cancel.clone());
         process.tasks.spawn(async move {
@@ -111,8 +111,8 @@ impl Prepared {
                 () = upward.run(&uplink) => {}
             }
         });
-        let intake = Intake { telemetry, shelf: edges.shelf.clone(), edges };
-        process.tasks.spawn(intake.run(arriving));
+        let intake = Intake { store, edges };
+        process.tasks.spawn(intake.run(arriving, process.cancel.clone()));
     }
 }
 

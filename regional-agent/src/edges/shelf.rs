@@ -258,6 +258,11 @@ impl Shelf {
         }
     }
 
+    /// Whether it is known what an edge is called.
+    pub fn is_named(&self, edge: EdgeId) -> bool {
+        self.lock().names.contains_key(&edge)
+    }
+
     /// The names of an edge and its cluster; its id where they are not known.
     pub fn named(&self, edge: EdgeId) -> (String, String) {
         let known = self.lock().names.get(&edge).cloned();

@@ -26,7 +26,6 @@ mod catalog;
 mod disk;
 mod embedded;
 mod index;
-mod seat;
 mod series;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,7 @@
+//! The regional agent between a hub and edges that follow scripts.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one message among many")]
+
+mod journeys;
+mod malice;
+mod world;
