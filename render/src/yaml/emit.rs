@@ -72,7 +72,7 @@ impl Writer {
                 self.line(indent);
             }
             self.out.push(':');
-            self.value(value, indent, true);
+            self.value(value, indent, simple);
         }
     }
 
@@ -280,19 +280,26 @@ impl Line {
     }
 
     fn double_quoted(mut self, text: &str) -> String {
+        let marked = text.starts_with('\u{FEFF}');
         let mut out = String::new();
         self.put(&mut out, "\"");
         let mut letters = text.chars().enumerate().peekable();
         let mut after_space = false;
         while let Some((at, letter)) = letters.next() {
             let next = letters.peek().map(|(_, next)| *next);
-            if letter == ' ' && !after_space && at > 0 && self.is_full() && next.is_some() {
+            if !marked && letter == ' ' && !after_space && at > 0 && self.is_full() && next.is_some() {
                 self.fold(&mut out);
                 if next == Some(' ') {
                     self.put(&mut out, "\\");
                 }
             } else {
-                self.put(&mut out, &escaped(letter));
+                // libyaml escapes every character of a text that begins with a byte order mark.
+                let piece = if marked && is_printable(letter) && !"\"\\".contains(letter) {
+                    code_escape(letter)
+                } else {
+                    escaped(letter)
+                };
+                self.put(&mut out, &piece);
             }
             after_space = letter == ' ';
         }
@@ -344,6 +351,10 @@ fn escaped(letter: char) -> String {
     if !short.is_empty() {
         return short.to_owned();
     }
+    code_escape(letter)
+}
+
+fn code_escape(letter: char) -> String {
     match u32::from(letter) {
         code @ 0..=0xFF => format!("\\x{code:02X}"),
         code @ 0x100..=0xFFFF => format!("\\u{code:04X}"),

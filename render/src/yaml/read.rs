@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 use serde_json::{Map, Number, Value};
 
 use super::resolve::{Scalar, resolve};
@@ -34,28 +34,76 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<Value, YamlError> {
     if text.contains(bad) {
         return Err(YamlError { line: None, message: "control characters are not allowed".to_owned() });
     }
+    let mut text = std::borrow::Cow::Borrowed(text);
+    for _ in 0..QUOTED_LINES {
+        match document(&text, limits) {
+            Err(YamlError { line: Some(line), message }) if message.contains(SHALLOW_QUOTE) => {
+                text = indented(&text, line).into();
+            }
+            other => return other,
+        }
+    }
+    document(&text, limits)
+}
+
+/// Continuation lines of quoted texts may stand anywhere in YAML 1.1; the parser wants them indented. Indenting one
+/// does not change its meaning, so the lines it complains about are indented, at most this many.
+const QUOTED_LINES: usize = 500;
+
+/// The parser's complaint about such a line.
+const SHALLOW_QUOTE: &str = "invalid indentation in multiline quoted scalar";
+
+/// The text with one line moved to the right.
+fn indented(text: &str, line: usize) -> String {
+    let mut out = String::with_capacity(text.len() + 128);
+    for (at, content) in text.split_inclusive('\n').enumerate() {
+        if at + 1 == line {
+            out.push_str(&" ".repeat(128));
+        }
+        out.push_str(content);
+    }
+    out
+}
+
+fn document(text: &str, limits: &Limits) -> Result<Value, YamlError> {
+    let mut options = Options::default();
+    options.emit_comments = false;
     let mut reader = Reader {
-        parser: Parser::new_from_str(text),
+        parser: Parser::new_from_str_with_options(text, options),
+        text,
         anchors: HashMap::new(),
         nodes: 0,
         nodes_maximum: limits.yaml_nodes,
         depth: limits.nesting_depth,
+        open_end: text
+            .rsplit('\n')
+            .next()
+            .is_some_and(|line| !line.trim().is_empty())
+            .then(|| text.chars().count()),
     };
     loop {
         match reader.next()? {
             Some((Event::StreamStart | Event::DocumentStart(..), _)) => {}
             Some((Event::StreamEnd, _)) | None => return Ok(Value::Null),
-            Some((event, span)) => return Ok(reader.node(event, &span)?.value),
+            Some((event, span)) => {
+                let node = reader.node(event, &span)?;
+                // What follows must be the end of the document, not a rest that makes no sense.
+                reader.next()?;
+                return Ok(node.value);
+            }
         }
     }
 }
 
 struct Reader<'t> {
+    text: &'t str,
     parser: Parser<'t, granit_parser::StrInput<'t>>,
     anchors: HashMap<usize, (Value, usize)>,
     nodes: usize,
     nodes_maximum: usize,
     depth: usize,
+    /// Length of the text in characters, when its last line has no line break.
+    open_end: Option<usize>,
 }
 
 /// A node: its value, and for a scalar the form it takes as a key.
@@ -101,7 +149,16 @@ impl<'t> Reader<'t> {
                 self.count(size, span)?;
                 return Ok(Node { value, merge: false });
             }
-            Event::Scalar(text, style, anchor, tag) => (anchor, scalar(&text, style, tag.as_deref(), span)?),
+            Event::Scalar(text, style, anchor, tag) => {
+                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                // A block that ends with the text, not with a line break, has none at its end either.
+                let open = block && self.open_end.is_some_and(|end| span.end.index() >= end);
+                if style == ScalarStyle::DoubleQuoted {
+                    self.check_escapes(span)?;
+                }
+                let text = if open { text.strip_suffix('\n').unwrap_or(&text) } else { &text };
+                (anchor, scalar(text, style, tag.as_deref(), span)?)
+            }
             Event::SequenceStart(_, anchor, _) => {
                 (anchor, Node { value: self.deeper(span, Self::sequence)?, merge: false })
             }
@@ -114,6 +171,19 @@ impl<'t> Reader<'t> {
             self.anchors.insert(anchor, (node.value.clone(), self.nodes - before + 1));
         }
         Ok(node)
+    }
+
+    /// YAML 1.1 does not know `\/`, which YAML 1.2 took from JSON.
+    fn check_escapes(&self, span: &Span) -> Result<(), YamlError> {
+        let range = span.start.byte_offset().zip(span.end.byte_offset());
+        let raw = range.and_then(|(start, end)| self.text.get(start..end)).unwrap_or_default();
+        let mut letters = raw.chars();
+        while let Some(letter) = letters.next() {
+            if letter == '\\' && letters.next() == Some('/') {
+                return Err(error_at(span, "found unknown escape character".to_owned()));
+            }
+        }
+        Ok(())
     }
 
     fn deeper(

@@ -32,10 +32,21 @@ pub(crate) fn resolve(text: &str) -> Scalar {
         _ => {}
     }
     match text.as_bytes().first() {
-        Some(b'.') => parse_float(text).map_or(Scalar::Text, Scalar::Float),
+        Some(b'.') => parse_float(&without_separators(text)).map_or(Scalar::Text, Scalar::Float),
         Some(b'+' | b'-' | b'0'..=b'9') => number(text),
         _ => Scalar::Text,
     }
+}
+
+/// The text without the underscores that stand between digits.
+fn without_separators(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
+    let separates = |at: usize| digit(at.checked_sub(1)) && digit(Some(at + 1));
+    text.char_indices()
+        .filter(|(at, letter)| *letter != '_' || !separates(*at))
+        .map(|(_, letter)| letter)
+        .collect()
 }
 
 fn number(text: &str) -> Scalar {
