@@ -18,6 +18,7 @@ use api::k0rdent::{
 use api::skein::{Edge, JoinToken, PriceBook};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use process::Process;
+use tokio::sync::mpsc;
 
 pub use store::{Change, Store};
 pub use view::View;
@@ -45,10 +46,10 @@ pub enum Kind {
     MultiClusterService,
     /// k0rdent `ClusterDeployment`.
     ClusterDeployment,
-    /// Skein `Edge`.
-    Edge,
     /// k0rdent `ServiceSet`.
     ServiceSet,
+    /// Skein `Edge`.
+    Edge,
     /// k0rdent `StateManagementProvider`.
     StateManagementProvider,
     /// Skein `JoinToken`.
@@ -137,9 +138,11 @@ macro_rules! stores {
         )*
 
         impl Cache {
-            /// Watches every kind until the process ends; ready once all kinds are listed.
-            pub fn watch(&self, client: &kube::Client, process: &Process) {
-                $(watch::start::<$kind>(self, client, process);)*
+            /// Watches every kind until the process ends. The receiver ends once all kinds are listed.
+            pub fn watch(&self, client: &kube::Client, process: &Process) -> mpsc::Receiver<()> {
+                let (listing, listed) = mpsc::channel(1);
+                $(watch::start::<$kind>(self, client, process, listing.clone());)*
+                listed
             }
 
             /// Keys of all objects there are.

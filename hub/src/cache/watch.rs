@@ -12,18 +12,23 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Error, Event, watcher};
 use kube::{Resource, ResourceExt};
 use process::Process;
-use process::readiness::Guard;
+use tokio::sync::mpsc;
 
 use super::{Cache, Cached, Key};
 use crate::roster::ObjectName;
 
-pub(super) fn start<K: Cached>(cache: &Cache, client: &kube::Client, process: &Process) {
+/// Follows a kind; drops `listed` once all its objects are in the store.
+pub(super) fn start<K: Cached>(
+    cache: &Cache,
+    client: &kube::Client,
+    process: &Process,
+    listed: mpsc::Sender<()>,
+) {
     let api = Api::<DeserializeGuard<K>>::all(client.clone());
-    let guard = process.readiness.guard("objects listed");
     let (cache, cancel) = (cache.clone(), process.cancel.clone());
     process.tasks.spawn(async move {
         let mut watch =
-            Watch::<K> { cache, listing: None, guard: Some(guard), store: std::marker::PhantomData };
+            Watch::<K> { cache, listing: None, listed: Some(listed), store: std::marker::PhantomData };
         let mut events = watcher(api, Config::default()).default_backoff().boxed();
         while let Some(Some(event)) = cancel.run_until_cancelled(events.next()).await {
             match event {
@@ -38,7 +43,7 @@ struct Watch<K> {
     cache: Cache,
     /// Names seen since the list began.
     listing: Option<BTreeSet<ObjectName>>,
-    guard: Option<Guard>,
+    listed: Option<mpsc::Sender<()>>,
     store: std::marker::PhantomData<K>,
 }
 
@@ -60,7 +65,7 @@ impl<K: Cached> Watch<K> {
                         self.cache.remove::<K>(&namespace, &name);
                     }
                 }
-                self.guard = None;
+                self.listed = None;
             }
             Event::Apply(object) => self.put(object),
             Event::Delete(object) => {
@@ -88,7 +93,7 @@ impl<K: Cached> Watch<K> {
         let kind = K::kind(&());
         if not_installed(error) {
             tracing::debug!(%kind, "the kind is not installed");
-            self.guard = None;
+            self.listed = None;
         } else {
             tracing::warn!(%kind, error = %causes(error), "a watch failed and is begun again");
         }

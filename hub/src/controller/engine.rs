@@ -93,6 +93,8 @@ pub(super) struct Engine {
     pub dirty_statuses: BTreeSet<Key>,
     /// Statuses that must wait a moment, and until when.
     pub later: BTreeMap<Key, Instant>,
+    /// When statuses that sum up others were last decided.
+    summed: HashMap<Key, Instant>,
     pub seen: HashMap<AgentId, super::wakeups::Seen>,
 }
 
@@ -100,16 +102,13 @@ pub(super) struct Engine {
 pub(super) fn start(parts: Parts, process: &Process) {
     let mut changes = parts.cache.subscribe();
     let mut agents = parts.observed.subscribe();
-    let listing = Process { readiness: process::Readiness::default(), ..process.clone() };
-    parts.cache.watch(&parts.client, &listing);
+    let mut listed = parts.cache.watch(&parts.client, process);
     let planned = process.readiness.guard("objects planned");
     let mut engine = Engine::new(parts, process);
     let cancel = process.cancel.clone();
     process.tasks.spawn(async move {
         let run = async {
-            while !listing.readiness.missing().is_empty() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+            listed.recv().await;
             engine.take(changes.take(), agents.take());
             engine.plan();
             drop(planned);
@@ -145,6 +144,7 @@ impl Engine {
             dirty_regions: BTreeSet::new(),
             dirty_statuses: BTreeSet::new(),
             later: BTreeMap::new(),
+            summed: HashMap::new(),
             seen: HashMap::new(),
         }
     }
@@ -180,13 +180,30 @@ impl Engine {
             self.later.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
         for key in due {
             self.later.remove(&key);
+            if let Some(at) = self.summed.get_mut(&key) {
+                *at = now;
+            }
             self.dirty_statuses.insert(key);
         }
     }
 
-    /// Decides a status of an object that sums up others soon, and at once when it was not decided for a while.
+    /// Decides a status in a moment, so that several changes in a row cost one write.
     pub(super) fn soon(&mut self, key: Key) {
         self.later.entry(key).or_insert_with(|| Instant::now() + SUM_PAUSE);
+    }
+
+    /// Decides a status of an object that sums up many others: at once, but not again within a moment.
+    pub(super) fn sum(&mut self, key: Key) {
+        let now = Instant::now();
+        match self.summed.get(&key).map(|at| *at + SUM_PAUSE).filter(|at| *at > now) {
+            Some(at) => {
+                self.later.entry(key).or_insert(at);
+            }
+            None => {
+                self.summed.insert(key.clone(), now);
+                self.dirty_statuses.insert(key);
+            }
+        }
     }
 
     /// Decides a status at a moment.

@@ -8,18 +8,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::k0rdent::{DeploymentState, MultiClusterService};
+use api::k0rdent::{DeploymentState, MultiClusterService, ServiceState};
 use kube::ResourceExt;
 use protocol::id::{AgentId, RegionName};
 use protocol::plan::UnitId;
-use protocol::report::UnitState;
+use protocol::report::{UnitReport, UnitState};
 
 use super::cluster_deployment;
 use super::engine::{Engine, Subject, TargetState};
 use crate::cache::{Key, Kind, View};
 use crate::planner::{self, prices};
+use crate::roster::ObjectName;
 use crate::services::claim::{Owner, claims};
-use crate::services::resolve::{Resolution, resolve};
+use crate::services::resolve::{Knowledge, Problem, Resolution, SetPlan, resolve};
 use crate::services::target::{Target, TargetKind, TargetName};
 use crate::services::template::Sight;
 
@@ -57,7 +58,12 @@ impl Engine {
             self.list(name, &next);
             self.targets.insert(name.clone(), next);
         }
-        self.dirty_statuses.insert(name.key());
+        match name.kind {
+            TargetKind::ClusterDeployment => {
+                self.dirty_statuses.insert(name.key());
+            }
+            TargetKind::Edge => self.soon(name.key()),
+        }
     }
 
     /// A ClusterDeployment: its part in its region's plan, and its services.
@@ -118,9 +124,14 @@ impl Engine {
         let kept =
             |(namespace, name): &(String, String)| self.cache.service_sets.get(namespace, name).is_some();
         let claims = claims(target, own, &all, kept);
-        let known = |id: &UnitId| self.is_known(target, id);
+        let known = Units { engine: self, target };
         let mut resolution = resolve(target, &claims, sight, &self.bundles, &known);
         let mut held = None;
+        for set in &mut resolution.sets {
+            if self.is_paused(&set.set) {
+                pause(set, before);
+            }
+        }
         for service in resolution.sets.iter_mut().flat_map(|set| &mut set.services) {
             let Some(problem) = &service.problem else { continue };
             if service.built.is_some() || problem.withdraw {
@@ -135,7 +146,7 @@ impl Engine {
                     .find(|one| one.id == service.id)
                     .and_then(|one| one.built.clone())
             });
-            if last.is_none() && held.is_none() && known(&service.id) {
+            if last.is_none() && held.is_none() && known.is_there(&service.id) {
                 held = Some(format!(
                     "the plan is held back: service {}/{} is deployed and cannot be built now: {}",
                     service.name.0, service.name.1, problem.message
@@ -166,26 +177,12 @@ impl Engine {
             .collect()
     }
 
-    /// Whether a unit is on its target, as far as anybody knows.
-    fn is_known(&self, target: &Target, id: &UnitId) -> bool {
-        let reported =
-            target.agent.and_then(|edge| self.observed.agent(&AgentId::Edge(edge))).is_some_and(|view| {
-                view.units.get(id).is_some_and(|unit| {
-                    !matches!(unit.state, UnitState::Pending | UnitState::Deleted)
-                        || unit.deployed_hash.is_some()
-                })
-            });
-        reported
-            || self.cache.service_sets.get(&id.set_namespace, &id.set_name).is_some_and(|set| {
-                let services =
-                    set.status.as_ref().map(|status| status.services.as_slice()).unwrap_or_default();
-                services.iter().any(|service| {
-                    service.name == id.name
-                        && service.namespace == id.namespace
-                        && service.state != DeploymentState::Deleted
-                        && service.last_deployed_hash.is_some()
-                })
-            })
+    /// Whether a ServiceSet says to leave it alone.
+    pub(super) fn is_paused(&self, (namespace, name): &ObjectName) -> bool {
+        let object = self.cache.service_sets.get(namespace, name);
+        object.is_some_and(|object| {
+            object.annotations().contains_key(api::names::annotation::SERVICE_SET_PAUSED)
+        })
     }
 
     fn publish(&mut self, state: &TargetState) {
@@ -308,14 +305,14 @@ impl Engine {
             self.dirty_statuses.insert(Key::new(Kind::ServiceSet, &set.set.0, &set.set.1));
             if let Owner::MultiClusterService(service) = &set.owner {
                 self.by_service.entry(service.clone()).or_default().insert(name.clone());
-                self.soon(Key::new(Kind::MultiClusterService, "", service));
+                self.sum(Key::new(Kind::MultiClusterService, "", service));
             }
         }
         if let Some(Ok(region)) = state.cluster.as_ref().map(|cluster| &cluster.region) {
             self.by_region.entry(region.clone()).or_default().insert(name.clone());
         }
         if let Some(edge) = state.target.agent.and_then(|id| self.roster.edge(&id)) {
-            self.dirty_statuses.insert(Key::new(Kind::Edge, &edge.namespace, &edge.name));
+            self.soon(Key::new(Kind::Edge, &edge.namespace, &edge.name));
         }
     }
 
@@ -328,13 +325,63 @@ impl Engine {
                 if let Some(targets) = self.by_service.get_mut(service) {
                     targets.remove(name);
                 }
-                self.soon(Key::new(Kind::MultiClusterService, "", service));
+                self.sum(Key::new(Kind::MultiClusterService, "", service));
             }
         }
         if let Some(Ok(region)) = state.cluster.as_ref().map(|cluster| &cluster.region)
             && let Some(targets) = self.by_region.get_mut(region)
         {
             targets.remove(name);
+        }
+    }
+}
+
+/// A paused set stays what it was; what it was before the hub started nobody knows, so its services wait.
+fn pause(set: &mut SetPlan, before: Option<&TargetState>) {
+    let known = before.and_then(|before| before.resolution.sets.iter().find(|one| one.set == set.set));
+    if let Some(known) = known {
+        *set = known.clone();
+    } else {
+        for service in &mut set.services {
+            service.built = None;
+            service.problem = Some(Problem::pending("the ServiceSet is paused".to_owned()));
+        }
+    }
+    set.paused = true;
+}
+
+/// What is known of the units of a target: what its agent reported, or what was written before the hub started.
+struct Units<'a> {
+    engine: &'a Engine,
+    target: &'a Target,
+}
+
+impl Units<'_> {
+    fn reported(&self, id: &UnitId) -> Option<UnitReport> {
+        let view = self.engine.observed.agent(&AgentId::Edge(self.target.agent?))?;
+        view.units.get(id).filter(|unit| unit.state != UnitState::Deleted).cloned()
+    }
+
+    fn written(&self, id: &UnitId) -> Option<ServiceState> {
+        let set = self.engine.cache.service_sets.get(&id.set_namespace, &id.set_name)?;
+        let services = &set.status.as_ref()?.services;
+        let found =
+            services.iter().find(|service| service.name == id.name && service.namespace == id.namespace)?;
+        (found.state != DeploymentState::Deleted && found.last_deployed_hash.is_some()).then(|| found.clone())
+    }
+}
+
+impl Knowledge for Units<'_> {
+    fn is_there(&self, id: &UnitId) -> bool {
+        let reported = self.reported(id);
+        reported.is_some_and(|unit| unit.state != UnitState::Pending || unit.deployed_hash.is_some())
+            || self.written(id).is_some()
+    }
+
+    fn stands_at(&self, id: &UnitId) -> Option<(String, bool)> {
+        match self.reported(id) {
+            Some(unit) => Some((unit.template, unit.state == UnitState::Deployed)),
+            None => self.written(id).map(|state| (state.template, state.state == DeploymentState::Deployed)),
         }
     }
 }

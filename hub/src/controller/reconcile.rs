@@ -226,6 +226,8 @@ impl Engine {
             owner: Owner::ClusterDeployment,
             set: (key.namespace.clone(), key.name.clone()),
             carrying: crate::services::provider::Carrying::of(&api::k0rdent::ServiceSpec::default()),
+            stepping: false,
+            paused: false,
             spec: object.spec.clone(),
             services: Vec::new(),
             references: None,

@@ -239,6 +239,11 @@ pub(super) fn status(facts: &Facts<'_>) -> ServiceSetStatus {
             );
         }
     }
+    if facts.set.paused {
+        sheet.set(kind::PAUSED, status::TRUE, reason::PAUSED, "the ServiceSet is paused by annotation");
+    } else {
+        sheet.set(kind::PAUSED, status::FALSE, reason::NOT_PAUSED, "");
+    }
     let ready = services.iter().filter(|service| service.state == DeploymentState::Deployed).count();
     let deployed = ready == services.len();
     let counted = format!("{ready}/{}", services.len());

@@ -53,10 +53,15 @@ impl Engine {
                 }
             }
             Kind::ServiceSet => {
-                if let Some((target, _)) = self.sets.get(&(key.namespace.clone(), key.name.clone())).cloned()
+                let name = (key.namespace.clone(), key.name.clone());
+                let paused = self.is_paused(&name);
+                if let Some((target, index)) = self.sets.get(&name).cloned()
                     && let Some(state) = self.targets.get_mut(&target)
                 {
                     state.states = None;
+                    if state.resolution.sets.get(index).is_some_and(|set| set.paused != paused) {
+                        self.dirty_targets.insert(target);
+                    }
                 }
             }
             Kind::Credential => self.wake(key),
@@ -164,7 +169,7 @@ impl Engine {
         match agent {
             AgentId::Edge(id) => {
                 let Some(edge) = self.roster.edge(id) else { return };
-                self.dirty_statuses.insert(Key::new(Kind::Edge, &edge.namespace, &edge.name));
+                self.soon(Key::new(Kind::Edge, &edge.namespace, &edge.name));
                 if linked || settled || !units.is_empty() {
                     let target = match &edge.cluster_deployment {
                         Some((namespace, name)) => {
@@ -202,6 +207,9 @@ impl Engine {
         }
         let Some(state) = self.targets.get_mut(target) else { return };
         state.states = None;
+        if state.resolution.sets.iter().any(|set| set.stepping) && !units.is_empty() {
+            self.dirty_targets.insert(target.clone());
+        }
         let mut services = Vec::new();
         for set in &state.resolution.sets {
             self.dirty_statuses.insert(Key::new(Kind::ServiceSet, &set.set.0, &set.set.1));
@@ -210,7 +218,7 @@ impl Engine {
             }
         }
         for key in services {
-            self.soon(key);
+            self.sum(key);
         }
     }
 

@@ -97,6 +97,22 @@ impl Bundles {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn remembered(&self, digest: &Digest) -> Option<Arc<Bundle>> {
+        self.memory().bundles.get(digest).cloned()
+    }
+
+    fn remember(&self, digest: Digest, bundle: &Arc<Bundle>) {
+        let mut memory = self.memory();
+        memory.bytes += bundle.size();
+        if let Some((_, old)) = memory.bundles.push(digest, bundle.clone()) {
+            memory.bytes = memory.bytes.saturating_sub(old.size());
+        }
+        while memory.bytes > REMEMBERED.1 {
+            let Some((_, old)) = memory.bundles.pop_lru() else { break };
+            memory.bytes = memory.bytes.saturating_sub(old.size());
+        }
+    }
+
     /// The seed of a release: kept, or drawn before, or drawn now.
     fn seed(&self, request: &Request<'_>) -> Seed {
         let release = release_key(request);
@@ -128,20 +144,23 @@ impl Bundles {
 
 impl Renderer for Bundles {
     fn render(&self, request: &Request<'_>) -> Result<Arc<Bundle>, String> {
-        let digest = digest(request);
-        if let Some(bundle) = self.memory().bundles.get(&digest) {
-            return Ok(bundle.clone());
+        let common = digest(request, None);
+        // Equal input gives equal bundles whoever asks, unless the chart wants randomness: then each set has its own.
+        let own = || digest(request, request.store);
+        match self.remembered(&common) {
+            Some(bundle) if !bundle.entropy => return Ok(bundle),
+            Some(_) => {
+                if let Some(bundle) = self.remembered(&own()) {
+                    return Ok(bundle);
+                }
+            }
+            None => {}
         }
         let bundle = Arc::new(self.fresh(request)?);
-        let mut memory = self.memory();
-        memory.bytes += bundle.size();
-        if let Some((_, old)) = memory.bundles.push(digest, bundle.clone()) {
-            memory.bytes = memory.bytes.saturating_sub(old.size());
+        if bundle.entropy {
+            self.remember(own(), &bundle);
         }
-        while memory.bytes > REMEMBERED.1 {
-            let Some((_, old)) = memory.bundles.pop_lru() else { break };
-            memory.bytes = memory.bytes.saturating_sub(old.size());
-        }
+        self.remember(common, &bundle);
         Ok(bundle)
     }
 }
@@ -151,7 +170,7 @@ fn release_key(request: &Request<'_>) -> String {
 }
 
 /// Over everything that goes in.
-fn digest(request: &Request<'_>) -> Digest {
+fn digest(request: &Request<'_>, set: Option<(&str, &str)>) -> Digest {
     let body = match request.body {
         Body::Chart(chart) => json!({"chart": chart.digest}),
         Body::Manifests(files) => json!({"files": files}),
@@ -163,7 +182,7 @@ fn digest(request: &Request<'_>) -> Digest {
         request.documents,
         request.kubernetes_version,
         request.labels,
-        request.store,
+        set,
         request.options.skip_crds,
         request.options.skip_schema_validation,
     ]);

@@ -12,6 +12,7 @@ use api::k0rdent::{
 };
 use protocol::plan::{Unit, UnitId, UnitKind};
 
+use super::chain::path;
 use super::claim::{Claim, Owner};
 use super::dependency::{ServiceName, check_services, dependencies_of, name_of};
 use super::provider::Carrying;
@@ -32,6 +33,14 @@ pub trait Renderer {
     fn render(&self, request: &Request<'_>) -> Result<Arc<Bundle>, String>;
 }
 
+/// What is known of units on their target.
+pub trait Knowledge {
+    /// Whether the unit is there, as far as anybody knows.
+    fn is_there(&self, unit: &UnitId) -> bool;
+    /// The template it is at, and whether that is deployed; `None` when it is not there.
+    fn stands_at(&self, unit: &UnitId) -> Option<(String, bool)>;
+}
+
 /// Everything a target is to have.
 #[derive(Debug, Clone, Default)]
 pub struct Resolution {
@@ -48,6 +57,10 @@ pub struct SetPlan {
     pub set: ObjectName,
     /// How it is carried out.
     pub carrying: Carrying,
+    /// Whether it takes part in upgrades by steps: then each report may bring the next one.
+    pub stepping: bool,
+    /// Whether its `ServiceSet` says to leave it alone.
+    pub paused: bool,
     /// What the `ServiceSet` says.
     pub spec: ServiceSetSpec,
     /// Its services, by namespace and name.
@@ -102,20 +115,19 @@ impl Problem {
         Self { failed: true, withdraw: false, message }
     }
 
-    fn pending(message: String) -> Self {
+    /// On its way; why it is not there yet.
+    pub fn pending(message: String) -> Self {
         Self { failed: false, withdraw: false, message }
     }
 }
 
 /// What the target is to have.
-///
-/// `known` says whether a unit is on the target already, as far as anybody knows.
 pub fn resolve(
     target: &Target,
     claims: &[Claim],
     sight: &Sight<'_>,
     renderer: &dyn Renderer,
-    known: &dyn Fn(&UnitId) -> bool,
+    known: &dyn Knowledge,
 ) -> Resolution {
     let winners = winners(claims);
     let mut sets = Vec::new();
@@ -139,7 +151,7 @@ struct Scene<'a, 's> {
     claim: &'a Claim,
     sight: &'a Sight<'s>,
     renderer: &'a dyn Renderer,
-    known: &'a dyn Fn(&UnitId) -> bool,
+    known: &'a dyn Knowledge,
     lost: &'a dyn Fn(&ServiceName) -> Option<String>,
     /// Units of the MultiClusterServices that come first.
     before: &'a [UnitId],
@@ -155,6 +167,8 @@ impl Scene<'_, '_> {
         let mut services: Vec<&Service> = claim.spec.services.iter().collect();
         services.sort_by_key(|service| name_of(service));
         let dependencies = check_services(&claim.spec.services).err();
+        let services: Vec<Service> =
+            services.into_iter().map(|service| self.stepped(namespace, service)).collect();
         let contents: Vec<_> = services.iter().map(|service| self.content(namespace, service)).collect();
         let wrong: Vec<_> = contents
             .iter()
@@ -166,7 +180,7 @@ impl Scene<'_, '_> {
             .then(|| format!("some services have invalid templates\n{}", wrong.join("\n")));
         let mut plans = Vec::new();
         let mut written = Vec::new();
-        for (service, content) in services.into_iter().zip(contents) {
+        for (service, content) in services.iter().zip(contents) {
             let version = self.version(service, content.as_ref().ok());
             written.push(written_service(service, &version));
             let type_ = content.as_ref().map_or(ServiceType::Helm, |content| type_of(content.kind));
@@ -181,6 +195,8 @@ impl Scene<'_, '_> {
             owner: claim.owner.clone(),
             set: claim.set.clone(),
             carrying: claim.carrying.clone(),
+            paused: false,
+            stepping: claim.spec.services.iter().any(|service| service.template_chain.is_some()),
             spec: ServiceSetSpec {
                 cluster: self.target.name.name.clone(),
                 multi_cluster_service,
@@ -191,6 +207,33 @@ impl Scene<'_, '_> {
             references,
             dependencies,
         }
+    }
+
+    /// The service at the next step of its chain: upgrades go one step at a time, each deployed before the next.
+    fn stepped(&self, namespace: &str, service: &Service) -> Service {
+        let mut service = service.clone();
+        let chain = service.template_chain.as_ref().filter(|chain| !chain.is_empty());
+        let Some(chain) =
+            chain.and_then(|chain| self.sight.view.get::<ServiceTemplateChain>(namespace, chain))
+        else {
+            return service;
+        };
+        let Some((at, deployed)) = self.known.stands_at(&self.unit_id(&name_of(&service))) else {
+            return service;
+        };
+        if at == service.template {
+            return service;
+        }
+        // Without a way the service stays what it is; the condition of the chain says what it lacks.
+        let step = match path(&chain.spec.supported_templates, &at, &service.template) {
+            Some(way) if deployed => way.into_iter().next().unwrap_or(at),
+            Some(_) | None => at,
+        };
+        if step != service.template {
+            service.version = None;
+            service.template = step;
+        }
+        service
     }
 
     /// The template's content; a chain that the service names must permit the template.
@@ -238,7 +281,7 @@ impl Scene<'_, '_> {
         if service.helm_action == Some(HelmAction::Uninstall) {
             return None;
         }
-        if service.disable && !(self.known)(&id) {
+        if service.disable && !self.known.is_there(&id) {
             return None;
         }
         let outcome = self.build(service, &id, content, &version, dependencies);
@@ -371,7 +414,7 @@ fn claims_before(
 }
 
 /// A unit whose dependency has no unit waits, unless it is there already; then it goes on without that dependency.
-fn hold_back(sets: &mut [SetPlan], known: &dyn Fn(&UnitId) -> bool) {
+fn hold_back(sets: &mut [SetPlan], known: &dyn Knowledge) {
     loop {
         let there: BTreeSet<UnitId> = sets
             .iter()
@@ -386,7 +429,7 @@ fn hold_back(sets: &mut [SetPlan], known: &dyn Fn(&UnitId) -> bool) {
                 continue;
             };
             changed = true;
-            if known(&service.id) {
+            if known.is_there(&service.id) {
                 Arc::make_mut(&mut built.unit).depends_on.retain(|on| there.contains(on));
             } else {
                 service.built = None;
@@ -422,3 +465,6 @@ fn written_service(service: &Service, version: &str) -> ServiceWithValues {
         version: Some(version.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;
