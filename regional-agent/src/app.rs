@@ -20,7 +20,7 @@ use protocol::id::{AgentId, RegionName};
 use state::{Engine, EngineHandle};
 use tokio::sync::watch;
 
-use crate::arguments::{CapiCore, Run};
+use crate::arguments::{CapiCore, LinkProfile, Run};
 use crate::control_plane::driver::EmbeddedHost;
 use crate::control_plane::{core, reconciler};
 use crate::edges::shelf::Shelf;
@@ -103,7 +103,8 @@ impl Settings {
 /// # Errors
 /// When a part cannot begin; the error says which and why.
 pub async fn run(arguments: Run, process: Process) -> Result<Bound> {
-    let Run { token, state, kubeconfig, listen, advertise, embedded_host, capi_core, common } = arguments;
+    let Run { token, state, kubeconfig, listen, advertise, embedded_host, link_profile, capi_core, common } =
+        arguments;
     std::fs::create_dir_all(&state).with_context(|| format!("failed to make {}", state.display()))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let network = UdpNetwork::shared();
@@ -112,12 +113,21 @@ pub async fn run(arguments: Run, process: Process) -> Result<Bound> {
         enrolment::ensure(&state, token.as_deref(), network.clone(), clock.clone(), &mut SystemEntropy)
             .await?;
     drop(joining);
-    let with_host = if embedded_host.is_some() { CapiCore::Embedded } else { CapiCore::External };
+    let (near, core) = match &embedded_host {
+        Some(_) => (LinkProfile::Near, CapiCore::Embedded),
+        None => (LinkProfile::Wide, CapiCore::External),
+    };
+    let (hub_profile, edge_profile) = match link_profile.unwrap_or(near) {
+        LinkProfile::Wide => (Profile::region(), Profile::edge()),
+        LinkProfile::Near => (Profile::near(), Profile::near()),
+    };
     let settings = Settings {
         advertise,
         http: Some(common.http.unwrap_or(HTTP_DEFAULT)),
         embedded_host,
-        capi_core: capi_core.unwrap_or(with_host),
+        capi_core: capi_core.unwrap_or(core),
+        hub_profile,
+        edge_profile,
         control_planes: true,
         metrics_interval: Some(METRICS_INTERVAL),
         ..Settings::new(state, listen)

@@ -62,12 +62,24 @@ pub struct Run {
     /// Unix socket of the host of embedded control planes; `skein up` has one
     #[arg(long, value_name = "SOCKET", env = "SKEIN_EMBEDDED_HOST")]
     pub embedded_host: Option<PathBuf>,
+    /// What the links are tuned for [default: near with --embedded-host, else wide]
+    #[arg(long, value_enum, env = "SKEIN_LINK_PROFILE")]
+    pub link_profile: Option<LinkProfile>,
     /// Who sums up Cluster API's Clusters [default: embedded with --embedded-host, else external]
     #[arg(long, value_enum, env = "SKEIN_CAPI_CORE")]
     pub capi_core: Option<CapiCore>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become help text")]
     pub common: Common,
+}
+
+/// What links are tuned for. Both ends of a link are to be tuned alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LinkProfile {
+    /// The hub in another data centre, edges behind thin lines and NAT
+    Wide,
+    /// All on one machine: faults are noticed within seconds
+    Near,
 }
 
 /// Who sums up Cluster API's Clusters.

@@ -33,6 +33,9 @@ const RELAY_DEADLINE: Duration = Duration::from_secs(20);
 /// When a device should ask again while the hub is away, in milliseconds.
 const HUB_AWAY_RETRY_MS: u64 = 3_000;
 
+/// The longest pause before a plan that could not be stored is offered again.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
 /// What others tell the desk.
 #[derive(Debug)]
 pub(super) enum Note {
@@ -178,6 +181,9 @@ impl Desk {
                 tracing::warn!(%edge, message = refusal.message, "an edge refuses its plan");
                 // What it has is not known any more; the next offer goes without differences.
                 self.shelf.stored(edge, None);
+                if let Some(pause) = refusal.retry_after_ms {
+                    self.offer_later(edge, Duration::from_millis(pause).min(RETRY_MAX));
+                }
                 self.upward.refused(edge, generation, refusal);
             }
             Control::BlobsWanted { edge: None, digests } => self.with(edge, |session| session.want(digests)),
@@ -241,10 +247,22 @@ impl Desk {
                 continue;
             }
             session.waiting = busy.is_some();
-            session.in_flight.extend(blobs.iter().map(|blob| blob.digest));
+            // A difference may turn out to be of no use, and is then asked for; a whole blob cannot.
+            session.in_flight.extend(blobs.iter().filter(|blob| blob.base.is_none()).map(|blob| blob.digest));
             let sending = deliver(self.downlink.clone(), self.notes.clone(), edge, link, busy, blobs);
             self.process.tasks.spawn(sending);
         }
+    }
+
+    /// Offers again after a pause that the edge asked for, for example while its disk is full.
+    fn offer_later(&self, edge: EdgeId, pause: Duration) {
+        let (notes, cancel) = (self.notes.clone(), self.process.cancel.clone());
+        self.process.tasks.spawn(async move {
+            if cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+                // The desk is gone when the process ends.
+                let _ = notes.send(Note::Offer(edge));
+            }
+        });
     }
 
     fn request(&self, peer: &AgentId, request: Request, responder: Responder) {

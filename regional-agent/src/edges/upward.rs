@@ -361,3 +361,86 @@ impl Merged {
         Some(Report { full, units, cluster, ..newest.clone() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::plan::UnitId;
+
+    fn unit(name: &str, state: UnitState) -> UnitReport {
+        let text = str::to_owned;
+        UnitReport {
+            id: UnitId {
+                set_namespace: text("default"),
+                set_name: text("set"),
+                namespace: text("shop"),
+                name: text(name),
+            },
+            version: text("1"),
+            template: text("web"),
+            deployed_hash: None,
+            state,
+            message: String::new(),
+            since: 1,
+            drift_repairs: 0,
+            objects_total: 1,
+            objects_ready: 1,
+            objects: Vec::new(),
+        }
+    }
+
+    fn report(full: bool, units: &[(&str, UnitState)]) -> Report {
+        let units = units.iter().map(|(name, state)| unit(name, *state)).collect();
+        Report { full, units, ..Report::default() }
+    }
+
+    fn told(merged: &mut Merged) -> Option<(bool, Vec<(String, UnitState)>)> {
+        let report = merged.say()?;
+        Some((report.full, report.units.into_iter().map(|unit| (unit.id.name, unit.state)).collect()))
+    }
+
+    #[test]
+    fn changes_while_the_uplink_is_busy_become_one_report_of_the_newest_state() {
+        let mut merged = Merged::default();
+        let (pending, deployed) = (UnitState::Pending, UnitState::Deployed);
+        merged.merge(report(true, &[("one", pending), ("two", pending)]));
+        assert_eq!(told(&mut merged).unwrap().0, true);
+        assert_eq!(told(&mut merged), None);
+        merged.merge(report(false, &[("one", UnitState::Provisioning)]));
+        merged.merge(report(false, &[("one", deployed)]));
+        assert_eq!(told(&mut merged), Some((false, vec![("one".to_owned(), deployed)])));
+    }
+
+    #[test]
+    fn after_a_connection_everything_is_told_in_full() {
+        let mut merged = Merged::default();
+        merged.merge(report(true, &[("one", UnitState::Pending)]));
+        merged.merge(report(false, &[("two", UnitState::Deployed)]));
+        told(&mut merged);
+        merged.mark_all();
+        let (full, units) = told(&mut merged).unwrap();
+        assert!(full);
+        assert_eq!(units.len(), 2);
+    }
+
+    #[test]
+    fn a_unit_that_is_gone_is_told_once_or_by_a_full_report() {
+        let mut merged = Merged::default();
+        merged.merge(report(true, &[("one", UnitState::Deployed), ("two", UnitState::Deployed)]));
+        told(&mut merged);
+        merged.merge(report(false, &[("one", UnitState::Deleted)]));
+        assert_eq!(told(&mut merged), Some((false, vec![("one".to_owned(), UnitState::Deleted)])));
+        merged.mark_all();
+        assert_eq!(told(&mut merged).unwrap().1.len(), 1);
+        merged.merge(report(true, &[]));
+        assert_eq!(told(&mut merged), Some((true, Vec::new())));
+    }
+
+    #[test]
+    fn what_was_never_complete_is_not_told_as_if_it_were() {
+        let mut merged = Merged::default();
+        merged.merge(report(false, &[("one", UnitState::Deployed)]));
+        merged.mark_all();
+        assert!(!told(&mut merged).unwrap().0);
+    }
+}

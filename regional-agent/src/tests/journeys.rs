@@ -324,3 +324,69 @@ fn telemetry_is_acknowledged_once_it_is_durable_and_answers_the_hub() {
         assert_eq!(answer.edges[0].link_up, Some(true));
     });
 }
+
+#[test]
+fn a_newer_trust_bundle_is_kept_and_told_to_the_edges() {
+    simulate(async {
+        let mut world = World::new(9).await;
+        let mut hub = world.hub().await;
+        let region = world.region().await;
+        hub.listed().await;
+        let mut one = world.edge(11, None);
+        one.up().await;
+        hub.link_of(11, true).await;
+        let bundle = world.authority.trust();
+        let newer = protocol::enrolment::TrustBundle { sequence: bundle.sequence + 1, ..bundle.clone() };
+        hub.send(Control::Trust(newer.clone())).await;
+        let told = one
+            .expect(|event| match event {
+                UplinkEvent::Control(Control::Trust(bundle)) => Some(bundle.clone()),
+                _ => None,
+            })
+            .await;
+        assert_eq!(told, newer);
+        region.end().await;
+        let kept = identity::AgentIdentity::load(&world.folder.path().join("identity")).unwrap();
+        assert_eq!(kept.trust, newer);
+    });
+}
+
+#[test]
+fn the_region_carries_out_its_own_plan_and_reports_it() {
+    simulate(async {
+        let mut world = World::new(10).await;
+        let mut hub = world.hub().await;
+        let _region = world.region().await;
+        let object = "{\"apiVersion\":\"v1\",\"data\":{\"a\":\"1\"},\"kind\":\"ConfigMap\",\"metadata\":\
+                      {\"name\":\"map-0\",\"namespace\":\"shop\"}}";
+        hub.listed().await;
+        let plan = world.plan(super::world::region(), 1, &[object]);
+        let mut offer = plan.offer(edge(0), None).offer;
+        offer.edge = None;
+        // The objects follow when they are asked for.
+        offer.blobs.truncate(1);
+        hub.send(Control::Plan(offer)).await;
+        let wanted = hub
+            .control(|control| match control {
+                Control::BlobsWanted { edge: None, digests } => Some(digests.clone()),
+                _ => None,
+            })
+            .await;
+        assert_eq!(wanted, plan.blobs.keys().copied().collect::<Vec<_>>());
+        hub.send(Control::Blobs { edge: None, blobs: plan.parts()[1..].to_vec() }).await;
+        hub.control(|control| match control {
+            Control::PlanStored { edge: None, head } => (*head == plan.head).then_some(()),
+            _ => None,
+        })
+        .await;
+        hub.control(|control| match control {
+            Control::Report { edge: None, report } => {
+                report.units.iter().any(|unit| unit.state == UnitState::Deployed).then_some(())
+            }
+            _ => None,
+        })
+        .await;
+        let maps = kube::Api::<k8s_openapi::api::core::v1::ConfigMap>::namespaced(world.client(), "shop");
+        assert!(maps.get_opt("map-0").await.unwrap().is_some());
+    });
+}

@@ -138,6 +138,11 @@ impl World {
         }
     }
 
+    /// The regional cluster.
+    pub(crate) fn client(&self) -> kube::Client {
+        self.cluster.client()
+    }
+
     /// A plan of configuration maps with these contents.
     pub(crate) fn plan(&self, agent: AgentId, generation: u64, contents: &[&str]) -> Plan {
         let text = str::to_owned;
