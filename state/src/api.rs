@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::live::{Live, Page};
+use crate::live::{Live, Meta, Page, nullable};
 use crate::object::{Place, Resource, UNIT_LABEL};
 
 /// An API server that does not answer a request for this long is unreachable.
@@ -62,6 +62,8 @@ pub(crate) enum Deletion {
     Gone,
     /// It is marked; finalizers or its own deletion keep it for a while.
     Begun,
+    /// It is not what it was when it was looked at.
+    Changed,
 }
 
 /// The cluster's API server.
@@ -79,7 +81,7 @@ struct Version {
 
 #[derive(Deserialize)]
 struct ResourceList {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     resources: Vec<ListedResource>,
 }
 
@@ -88,13 +90,13 @@ struct ListedResource {
     name: String,
     kind: String,
     namespaced: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     verbs: Vec<String>,
 }
 
 #[derive(Deserialize)]
 struct GroupList {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     groups: Vec<Group>,
 }
 
@@ -217,20 +219,18 @@ impl Api {
         optional(self.send(request).await)
     }
 
-    /// Deletes exactly the object with this uid, in the background.
-    pub(crate) async fn delete(&self, place: &Place, uid: &str) -> Result<Deletion, ApiError> {
+    /// Deletes exactly this state of an object, in the background.
+    pub(crate) async fn delete(&self, place: &Place, meta: &Meta) -> Result<Deletion, ApiError> {
         let options = serde_json::json!({
             "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
-            "preconditions": {"uid": uid},
+            "preconditions": {"uid": meta.uid, "resourceVersion": meta.resource_version},
         });
         let body = options.to_string().into_bytes();
         match self.call::<Live>(Method::DELETE, place.path(), None, body).await {
             Ok(live) if live.metadata.terminating() => Ok(Deletion::Begun),
             Ok(_) => Ok(Deletion::Gone),
-            // A uid that does not match means that ours is gone and somebody made another one.
-            Err(error) if matches!(error.failure, Failure::NotFound | Failure::Conflict) => {
-                Ok(Deletion::Gone)
-            }
+            Err(error) if error.failure == Failure::NotFound => Ok(Deletion::Gone),
+            Err(error) if error.failure == Failure::Conflict => Ok(Deletion::Changed),
             Err(error) => Err(error),
         }
     }
@@ -345,7 +345,7 @@ pub(crate) fn explain(error: kube::Error) -> ApiError {
         (404, _) => Failure::NotFound,
         (409, _) => Failure::Conflict,
         (410, _) | (_, "Expired" | "Gone") => Failure::Gone,
-        (408 | 429 | 401 | 500.., _) => Failure::Busy,
+        (408 | 429 | 401 | 501.., _) => Failure::Busy,
         _ => Failure::Refused,
     };
     let text = if status.message.is_empty() {

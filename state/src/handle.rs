@@ -125,6 +125,12 @@ impl EngineHandle {
         self.inner.view.full_report(self.inner.clock.now())
     }
 
+    /// The units as they are shown, without telling them.
+    #[cfg(test)]
+    pub(crate) fn snapshot(&self) -> Vec<protocol::report::UnitReport> {
+        self.inner.view.lock().units()
+    }
+
     /// The plan's settings for the agent itself.
     pub fn settings(&self) -> watch::Receiver<BTreeMap<String, String>> {
         self.inner.view.settings.subscribe()

@@ -37,10 +37,14 @@ pub(crate) struct Meta {
     pub(crate) uid: String,
     pub(crate) resource_version: String,
     pub(crate) generation: Option<i64>,
+    #[serde(deserialize_with = "nullable")]
     pub(crate) labels: BTreeMap<String, String>,
+    #[serde(deserialize_with = "nullable")]
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) deletion_timestamp: Option<String>,
+    #[serde(deserialize_with = "nullable")]
     pub(crate) finalizers: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
     pub(crate) managed_fields: Vec<Managed>,
     /// Whether another object owns it.
     #[serde(rename = "ownerReferences", deserialize_with = "not_empty")]
@@ -49,7 +53,14 @@ pub(crate) struct Meta {
 
 /// Whether a list has items.
 fn not_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    Ok(!Vec::<serde::de::IgnoredAny>::deserialize(deserializer)?.is_empty())
+    Ok(Option::<Vec<serde::de::IgnoredAny>>::deserialize(deserializer)?.is_some_and(|list| !list.is_empty()))
+}
+
+/// Go servers write an empty list or map as `null`.
+pub(crate) fn nullable<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// One entry of `metadata.managedFields`.
@@ -99,6 +110,7 @@ impl Meta {
 #[serde(default)]
 pub(crate) struct Page {
     pub(crate) metadata: PageMeta,
+    #[serde(deserialize_with = "nullable")]
     pub(crate) items: Vec<Live>,
 }
 

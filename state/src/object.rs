@@ -178,6 +178,11 @@ impl Owner {
             && meta.annotations.get(AGENT_ANNOTATION) == Some(&self.agent)
     }
 
+    /// Whether the live object says that it belongs to a unit of this agent.
+    pub(crate) fn agent_owns(&self, meta: &Meta) -> bool {
+        meta.annotations.get(AGENT_ANNOTATION) == Some(&self.agent)
+    }
+
     /// The other agent that the live object says it belongs to, if any. Units of the same agent are told
     /// apart by the inventory.
     pub(crate) fn taken_by(&self, meta: &Meta) -> Option<String> {

@@ -165,6 +165,11 @@ impl Shown {
         report
     }
 
+    #[cfg(test)]
+    pub(crate) fn units(&self) -> Vec<UnitReport> {
+        self.units.values().map(|(_, unit)| unit.clone()).collect()
+    }
+
     /// Counts units and objects.
     pub(crate) fn counted(&self) -> Metrics {
         let mut metrics = self.metrics.clone();

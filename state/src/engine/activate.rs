@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use protocol::id::Digest;
 use protocol::message::PlanHead;
-use protocol::plan::{ObjectKey, PlanBody, Unit};
+use protocol::plan::{DriftMode, ObjectKey, PlanBody, Removal, Unit, UnitId, UnitKind};
 use protocol::report::{ObjectHealth, UnitState};
 
 use super::Engine;
@@ -106,6 +107,10 @@ impl Engine {
         for key in leaving {
             self.leave(key);
         }
+        // What was to go may be wanted again, here or in another unit.
+        for slot in self.slots.values_mut() {
+            self.unclaimed.extend(slot.gone.drain(..).map(|row| (row.id.clone(), row)));
+        }
         if !self.unclaimed.is_empty() {
             let wanted = self.slots.values().filter(|slot| !slot.leaving);
             let wanted: BTreeSet<ObjectId> = wanted.flat_map(|slot| variants(&slot.unit)).collect();
@@ -128,9 +133,7 @@ impl Engine {
         if *slot.unit == unit && !slot.leaving && !stuck {
             return;
         }
-        if let Some(running) = slot.running.take() {
-            running.cancel.cancel();
-        }
+        slot.call_off();
         let new_revision = slot.unit.hash != unit.hash || slot.leaving;
         for (id, row) in take_over(slot, &unit, now, &mut self.index) {
             self.unclaimed.insert(id, row);
@@ -153,9 +156,7 @@ impl Engine {
         if slot.leaving {
             return;
         }
-        if let Some(running) = slot.running.take() {
-            running.cancel.cancel();
-        }
+        slot.call_off();
         let objects = std::mem::take(&mut slot.objects);
         for (index, object) in objects.into_iter().enumerate() {
             let Some(place) = object.place else { continue };
@@ -178,6 +179,7 @@ impl Engine {
     /// Inventory that nothing in the plan wants goes with the unit it belongs to.
     fn part_with(&mut self, wanted: &BTreeSet<ObjectId>) {
         let unclaimed = std::mem::take(&mut self.unclaimed);
+        let mut orphans = Vec::new();
         let by_text: BTreeMap<String, u32> =
             self.names.iter().map(|(id, key)| (id.to_string(), *key)).collect();
         for (id, row) in unclaimed {
@@ -187,58 +189,150 @@ impl Engine {
             }
             match by_text.get(&row.unit).and_then(|key| self.slots.get_mut(key)) {
                 Some(slot) => slot.gone.push(row),
-                // Without its unit nothing is known of how to remove it; it is left where it is.
-                None => self.context.store.drop_rows(row.unit, vec![id]).forget(),
+                None => orphans.push(row),
             }
+        }
+        for row in orphans {
+            self.adopt_orphan(row);
+        }
+    }
+
+    /// Inventory whose unit is gone: it was to become another unit's, and that one did not come to it.
+    fn adopt_orphan(&mut self, row: Row) {
+        let Some(id) = unit_id(&row.unit) else {
+            self.context.store.drop_rows(row.unit, vec![row.id]).forget();
+            return;
+        };
+        let key = match self.names.get(&id) {
+            Some(key) => *key,
+            None => {
+                let key = self.add(Arc::new(bare_unit(id)), self.context.clock.now());
+                self.leave(key);
+                key
+            }
+        };
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.gone.push(row);
         }
     }
 
     /// Finds out where the objects of a unit live, as far as their kinds are known.
     pub(super) fn place(&mut self, key: u32) {
-        let Some(slot) = self.slots.get_mut(&key) else { return };
-        let now = self.context.clock.now();
-        let left_alone = slot.left_alone();
-        let mut kinds = Vec::new();
-        for (index, object) in slot.objects.iter_mut().enumerate() {
-            if object.place.is_some() {
-                continue;
-            }
-            let entry = &slot.unit.objects[index];
+        let Some(slot) = self.slots.get(&key) else { return };
+        let unit = Arc::clone(&slot.unit);
+        let unplaced: Vec<usize> =
+            (0..slot.objects.len()).filter(|index| slot.objects[*index].place.is_none()).collect();
+        for index in unplaced {
+            let entry = &unit.objects[index];
             let ObjectKey { group, version, kind, .. } = &entry.key;
             let Some(resource) = self.context.discovery.known(group, version, kind) else { continue };
-            let place = Place::of(&entry.key, &slot.unit.id.namespace, resource);
-            if let Some((other, _)) = self.index.get(&place.id) {
-                let text = match *other == key {
-                    true => "is listed twice in this unit".to_owned(),
-                    false => {
-                        let id = self.names.iter().find(|(_, other_key)| *other_key == other);
-                        format!(
-                            "belongs to unit \"{}\", which comes first in the plan",
-                            id.map_or_else(String::new, |(id, _)| id.to_string())
-                        )
+            let place = Place::of(&entry.key, &unit.id.namespace, resource);
+            let held = match self.make_room(key, &place.id) {
+                Ok(held) => held,
+                Err(refusal) => {
+                    if let Some(slot) = self.slots.get_mut(&key) {
+                        slot.objects[index].refused = Some(refusal);
                     }
-                };
-                object.refused = Some(text);
-                continue;
-            }
-            object.refused = None;
-            if let Some(row) = self.unclaimed.remove(&*place.id) {
-                let same = row.digest == Some(entry.digest) && row.unit == slot.owner.unit;
-                if same || left_alone {
-                    object.work = Work::None;
-                    let message = String::new();
-                    object.judge(Judgement { health: ObjectHealth::Current, message }, now);
+                    continue;
                 }
-                object.held = Some(Held { digest: row.digest, fields: row.fields, adopted: row.adopted });
-            }
+            };
+            let row = self.unclaimed.remove(&*place.id);
+            self.watch(&place.resource);
             self.index.insert(Arc::clone(&place.id), (key, index));
-            kinds.push(Arc::clone(&place.resource));
-            object.place = Some(place);
-        }
-        for resource in kinds {
-            self.watch(&resource);
+            let Some(slot) = self.slots.get_mut(&key) else { return };
+            let moved = held.is_some() || row.as_ref().is_some_and(|row| row.unit != slot.owner.unit);
+            settle_in(slot, index, place, held, row, self.context.clock.now());
+            if moved && let Some(row) = slot.row(index) {
+                // From now on it goes with this unit; that it still has to be written is what no digest says.
+                let row = Row { digest: None, fields: None, ..row };
+                self.context.store.put_rows(vec![row]).forget();
+            }
         }
     }
+
+    /// The unit that comes first in the plan has an object that several want; what the inventory holds about
+    /// the object moves with it.
+    fn make_room(&mut self, key: u32, id: &ObjectId) -> Result<Option<Held>, String> {
+        let Some((other_key, index)) = self.index.get(id).copied() else { return Ok(None) };
+        if other_key == key {
+            return Err("is listed twice in this unit".to_owned());
+        }
+        let first = |slots: &BTreeMap<u32, Slot>, key| {
+            slots.get(key).map(|slot| (slot.order, slot.unit.id.to_string()))
+        };
+        let (mine, theirs) = (first(&self.slots, &key), first(&self.slots, &other_key));
+        let text = |unit: Option<(u32, String)>| {
+            let unit = unit.map_or_else(String::new, |(_, unit)| unit);
+            format!("belongs to unit \"{unit}\", which comes first in the plan")
+        };
+        if theirs < mine {
+            return Err(text(theirs));
+        }
+        let Some(other) = self.slots.get_mut(&other_key) else { return Ok(None) };
+        other.call_off();
+        let object = &mut other.objects[index];
+        object.place = None;
+        object.work = Work::Write;
+        object.drifted = false;
+        object.refused = Some(text(mine));
+        let held = object.held.take();
+        Self::retry(other);
+        self.assess(other_key);
+        Ok(held)
+    }
+}
+
+/// Reads the text form of a unit's name.
+fn unit_id(text: &str) -> Option<UnitId> {
+    let (set, release) = text.split_once(':')?;
+    let ((set_namespace, set_name), (namespace, name)) = (set.split_once('/')?, release.split_once('/')?);
+    let own = str::to_owned;
+    Some(UnitId {
+        set_namespace: own(set_namespace),
+        set_name: own(set_name),
+        namespace: own(namespace),
+        name: own(name),
+    })
+}
+
+/// A unit of which only the name is known.
+fn bare_unit(id: UnitId) -> Unit {
+    Unit {
+        id,
+        kind: UnitKind::Resources,
+        template: String::new(),
+        version: String::new(),
+        hash: Digest([0; 32]),
+        priority: 0,
+        depends_on: Vec::new(),
+        objects: Vec::new(),
+        hooks: Vec::new(),
+        create_namespace: false,
+        take_ownership: false,
+        drift: DriftMode::Repair,
+        removal: Removal::Prune,
+        timeout_ms: 0,
+        ext: Vec::new(),
+    }
+}
+
+/// An object finds its place, and with it what is known about it.
+fn settle_in(slot: &mut Slot, index: usize, place: Place, held: Option<Held>, row: Option<Row>, now: u64) {
+    let left_alone = slot.left_alone();
+    let digest = slot.unit.objects[index].digest;
+    let object = &mut slot.objects[index];
+    object.refused = None;
+    object.place = Some(place);
+    if held.is_some() {
+        object.held = held;
+    }
+    let Some(row) = row else { return };
+    let same = row.digest == Some(digest) && row.unit == slot.owner.unit;
+    if same || left_alone {
+        object.work = Work::None;
+        object.judge(Judgement { health: ObjectHealth::Current, message: String::new() }, now);
+    }
+    object.held = Some(Held { digest: row.digest, fields: row.fields, adopted: row.adopted });
 }
 
 /// Carries the objects that stay over to the new unit; returns the inventory of those that do not.
@@ -256,8 +350,6 @@ fn take_over(
     }
     for (position, entry) in unit.objects.iter().enumerate() {
         let Some((mut object, digest, _)) = old.remove(&entry.key) else { continue };
-        object.writing = false;
-        object.late = None;
         object.refused = None;
         if digest != entry.digest || object.held.as_ref().is_none_or(|held| held.digest != Some(entry.digest))
         {

@@ -1,5 +1,6 @@
 //! What workers tell.
 
+use protocol::id::Digest;
 use protocol::plan::DriftMode;
 use protocol::report::{ObjectHealth, UnitState};
 use tokio::time::Instant;
@@ -16,91 +17,109 @@ const CALM_BASE: std::time::Duration = std::time::Duration::from_secs(1);
 const CALM_CAP: std::time::Duration = std::time::Duration::from_secs(300);
 
 impl Engine {
-    /// Takes in what a worker tells; what a worker tells that was called off counts no more.
+    /// Takes in what a worker tells. What a worker did that was called off is done all the same; only its
+    /// opinion counts no more.
     pub(super) fn hear(&mut self, news: News) {
         let News { slot: key, run, event } = news;
         if let Event::Watch(resource) = event {
             self.watch(&resource);
             return;
         }
-        let current = |slot: &super::Slot| slot.running.as_ref().is_some_and(|running| running.run == run);
-        if !self.slots.get(&key).is_some_and(current) {
-            return;
-        }
+        let running = self.slots.get(&key).and_then(|slot| slot.running.as_ref());
+        let Some(running) = running.filter(|running| running.run == run) else { return };
+        let stale = running.stale;
         match event {
             Event::Watch(_) => {}
             Event::Begun(rows) => self.begun(key, rows),
-            Event::Outcomes(outcomes) => self.outcomes(key, outcomes),
+            Event::Outcomes(outcomes) => self.outcomes(key, outcomes, stale),
             Event::Pruned { ids, deleted } => self.pruned(key, &ids, deleted),
             Event::End(end) => self.ended(key, end),
         }
     }
 
-    fn begun(&mut self, key: u32, rows: Vec<(usize, Row)>) {
-        let Some(slot) = self.slots.get_mut(&key) else { return };
-        slot.noted = true;
-        for (index, row) in rows {
-            let held = Held { digest: row.digest, fields: row.fields, adopted: row.adopted };
-            slot.objects[index].held = Some(held);
+    /// Objects are about to be touched for the first time.
+    fn begun(&mut self, key: u32, rows: Vec<Row>) {
+        if let Some(running) = self.slots.get_mut(&key).and_then(|slot| slot.running.as_mut()) {
+            running.begun.extend(rows.iter().map(|row| row.id.clone()));
+        }
+        for row in rows {
+            match self.index.get(&row.id).copied() {
+                Some((owner, index)) => {
+                    let Some(slot) = self.slots.get_mut(&owner) else { continue };
+                    slot.noted |= owner == key;
+                    let object = &mut slot.objects[index];
+                    if object.held.is_none() {
+                        object.held = Some(Held { digest: None, fields: None, adopted: row.adopted });
+                    }
+                }
+                // Meanwhile nobody wants it any more.
+                None => self.let_go(key, row),
+            }
         }
     }
 
-    fn outcomes(&mut self, key: u32, outcomes: Vec<(usize, Outcome)>) {
-        let now = self.context.clock.now();
-        let manager = self.context.api.manager().to_owned();
+    /// An object of the inventory has to go with its unit.
+    fn let_go(&mut self, key: u32, row: Row) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
-        let (mut rows, mut applied, mut errors, mut repaired) = (Vec::new(), 0, 0, 0);
-        let mode = slot.unit.drift;
-        let seed = slot.owner.unit.clone();
+        slot.gone.retain(|other| other.id != row.id);
+        slot.gone.push(row);
+    }
+
+    fn outcomes(&mut self, key: u32, outcomes: Vec<(usize, Outcome)>, stale: bool) {
+        let now = self.context.clock.now();
+        let (mut rows, mut tally) = (Vec::new(), Tally::default());
         for (index, outcome) in outcomes {
-            let object = &mut slot.objects[index];
-            object.writing = false;
-            match outcome {
-                Outcome::Written { row, version, health } => {
-                    applied += 1;
-                    if object.drifted {
-                        repaired += 1;
-                        object.note_repair(&seed);
-                    }
-                    object.written(&row, version, health, now);
-                    rows.push(*row);
-                }
-                Outcome::Refused(text) => {
-                    errors += 1;
-                    object.refused = Some(text);
-                }
-                Outcome::Failed(message) => {
-                    errors += 1;
-                    object.judge(Judgement { health: ObjectHealth::InProgress, message }, now);
-                }
-                Outcome::Differs(text) if mode == DriftMode::Repair => {
-                    tracing::debug!(unit = seed, text, "drifted");
-                    object.work = Work::Write;
-                    object.drifted = true;
-                }
-                Outcome::Differs(text) => {
-                    object.work = Work::None;
-                    object.differs = Some(format!("drifted: {text}"));
-                }
-                Outcome::Same { fields } => {
-                    object.work = Work::None;
-                    object.differs = None;
-                    if let Some(held) = object.held.as_mut() {
-                        held.fields = fields;
-                    }
-                }
+            if let Outcome::Written { row, version, health } = outcome {
+                tally.applied += 1;
+                let (row, repaired) = self.written(key, *row, version, health, now);
+                tally.repaired += u64::from(repaired);
+                rows.push(row);
+            } else if !stale && let Some(slot) = self.slots.get_mut(&key) {
+                tally.errors += u64::from(matches!(outcome, Outcome::Refused(_) | Outcome::Failed(_)));
+                let (mode, digest) = (slot.unit.drift, slot.unit.objects[index].digest);
+                slot.objects[index].unwritten(outcome, mode, digest, now);
             }
         }
-        slot.repairs += repaired;
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.repairs += tally.repaired;
+        }
         let mut shown = self.view.lock();
-        shown.metrics.applies_total += applied;
-        shown.metrics.apply_errors_total += errors;
-        shown.metrics.drift_repairs_total += repaired;
+        shown.metrics.applies_total += tally.applied;
+        shown.metrics.apply_errors_total += tally.errors;
+        shown.metrics.drift_repairs_total += tally.repaired;
         drop(shown);
-        tracing::trace!(manager, applied, errors, repaired, "outcomes");
         if !rows.is_empty() {
             self.context.store.put_rows(rows).forget();
         }
+    }
+
+    /// An object was written by a unit. Returns what the inventory is to say, and whether a drift was repaired.
+    fn written(&mut self, key: u32, row: Row, version: u64, health: Judgement, now: u64) -> (Row, bool) {
+        let Some((owner, index)) = self.index.get(&row.id).copied() else {
+            self.let_go(key, row.clone());
+            return (row, false);
+        };
+        let Some(slot) = self.slots.get_mut(&owner) else { return (row, false) };
+        let digest = slot.unit.objects[index].digest;
+        let seed = slot.owner.unit.clone();
+        let object = &mut slot.objects[index];
+        if owner != key {
+            // The unit that has it now must write it after this one, whatever it did before.
+            object.work = Work::Write;
+            object
+                .held
+                .get_or_insert(Held { digest: row.digest, fields: None, adopted: row.adopted })
+                .fields = None;
+            object.late = object.writing.then_some((u64::MAX, None));
+            let unit = seed;
+            return (Row { digest: None, fields: None, unit, ..row }, false);
+        }
+        let repaired = object.drifted;
+        if repaired {
+            object.note_repair(&seed);
+        }
+        object.written(&row, version, health, digest, now);
+        (row, repaired)
     }
 
     fn pruned(&mut self, key: u32, ids: &[ObjectId], deleted: u64) {
@@ -112,8 +131,17 @@ impl Engine {
     fn ended(&mut self, key: u32, end: End) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let Some(running) = slot.running.take() else { return };
-        for object in &mut slot.objects {
-            object.writing = false;
+        for (object, entry) in slot.objects.iter_mut().zip(&slot.unit.objects) {
+            if object.writing {
+                object.write_over(object.version.saturating_sub(1), entry.digest);
+            }
+        }
+        if running.stale {
+            self.reclaim(key, &running.begun);
+            if let End::Unreachable(text) = end {
+                self.lost(&text);
+            }
+            return;
         }
         match end {
             End::Complete => {
@@ -149,12 +177,23 @@ impl Engine {
                 self.lost(&text);
                 return;
             }
-            End::Removed => {
+            End::Removed if slot.gone.is_empty() => {
                 self.removed(key);
                 return;
             }
+            // It had begun something in its last moment.
+            End::Removed | End::Stopped => return,
         }
         self.assess(key);
+    }
+
+    /// What a worker that was called off had entered into the inventory belongs to whoever has it now.
+    fn reclaim(&mut self, key: u32, begun: &[ObjectId]) {
+        let others = begun.iter().filter_map(|id| self.index.get(id)).filter(|(owner, _)| *owner != key);
+        let rows: Vec<Row> = others.filter_map(|(owner, index)| self.slots.get(owner)?.row(*index)).collect();
+        if !rows.is_empty() {
+            self.context.store.put_rows(rows).forget();
+        }
     }
 
     /// A unit is off the cluster: told once, then forgotten.
@@ -167,26 +206,58 @@ impl Engine {
     }
 }
 
+/// Counts outcomes.
+#[derive(Default)]
+struct Tally {
+    applied: u64,
+    errors: u64,
+    repaired: u64,
+}
+
 impl Object {
     /// It was written.
-    fn written(&mut self, row: &Row, version: u64, health: Judgement, now: u64) {
+    fn written(&mut self, row: &Row, version: u64, health: Judgement, digest: Digest, now: u64) {
         self.held = Some(Held { digest: row.digest, fields: row.fields, adopted: row.adopted });
-        self.work = Work::None;
-        self.drifted = false;
         self.refused = None;
         self.differs = None;
+        if row.digest == Some(digest) {
+            self.work = Work::None;
+            self.drifted = false;
+        }
         if version >= self.version {
             self.version = version;
             self.judge(health, now);
         }
         // Somebody may have changed it again right after us.
-        if let Some((late, fields)) = self.late.take()
-            && late > version
-            && fields != row.fields
-        {
-            self.work = Work::Write;
-            self.drifted = true;
+        self.write_over(version, digest);
+    }
+
+    /// It was not written, or only looked at.
+    fn unwritten(&mut self, outcome: Outcome, mode: DriftMode, digest: Digest, now: u64) {
+        match outcome {
+            Outcome::Written { .. } => {}
+            Outcome::Refused(text) => self.refused = Some(text),
+            Outcome::Failed(message) => {
+                self.judge(Judgement { health: ObjectHealth::InProgress, message }, now);
+            }
+            Outcome::Differs(text) if mode == DriftMode::Repair => {
+                tracing::debug!(text, "drifted");
+                self.work = Work::Write;
+                self.drifted = true;
+            }
+            Outcome::Differs(text) => {
+                self.work = Work::None;
+                self.differs = Some(format!("drifted: {text}"));
+            }
+            Outcome::Same { fields } => {
+                self.work = Work::None;
+                self.differs = None;
+                if let Some(held) = self.held.as_mut() {
+                    held.fields = fields;
+                }
+            }
         }
+        self.write_over(self.version.saturating_sub(1), digest);
     }
 
     /// Counts a repair; after some in a row the next ones wait.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use protocol::plan::DriftMode;
 use protocol::report::ObjectHealth;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::Engine;
 use super::slot::{Object, Work};
@@ -77,6 +78,8 @@ impl Engine {
         }
         self.assess(key);
         if established {
+            // Watches of its kind may be waiting for it to be served.
+            self.wake.notify_waiters();
             self.try_unknown_kinds();
         }
     }
@@ -107,6 +110,10 @@ impl Engine {
         if mode == DriftMode::Repair {
             object.work = Work::Write;
             object.drifted = true;
+            if object.due().is_none_or(|at| at <= Instant::now()) {
+                // It is put back right now: what is seen meanwhile is not worth telling.
+                return;
+            }
         }
         self.assess(key);
     }

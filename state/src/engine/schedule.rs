@@ -1,11 +1,13 @@
 //! When a unit's next step begins, what the unit amounts to, and when to look again.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::plan::{DriftMode, ObjectKey};
 use protocol::report::UnitState;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::slot::{Running, Slot, Verdict, Work};
 use super::{Engine, WORKERS_CONCURRENT};
@@ -96,8 +98,9 @@ impl Engine {
         let writes = matches!(step, Step::Apply { .. });
         let run = self.next_run;
         self.next_run += 1;
-        let cancel = self.cancel.child_token();
-        slot.running = Some(Running { run, cancel: cancel.clone(), since: now, writes });
+        let cancel = CancellationToken::new();
+        let begun = Vec::new();
+        slot.running = Some(Running { run, cancel: cancel.clone(), stale: false, begun, since: now, writes });
         slot.retry_at = None;
         slot.blocked = None;
         if let Step::Apply { items, .. } = &step {
@@ -109,10 +112,10 @@ impl Engine {
         }
         // The time to become healthy counts from the end of a step: hooks have their own.
         slot.deadline = None;
-        let job =
-            Job { slot: key, run, unit: std::sync::Arc::clone(&slot.unit), owner: slot.owner.clone(), step };
-        let work = Worker::carry_out(std::sync::Arc::clone(&self.context), job);
-        self.tasks.spawn(cancel.run_until_cancelled_owned(work));
+        let (unit, owner) = (Arc::clone(&slot.unit), slot.owner.clone());
+        let job = Job { slot: key, run, unit, owner, step, cancel };
+        let work = Worker::carry_out(Arc::clone(&self.context), job);
+        self.tasks.spawn(self.cancel.clone().run_until_cancelled_owned(work));
         self.assess(key);
     }
 
@@ -135,7 +138,7 @@ impl Engine {
             slot.timed_out = false;
         }
         let unfinished =
-            !slot.is_deployed() && (!slot.prepared || slot.wants_hooks() || slot.running.is_some());
+            !slot.is_deployed() && (!slot.prepared || slot.wants_finish() || slot.running.is_some());
         let (state, message) = match verdict {
             Verdict::Failed(text) => (UnitState::Failed, text),
             Verdict::Waiting(text) if slot.timed_out => (UnitState::Failed, text),
@@ -302,8 +305,8 @@ fn next_step(slot: &mut Slot, now: Instant) -> Step {
         slot.asked = true;
         return Step::Discover(unknown.into_iter().collect());
     }
-    if slot.wants_hooks() && !slot.has_work(now) && slot.gone.is_empty() {
-        return Step::Hooks(slot.events().1);
+    if slot.wants_finish() && !slot.has_work(now) && slot.gone.is_empty() {
+        return Step::Finish(slot.events().1);
     }
     let items = items(slot, now);
     let defines = items.iter().any(|item| object::stage(&slot.unit.objects[item.index]) == 1);
@@ -325,7 +328,7 @@ fn items(slot: &Slot, now: Instant) -> Vec<Item> {
             if object.work == Work::None || object.due().is_some_and(|at| at > now) {
                 return None;
             }
-            let ours = object.held.as_ref().is_some_and(|held| held.digest.is_some());
+            let ours = object.held.as_ref().is_some_and(|held| held.digest.is_some() || !held.adopted);
             Some(Item {
                 index,
                 place: object.place.clone()?,
@@ -340,7 +343,7 @@ fn items(slot: &Slot, now: Instant) -> Vec<Item> {
 
 /// The API server was asked and does not know these kinds.
 fn refuse_unknown(slot: &mut Slot) {
-    let unit = std::sync::Arc::clone(&slot.unit);
+    let unit = Arc::clone(&slot.unit);
     for (object, entry) in slot.objects.iter_mut().zip(&unit.objects) {
         if object.place.is_none() && object.refused.is_none() {
             let ObjectKey { group, version, kind, .. } = &entry.key;

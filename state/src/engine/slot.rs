@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::Judgement;
 use crate::live::Fields;
-use crate::object::{Owner, Place};
+use crate::object::{ObjectId, Owner, Place};
 use crate::store::{Row, UnitRecord};
 
 /// Repairs of one object that are made at once within [`FIGHT_WINDOW`]; further ones wait ever longer.
@@ -87,6 +87,17 @@ impl Object {
         }
     }
 
+    /// A write is over. What was seen meanwhile and is newer counts now.
+    pub(super) fn write_over(&mut self, version: u64, digest: Digest) {
+        self.writing = false;
+        let Some((late, fields)) = self.late.take() else { return };
+        let Some(held) = &self.held else { return };
+        if late > version && held.digest == Some(digest) && held.fields != fields {
+            self.work = Work::Write;
+            self.drifted = true;
+        }
+    }
+
     /// Sets the health; it is dated when it changes.
     pub(super) fn judge(&mut self, health: Judgement, now: UnixMillis) {
         if self.health.health != health.health {
@@ -114,6 +125,11 @@ impl Object {
 pub(super) struct Running {
     pub(super) run: u64,
     pub(super) cancel: CancellationToken,
+    /// It was called off. Requests under way are not torn off, because nobody would know what became of
+    /// them: it ends after those, and until then the unit waits.
+    pub(super) stale: bool,
+    /// What it entered into the inventory.
+    pub(super) begun: Vec<ObjectId>,
     pub(super) since: Instant,
     pub(super) writes: bool,
 }
@@ -163,6 +179,14 @@ pub(super) enum Verdict {
 }
 
 impl Slot {
+    /// Calls the worker off, if there is one.
+    pub(super) fn call_off(&mut self) {
+        if let Some(running) = self.running.as_mut() {
+            running.stale = true;
+            running.cancel.cancel();
+        }
+    }
+
     pub(super) fn entry(&self, index: usize) -> &ObjectEntry {
         &self.unit.objects[index]
     }
@@ -205,15 +229,15 @@ impl Slot {
         self.has_work(now)
             || !self.gone.is_empty()
             || (!self.is_deployed() && !self.prepared)
-            || self.wants_hooks()
+            || self.wants_finish()
     }
 
-    /// Whether the hooks after the objects are due.
-    pub(super) fn wants_hooks(&self) -> bool {
+    /// Whether the last step is due: hooks after the objects, for units that have any hooks.
+    pub(super) fn wants_finish(&self) -> bool {
         !self.is_deployed()
             && self.prepared
             && !self.followed
-            && self.has_hooks(self.events().1)
+            && !self.unit.hooks.is_empty()
             && self.verdict() == Verdict::Healthy
     }
 
@@ -306,7 +330,7 @@ impl Slot {
         let (object, entry) = (&self.objects[index], self.entry(index));
         let (place, held) = (object.place.as_ref()?, object.held.as_ref()?);
         Some(Row {
-            id: crate::object::ObjectId::clone(&place.id),
+            id: ObjectId::clone(&place.id),
             version: entry.key.version.clone(),
             unit: self.owner.unit.clone(),
             ordinal: u32::try_from(index).unwrap_or(u32::MAX),

@@ -7,7 +7,7 @@ use protocol::UnixMillis;
 use protocol::id::Digest;
 use protocol::plan::Unit;
 use protocol::report::UnitState;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Store, StoreError, Written};
 use crate::live::Fields;
@@ -87,6 +87,20 @@ impl Store {
         .await
     }
 
+    /// The unit that has an object, by inventory.
+    pub(crate) async fn unit_of(&self, id: &ObjectId) -> Result<Option<String>, StoreError> {
+        let ObjectId { group, kind, namespace, name } = id.clone();
+        self.read("read an object's unit", move |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT unit FROM object WHERE grp = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4",
+                )?
+                .query_row(params![group, kind, namespace, name], |row| row.get(0))
+                .optional()
+        })
+        .await
+    }
+
     /// Notes that a unit is begun and which objects are about to appear.
     pub(crate) fn begin(&self, unit: &Unit, now: UnixMillis, rows: Vec<Row>) -> Written<()> {
         let id = unit.id.to_string();
@@ -152,10 +166,24 @@ impl Store {
         })
     }
 
-    /// Forgets a unit that is removed, with its hooks and what is left of its inventory.
+    /// Notes durably that a revision is healthy: what comes next is an upgrade.
+    pub(crate) fn put_deployed(&self, unit: &Unit) -> Written<()> {
+        let (id, hash) = (unit.id.to_string(), unit.hash.0);
+        let spec = postcard::to_stdvec(unit).expect("a unit consists of types that postcard encodes");
+        self.write("note that a unit is deployed", move |transaction| {
+            transaction
+                .execute(
+                    "UPDATE unit SET spec = ?2, good = ?2, deployed = ?3 WHERE id = ?1",
+                    params![id, spec, hash],
+                )
+                .map(|_| ())
+        })
+    }
+
+    /// Forgets a unit that is removed, with its hooks. Its inventory went row by row; what is left of it is
+    /// on its way to another unit.
     pub(crate) fn drop_unit(&self, id: String) -> Written<()> {
         self.write("forget a unit", move |transaction| {
-            transaction.execute("DELETE FROM object WHERE unit = ?1", params![id])?;
             transaction.execute("DELETE FROM hook WHERE unit = ?1", params![id])?;
             transaction.execute("DELETE FROM unit WHERE id = ?1", params![id]).map(|_| ())
         })

@@ -1,6 +1,8 @@
-//! The engine against a Kubernetes API in process.
+//! The engine against a Kubernetes API: one in process for each test, or a real one with nodes that run pods:
+//! `SKEIN_STATE_TEST_KUBECONFIG=<file> cargo test -p state tests:: -- --test-threads=1`.
 
 mod apply;
+mod chance;
 mod drift;
 mod hooks;
 mod measure;
@@ -70,7 +72,6 @@ impl Wire {
 
 /// A cluster, a state file, and plans for them.
 pub(super) struct World {
-    pub(super) cluster: Cluster,
     pub(super) client: Client,
     pub(super) wire: Arc<Wire>,
     pub(super) folder: tempfile::TempDir,
@@ -84,12 +85,11 @@ impl Drop for World {
     }
 }
 
-pub(super) fn client_through(cluster: &Cluster, wire: &Arc<Wire>) -> Client {
-    let (service, wire) = (cluster.service(), Arc::clone(wire));
+pub(super) fn client_through(client: &Client, wire: &Arc<Wire>) -> Client {
+    let (client, wire) = (client.clone(), Arc::clone(wire));
     let tapped = tower::service_fn(move |request: http::Request<Body>| {
-        let (mut service, wire) = (service.clone(), Arc::clone(&wire));
+        let (client, wire) = (client.clone(), Arc::clone(&wire));
         async move {
-            use tower::Service;
             let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
             let write = request.method() != http::Method::GET;
             let faults = Arc::clone(&wire.faults.lock().unwrap());
@@ -100,7 +100,7 @@ pub(super) fn client_through(cluster: &Cluster, wire: &Arc<Wire>) -> Client {
                 return Err(std::io::Error::other("connection refused"));
             }
             wire.log.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
-            let answer = service.call(request).await.map_err(std::io::Error::other);
+            let answer = client.send(request).await.map_err(std::io::Error::other);
             if write && faults.dies_after() || faults.dead() && !watch {
                 std::future::pending::<()>().await;
             }
@@ -112,14 +112,19 @@ pub(super) fn client_through(cluster: &Cluster, wire: &Arc<Wire>) -> Client {
 
 impl World {
     pub(super) async fn new() -> Self {
-        let simulate = Simulate { workloads: true, ..Simulate::default() };
-        let cluster = Cluster::open(Options { simulate, ..Options::default() }).await.unwrap();
         let controllers = CancellationToken::new();
-        cluster.run_controllers(&TaskTracker::new(), controllers.clone());
+        let client = match std::env::var_os("SKEIN_STATE_TEST_KUBECONFIG") {
+            Some(file) => real_client(&PathBuf::from(file)).await,
+            None => {
+                let simulate = Simulate { workloads: true, ..Simulate::default() };
+                let cluster = Cluster::open(Options { simulate, ..Options::default() }).await.unwrap();
+                cluster.run_controllers(&TaskTracker::new(), controllers.clone());
+                cluster.client()
+            }
+        };
         let wire = Arc::new(Wire::default());
-        let client = cluster.client();
         let folder = tempfile::tempdir().unwrap();
-        Self { cluster, client, wire, folder, counter: AtomicU64::new(0), controllers }
+        Self { client, wire, folder, counter: AtomicU64::new(0), controllers }
     }
 
     pub(super) fn file(&self) -> PathBuf {
@@ -127,7 +132,7 @@ impl World {
     }
 
     pub(super) fn config(&self) -> Config {
-        Config::new(client_through(&self.cluster, &self.wire), AGENT, self.file(), Arc::new(Trusting))
+        Config::new(client_through(&self.client, &self.wire), AGENT, self.file(), Arc::new(Trusting))
     }
 
     pub(super) async fn start(&self) -> Running {
@@ -178,6 +183,21 @@ impl World {
         self.client.request(request).await.unwrap()
     }
 
+    /// An edit that may come too late.
+    pub(super) async fn try_edit(&self, path: &str, patch: Value) {
+        let request = http::Request::patch(format!("{path}?fieldManager=kubectl-edit"))
+            .header("content-type", "application/merge-patch+json")
+            .body(patch.to_string().into_bytes())
+            .unwrap();
+        let _ = self.client.request::<Value>(request).await;
+    }
+
+    /// A deletion that may come too late.
+    pub(super) async fn try_delete(&self, path: &str) {
+        let request = http::Request::delete(path).body(Vec::new()).unwrap();
+        let _ = self.client.request::<Value>(request).await;
+    }
+
     pub(super) async fn create(&self, path: &str, object: Value) -> Value {
         let request = http::Request::post(format!("{path}?fieldManager=kubectl"))
             .header("content-type", "application/json")
@@ -190,6 +210,26 @@ impl World {
         let request = http::Request::delete(path).body(Vec::new()).unwrap();
         self.client.request::<Value>(request).await.unwrap();
     }
+}
+
+/// A client of a real API server, emptied of what the test before left.
+async fn real_client(file: &std::path::Path) -> Client {
+    let kubeconfig = kube::config::Kubeconfig::read_from(file).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+    let client = Client::try_from(config).unwrap();
+    let mut paths: Vec<String> =
+        ["shop", "tools", "used", "unused"].map(|name| format!("/api/v1/namespaces/{name}")).into();
+    paths.push("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.org".to_owned());
+    for path in paths {
+        loop {
+            let request = http::Request::delete(&path).body(Vec::new()).unwrap();
+            match client.request::<Value>(request).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => break,
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+    client
 }
 
 /// A running engine and what it reported.
@@ -235,6 +275,14 @@ impl Running {
                 })
                 .collect();
             panic!("waited in vain: {what}\n{}\napplied {:?}", units.join("\n"), self.handle().applied());
+        }
+    }
+
+    /// The state of each unit now.
+    pub(super) fn drain(&self, states: &mut BTreeMap<String, UnitState>) {
+        states.clear();
+        for unit in self.handle().snapshot() {
+            states.insert(unit.id.name.clone(), unit.state);
         }
     }
 

@@ -35,8 +35,14 @@ impl Worker {
         let definitions: Vec<Place> =
             foundation.iter().filter(|item| stage(item) == 1).map(|item| item.place.clone()).collect();
         self.write_all(&foundation).await?;
-        if unplaced && !definitions.is_empty() {
+        let defined = |item: &Item| {
+            let group = &item.place.id.group;
+            definitions.iter().any(|place| place.id.name.split_once('.').is_some_and(|(_, g)| g == group))
+        };
+        if unplaced || rest.iter().any(defined) {
             self.established(&definitions).await?;
+        }
+        if unplaced && !definitions.is_empty() {
             return Ok(End::Again);
         }
         if let Some(event) = before {
@@ -65,7 +71,7 @@ impl Worker {
                     Ok(claim) => {
                         let row = self.row(&item, claim.adopted);
                         item.force |= claim.force;
-                        rows.push((item.index, row.clone()));
+                        rows.push(row.clone());
                         item.row = Some(row);
                     }
                     Err(text) => {
@@ -80,10 +86,10 @@ impl Worker {
         if !refused.is_empty() {
             self.tell(Event::Outcomes(refused)).await;
         }
-        let begun = rows.iter().map(|(_, row)| row.clone()).collect();
-        let now = self.context.now();
-        self.context.store.begin(&self.unit, now, begun).durable().await.map_err(|e| Trouble::store(&e))?;
-        self.tell(Event::Begun(rows)).await;
+        self.still_wanted()?;
+        self.tell(Event::Begun(rows.clone())).await;
+        let begun = self.context.store.begin(&self.unit, self.context.now(), rows);
+        begun.durable().await.map_err(|error| Trouble::store(&error))?;
         if self.unit.create_namespace {
             self.ensure_namespace().await?;
         }
@@ -165,6 +171,7 @@ impl Worker {
     /// Writes items in order; consecutive ones of the same kind side by side.
     async fn write_all(&self, items: &[Item]) -> Result<(), Trouble> {
         for batch in items.chunk_by(|a, b| a.place.resource == b.place.resource) {
+            self.still_wanted()?;
             let writes: Vec<_> = batch.iter().map(|item| self.write_or_check(item)).collect();
             let mut writes = futures::stream::iter(writes).buffered(CALLS_CONCURRENT);
             let (mut outcomes, mut trouble) = (Vec::with_capacity(batch.len()), None);
@@ -187,7 +194,7 @@ impl Worker {
         let result = if item.check { self.check(item).await } else { self.write(item).await };
         let outcome = match result {
             Err(Trouble::Failed(text)) => Ok(Outcome::Failed(text)),
-            other => other,
+            Ok(_) | Err(Trouble::Unreachable(_) | Trouble::Stopped) => result,
         };
         (item.index, outcome)
     }
@@ -277,7 +284,7 @@ impl Worker {
             if ready(&Sight::of(&place.resource, &live)) {
                 continue;
             }
-            let waited = tokio::time::timeout(ESTABLISH_WAIT, sight.wait_for(ready)).await;
+            let waited = self.wait(tokio::time::timeout(ESTABLISH_WAIT, sight.wait_for(ready))).await?;
             if waited.is_err() {
                 let seconds = ESTABLISH_WAIT.as_secs();
                 return Err(Trouble::Failed(format!("{} was not established within {seconds} s", place.id)));

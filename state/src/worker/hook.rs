@@ -4,7 +4,6 @@
 //! the mark is waited for, not made again; a hook that has succeeded is noted durably before its object is
 //! deleted, so no hook of a revision runs to success twice.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::plan::{HookDeletion, HookEntry, HookEvent};
@@ -12,7 +11,7 @@ use protocol::plan::{HookDeletion, HookEntry, HookEvent};
 use tokio::sync::watch::Receiver;
 
 use super::{Trouble, Worker};
-use crate::api::Failure;
+use crate::api::Deletion;
 use crate::board::Sight;
 use crate::live::Live;
 use crate::object::{HOOK_ANNOTATION, Place};
@@ -34,6 +33,7 @@ impl Worker {
             self.ensure_namespace().await?;
         }
         for (position, hook) in hooks {
+            self.still_wanted()?;
             let place = self.hook_place(hook).await?;
             if !done.contains(&position) {
                 self.run_hook(hook, &place, &run).await?;
@@ -80,7 +80,7 @@ impl Worker {
         let uid = begun.metadata.uid.clone();
         let end = match ended(place, &begun) {
             Some(end) => end,
-            None => self.wait_for_end(place, &mut sight, &uid).await,
+            None => self.wait(self.wait_for_end(place, &mut sight, &uid)).await?,
         };
         let Err(reason) = end else { return Ok(()) };
         if hook.deletion.contains(&HookDeletion::Failed) {
@@ -135,24 +135,30 @@ impl Worker {
     async fn delete_hook(&self, place: &Place, which: impl Fn(&Live) -> bool) -> Result<(), Trouble> {
         let api = &self.context.api;
         let mut sight = self.context.board.follow(&place.id);
-        self.context.watch(&Arc::clone(&place.resource)).await;
-        let live = api.get(place).await.map_err(|error| Trouble::about(place, error))?;
-        let Some(live) = live.filter(|live| which(live)) else { return Ok(()) };
-        self.delete_and_wait(place, &live.metadata.uid, &mut sight).await
+        self.context.watch(&place.resource).await;
+        loop {
+            self.still_wanted()?;
+            let live = api.get(place).await.map_err(|error| Trouble::about(place, error))?;
+            let Some(live) = live.filter(|live| which(live)) else { return Ok(()) };
+            if self.delete_and_wait(place, &live, &mut sight).await? {
+                return Ok(());
+            }
+        }
     }
 
-    /// Deletes an object and waits until the watch sees that it is gone.
+    /// Deletes exactly this state of an object and waits until the watch sees that it is gone; false if it
+    /// has changed since.
     pub(super) async fn delete_and_wait(
         &self,
         place: &Place,
-        uid: &str,
+        live: &Live,
         sight: &mut Receiver<Sight>,
-    ) -> Result<(), Trouble> {
-        let api = &self.context.api;
-        match api.delete(place, uid).await {
-            Ok(crate::api::Deletion::Gone) => return Ok(()),
-            Ok(crate::api::Deletion::Begun) => {}
-            Err(error) if error.failure == Failure::NotFound => return Ok(()),
+    ) -> Result<bool, Trouble> {
+        let (api, uid) = (&self.context.api, live.metadata.uid.as_str());
+        match api.delete(place, &live.metadata).await {
+            Ok(Deletion::Gone) => return Ok(true),
+            Ok(Deletion::Begun) => {}
+            Ok(Deletion::Changed) => return Ok(false),
             Err(error) => return Err(Trouble::about(place, error)),
         }
         let waiting = async {
@@ -160,9 +166,9 @@ impl Worker {
                 // A watch may tell of a time before the object existed: the API server has the last word.
                 sight.mark_unchanged();
                 let live = api.get(place).await.map_err(|error| Trouble::about(place, error))?;
-                let Some(live) = live.filter(|live| live.metadata.uid == uid) else { return Ok(()) };
+                let Some(live) = live.filter(|live| live.metadata.uid == uid) else { return Ok(true) };
                 let finalizers = live.metadata.finalizers.join(", ");
-                let seen = tokio::time::timeout(super::REMOVAL_WAIT, sight.changed()).await;
+                let seen = self.wait(tokio::time::timeout(super::REMOVAL_WAIT, sight.changed())).await?;
                 if seen.is_err() && !finalizers.is_empty() {
                     let text = format!(
                         "{} is still being deleted: it waits for its finalizers {finalizers}",

@@ -1,6 +1,7 @@
 //! Workers carry out one step of one unit: apply, run hooks, remove. They hold no state that matters: a
-//! worker may be dropped at any await, as a crash would, and the next one goes on from what is stored and
-//! what the cluster has.
+//! worker may end at any await, as in a crash, and the next one goes on from what is stored and what the
+//! cluster has. One that is called off finishes the requests it has made, so that their outcome is known,
+//! and makes no more.
 
 mod apply;
 mod hook;
@@ -13,6 +14,7 @@ use protocol::UnixMillis;
 use protocol::id::Digest;
 use protocol::plan::{HookEvent, Unit};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, ApiError, Failure};
 use crate::board::Board;
@@ -83,6 +85,8 @@ pub(crate) struct Job {
     pub(crate) unit: Arc<Unit>,
     pub(crate) owner: Owner,
     pub(crate) step: Step,
+    /// Cancelled when the job is called off.
+    pub(crate) cancel: CancellationToken,
 }
 
 /// What is to be done.
@@ -99,8 +103,8 @@ pub(crate) enum Step {
     },
     /// Ask for kinds (group, version, kind) that are not known.
     Discover(Vec<(String, String, String)>),
-    /// Run hooks.
-    Hooks(HookEvent),
+    /// Run the hooks after the objects, and note that the revision is deployed.
+    Finish(HookEvent),
     /// Remove all of the unit.
     Remove { rows: Vec<Row> },
 }
@@ -118,8 +122,8 @@ pub(crate) struct News {
 pub(crate) enum Event {
     /// Kinds are needed: watch them.
     Watch(Arc<Resource>),
-    /// New objects are in the inventory now, as begun.
-    Begun(Vec<(usize, Row)>),
+    /// New objects are about to be entered into the inventory, and then written.
+    Begun(Vec<Row>),
     /// Objects were written, refused or compared.
     Outcomes(Vec<(usize, Outcome)>),
     /// Objects that left the unit are gone, or no longer ours; so many were deleted.
@@ -156,11 +160,15 @@ pub(crate) enum End {
     Unreachable(String),
     /// The unit is off the cluster.
     Removed,
+    /// It was called off.
+    Stopped,
 }
 
 /// Why a step does not go on.
 #[derive(Debug, Clone)]
 enum Trouble {
+    /// The job was called off.
+    Stopped,
     Unreachable(String),
     Failed(String),
 }
@@ -168,6 +176,7 @@ enum Trouble {
 impl From<Trouble> for End {
     fn from(trouble: Trouble) -> Self {
         match trouble {
+            Trouble::Stopped => Self::Stopped,
             Trouble::Unreachable(text) => Self::Unreachable(text),
             Trouble::Failed(text) => Self::Blocked(text),
         }
@@ -206,19 +215,20 @@ pub(crate) struct Worker {
     run: u64,
     unit: Arc<Unit>,
     owner: Owner,
+    cancel: CancellationToken,
 }
 
 impl Worker {
     /// Carries out a job and tells how it ended.
     pub(crate) async fn carry_out(context: Arc<Context>, job: Job) {
-        let Job { slot, run, unit, owner, step } = job;
-        let worker = Self { context, slot, run, unit, owner };
+        let Job { slot, run, unit, owner, step, cancel } = job;
+        let worker = Self { context, slot, run, unit, owner, cancel };
         let end = match step {
             Step::Apply { items, unplaced, gone, before } => {
                 worker.apply(items, unplaced, gone, before).await
             }
             Step::Discover(kinds) => worker.discover(kinds).await,
-            Step::Hooks(event) => worker.run_hooks(event).await.map(|()| End::Complete),
+            Step::Finish(event) => worker.finish(event).await,
             Step::Remove { rows } => worker.remove(rows).await,
         };
         let end = end.unwrap_or_else(End::from);
@@ -231,6 +241,26 @@ impl Worker {
             asked.map_err(Trouble::api)?;
         }
         Ok(End::Again)
+    }
+
+    /// A unit with hooks is deployed only when that is stored: what follows must be an upgrade, also after a
+    /// crash, or hooks would run that belong to another moment.
+    async fn finish(&self, event: HookEvent) -> Result<End, Trouble> {
+        self.run_hooks(event).await?;
+        self.still_wanted()?;
+        let noted = self.context.store.put_deployed(&self.unit);
+        noted.durable().await.map_err(|error| Trouble::store(&error))?;
+        Ok(End::Complete)
+    }
+
+    /// Whether to go on.
+    fn still_wanted(&self) -> Result<(), Trouble> {
+        if self.cancel.is_cancelled() { Err(Trouble::Stopped) } else { Ok(()) }
+    }
+
+    /// Waits for something other than an answer, as long as the job is not called off.
+    async fn wait<T>(&self, waiting: impl Future<Output = T>) -> Result<T, Trouble> {
+        self.cancel.run_until_cancelled(waiting).await.ok_or(Trouble::Stopped)
     }
 
     async fn tell(&self, event: Event) {

@@ -86,31 +86,43 @@ impl Worker {
         let Some(resource) = resource.map_err(Trouble::api)? else { return Ok(None) };
         let place = Place { id: Arc::new(row.id.clone()), resource };
         let live = api.get(&place).await.map_err(|error| Trouble::about(&place, error))?;
-        Ok(live.filter(|live| self.owner.owns(&live.metadata)).map(|live| (place, live)))
+        let Some(live) = live.filter(|live| self.owner.agent_owns(&live.metadata)) else { return Ok(None) };
+        // Which of our units has it is for the inventory to say. It is asked after the object was read, so
+        // that a unit that takes it over in between changes the object, and the deletion does not apply.
+        let unit = self.context.store.unit_of(&row.id).await.map_err(|error| Trouble::store(&error))?;
+        Ok((unit.as_ref() == Some(&self.owner.unit)).then_some((place, live)))
     }
 
-    /// Deletes one object; false if it was left or is not ours.
+    /// Deletes one object; false if it was left or is not ours. What changes meanwhile is looked at again: it
+    /// may have become another unit's.
     async fn prune_one(&self, row: &Row, whole_unit: bool) -> Result<bool, Trouble> {
-        let Some((place, live)) = self.find(row).await? else { return Ok(false) };
-        let definition = object::is_definition(&row.id.group, &row.id.kind);
-        let reason = match () {
-            () if row.adopted => Some("it was there before the unit".to_owned()),
-            () if definition && !whole_unit => Some("definitions go only with their unit".to_owned()),
-            () if definition => self.foreign_instance(&row.id.name).await?,
-            () if object::is_namespace(&row.id.group, &row.id.kind) => {
-                self.foreign_content(&row.id.name).await?
+        let mut sight = self.context.board.follow(&row.id);
+        loop {
+            self.still_wanted()?;
+            let Some((place, live)) = self.find(row).await? else { return Ok(false) };
+            if let Some(reason) = self.reason_to_leave(row, whole_unit).await? {
+                tracing::info!(object = %row.id, unit = self.owner.unit, reason, "left on the cluster");
+                self.release(&place, &live).await?;
+                return Ok(false);
             }
-            () => None,
-        };
-        if let Some(reason) = reason {
-            tracing::info!(object = %row.id, unit = self.owner.unit, reason, "left on the cluster");
-            self.release(&place, &live).await?;
-            return Ok(false);
+            self.context.watch(&place.resource).await;
+            if self.delete_and_wait(&place, &live, &mut sight).await? {
+                return Ok(true);
+            }
         }
-        let mut sight = self.context.board.follow(&place.id);
-        self.context.watch(&place.resource).await;
-        self.delete_and_wait(&place, &live.metadata.uid, &mut sight).await?;
-        Ok(true)
+    }
+
+    /// Why an object of ours must stay all the same.
+    async fn reason_to_leave(&self, row: &Row, whole_unit: bool) -> Result<Option<String>, Trouble> {
+        let ObjectId { group, kind, name, .. } = &row.id;
+        let definition = object::is_definition(group, kind);
+        match () {
+            () if row.adopted => Ok(Some("it was there before the unit".to_owned())),
+            () if definition && !whole_unit => Ok(Some("definitions go only with their unit".to_owned())),
+            () if definition => self.foreign_instance(name).await,
+            () if object::is_namespace(group, kind) => self.foreign_content(name).await,
+            () => Ok(None),
+        }
     }
 
     /// Takes our marks off an object.
