@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_separator_in_a_value_cannot_forge_a_label() {
-        let labels = Labels::from_pairs([("a", "1\0b\02")]);
+        let labels = Labels::from_pairs([("a", "1\0b\0two")]);
         assert_eq!(labels.len(), 1);
         assert_eq!(labels.get("b"), "");
     }

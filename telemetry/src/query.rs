@@ -414,3 +414,135 @@ pub fn time_text(at: Millis) -> String {
 fn number_text(at: Millis) -> String {
     crate::number::format_seconds(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cost::GroupBy;
+
+    fn edge(name: &str, watermark: Option<Millis>, link_up: Option<bool>) -> EdgeCompleteness {
+        EdgeCompleteness { edge: name.to_owned(), watermark, link_up, gaps: Vec::new() }
+    }
+
+    fn answer(result: Result<Answered, Error>) -> QueryAnswer {
+        QueryAnswer {
+            result,
+            edges: vec![edge("shop-1", Some(5), Some(true))],
+            notes: vec!["a note".to_owned()],
+        }
+    }
+
+    #[test]
+    fn every_answer_reads_back() {
+        let grid = Grid { start: 0, end: 2_000, step: 1_000 };
+        let labels = Labels::from_pairs([("job", "a")]);
+        let vector = vec![StepSeries { labels: labels.clone(), values: vec![1.5, ABSENT, f64::NAN] }];
+        let samples = vec![Series { labels: labels.clone(), samples: vec![Sample::new(3, 4.0)] }];
+        let results = [
+            Ok(Answered::Value(Value::Vector(vector))),
+            Ok(Answered::Value(Value::Samples(samples))),
+            Ok(Answered::Value(Value::Text("t".to_owned()))),
+            Ok(Answered::Value(Value::Scalar(vec![1.0, 2.0, 3.0]))),
+            Ok(Answered::Names(vec!["job".to_owned()])),
+            Ok(Answered::Series(vec![labels])),
+            Ok(Answered::Allocations(Vec::new())),
+            Err(Error::Execution("too much".to_owned())),
+        ];
+        for result in results {
+            let answer = answer(result);
+            assert_eq!(QueryAnswer::decode(&answer.encode(grid), grid), Ok(answer));
+        }
+    }
+
+    #[test]
+    fn every_request_reads_back() {
+        let filter = SeriesFilter { selectors: vec!["up".to_owned()], start: -1, end: 2, limit: 3 };
+        let params = Params::new(Grid::instant(7));
+        let requests = [
+            QueryRequest::Evaluate { expr: "sum(x)".to_owned(), params },
+            QueryRequest::LabelNames(filter.clone()),
+            QueryRequest::LabelValues { label: "job".to_owned(), filter: filter.clone() },
+            QueryRequest::Series(filter),
+            QueryRequest::Allocation(AllocationRequest {
+                start: 1,
+                end: 2,
+                step: 0,
+                group_by: vec![GroupBy::Label("app".to_owned())],
+                include_idle: true,
+            }),
+        ];
+        for request in requests {
+            assert_eq!(QueryRequest::decode(&request.encode()), Ok(request));
+        }
+    }
+
+    #[test]
+    fn a_later_version_and_an_oversized_message_are_named() {
+        assert_eq!(QueryRequest::decode(&[9, 1]), Err(QueryError::Version(9)));
+        assert_eq!(
+            QueryRequest::decode(&vec![1; REQUEST_BYTES_MAX + 1]).unwrap_err().to_string(),
+            "query message has 1048577 bytes, at most 1048576 are accepted"
+        );
+    }
+
+    #[test]
+    fn what_is_missing_late_or_lost_is_said() {
+        let mut lossy = edge("shop-2", Some(100_000), Some(true));
+        let (first, last) = (40_000, 50_000);
+        lossy.gaps.push(LostRange { first, last, batches: 2, points: 30, reason: "bytes".to_owned() });
+        let edges = vec![edge("shop-1", Some(60_000), Some(false)), lossy, edge("shop-3", None, None)];
+        let mut completeness = Completeness::default();
+        completeness.add("eu", Share::Answered { edges: edges.clone(), notes: vec!["a note".to_owned()] });
+        completeness.add("eu", Share::Answered { edges, notes: vec!["a note".to_owned()] });
+        assert!(completeness.is_complete());
+        completeness.add("us", Share::Missing { reason: "link is down".to_owned() });
+        assert!(!completeness.is_complete());
+        assert_eq!(
+            completeness.warnings(100_000, 30_000),
+            [
+                "edge \"shop-1\" of region \"eu\" is complete up to 1970-01-01T00:01:00Z only, its link is down",
+                "edge \"shop-2\" of region \"eu\" lost 30 points in 2 batches between 1970-01-01T00:00:40Z and 1970-01-01T00:00:50Z (bytes)",
+                "edge \"shop-3\" of region \"eu\" has sent nothing yet",
+                "region \"eu\": a note",
+                "region \"us\" is missing from this answer: link is down",
+            ]
+        );
+        completeness.add("us", Share::Answered { edges: Vec::new(), notes: Vec::new() });
+        assert!(!completeness.is_complete(), "one missing part is enough");
+    }
+
+    #[test]
+    fn a_query_concerns_an_edge_unless_its_matchers_rule_it_out() {
+        let external = Labels::from_pairs([("region", "eu"), ("edge", "shop-1"), ("cluster", "c")]);
+        let concerned = |query| concerns(&crate::promql::parse(query).unwrap(), &external);
+        assert!(concerned("x{edge=\"shop-1\",job=\"any\"}"));
+        assert!(!concerned("x{edge=\"shop-2\"}"));
+        assert!(concerned("x{edge=\"shop-2\"} + y{cluster=~\"c|d\"}"));
+        assert!(!concerned("x{region!=\"eu\"}"));
+        assert!(concerned("vector(1)"));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_an_error_not_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let grid = Grid { start: 0, end: 10, step: 1 };
+            let mut sealed = vec![VERSION];
+            sealed.extend(bytes);
+            let _ = QueryAnswer::decode(&sealed, grid);
+            let _ = QueryRequest::decode(&sealed);
+        }
+
+        #[test]
+        fn a_perturbed_answer_never_panics(at: prop::sample::Index, with: u8) {
+            let grid = Grid { start: 0, end: 3, step: 1 };
+            let values = vec![1.0, 2.0, ABSENT, 4.5];
+            let series = vec![StepSeries { labels: Labels::from_pairs([("a", "b")]), values }];
+            let mut bytes = answer(Ok(Answered::Value(Value::Vector(series)))).encode(grid).to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = with;
+            let _ = QueryAnswer::decode(&bytes, grid);
+        }
+    }
+}

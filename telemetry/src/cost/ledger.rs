@@ -108,6 +108,8 @@ struct PodAccount {
     request_hours: Amounts,
     usage_hours: Amounts,
     seconds: f64,
+    /// From when it is charged.
+    began: Millis,
     /// Whether its zero was written out.
     opened: bool,
     /// When it ended, if it has.
@@ -202,7 +204,7 @@ impl Ledger {
         }
         for (uid, facts) in running {
             let began = facts.started.clamp(before, now);
-            let mut account = PodAccount::new(facts, Rates::default());
+            let mut account = PodAccount::new(facts, began);
             account.rates = rates(&account.facts.node);
             account.charge(now - began);
             self.pods.insert(uid, account);
@@ -259,16 +261,17 @@ fn add(totals: &mut Amounts, amounts: Amounts, factor: f64) {
 }
 
 impl PodAccount {
-    fn new(facts: PodFacts, rates: Rates) -> Self {
+    fn new(facts: PodFacts, began: Millis) -> Self {
         let zero = [0.0; 3];
         Self {
             facts,
-            rates,
+            rates: Rates::default(),
             cost: zero,
             hours: zero,
             request_hours: zero,
             usage_hours: zero,
             seconds: 0.0,
+            began,
             opened: false,
             ended: None,
         }
@@ -312,8 +315,9 @@ impl PodAccount {
 
     fn write(&mut self, at: Millis, currency: &str, out: &mut Vec<Series>) {
         let labels = self.labels();
+        let hourly = money(self.charged(), self.rates);
         // A counter's first sample is its zero, at the moment the pod began.
-        let began = (!self.opened).then(|| at - (self.seconds * 1000.0).round() as Millis);
+        let began = (!self.opened).then_some(self.began);
         self.opened = true;
         let until = self.ended.unwrap_or(at).max(began.unwrap_or(Millis::MIN));
         let mut push = |metric: &str, extra: &[(&str, &str)], value: f64, counter: bool| {
@@ -327,18 +331,6 @@ impl PodAccount {
             });
         };
         push(POD_SECONDS, &[], self.seconds, true);
-        let hourly = money(
-            {
-                let [cpu, ram, gpu] =
-                    [self.facts.cpu_request, self.facts.ram_request, self.facts.gpu_request];
-                [
-                    cpu.max(self.facts.cpu_usage.unwrap_or(0.0)),
-                    ram.max(self.facts.ram_usage.unwrap_or(0.0)),
-                    gpu,
-                ]
-            },
-            self.rates,
-        );
         for (index, resource) in RESOURCES.into_iter().enumerate() {
             if resource == "gpu" && self.hours[index] == 0.0 {
                 continue;

@@ -19,6 +19,8 @@ pub mod allocation;
 pub mod ledger;
 pub mod price;
 mod shape;
+#[cfg(test)]
+mod tests;
 pub mod window;
 
 pub use allocation::{AllocationRequest, AllocationRow, GroupBy, allocate, merge};

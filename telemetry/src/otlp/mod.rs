@@ -16,6 +16,8 @@
 
 pub mod naming;
 mod point;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
