@@ -1,7 +1,7 @@
 //! Serves one cluster with simulated workloads on a free port and prints the path of a kubeconfig.
 //!
-//! `cargo run -p kube-local --example serve -- [DIRECTORY [PORT]]`: with a directory (`-` for none) objects are
-//! durable there.
+//! `cargo run -p kube-local --example serve -- [DIRECTORY [PORT [bare]]]`: with a directory (`-` for none) objects
+//! are durable there; `bare` leaves the controllers out, as a kube-apiserver on its own.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +18,7 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let directory = arguments.next().filter(|argument| argument != "-").map(PathBuf::from);
     let port: u16 = arguments.next().map_or(Ok(0), |port| port.parse()).context("PORT must be a number")?;
+    let bare = arguments.next().is_some_and(|argument| argument == "bare");
     let simulate = Simulate { workloads: true, pod_start: Duration::from_secs(1), ..Simulate::default() };
     let kubeconfig = directory.clone().unwrap_or_else(std::env::temp_dir).join("kube-local.kubeconfig");
     let storage = directory.map_or(Storage::Memory, Storage::Disk);
@@ -32,7 +33,9 @@ async fn main() -> anyhow::Result<()> {
     println!("{}", kubeconfig.display());
 
     let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-    cluster.run_controllers(&tasks, cancel.clone());
+    if !bare {
+        cluster.run_controllers(&tasks, cancel.clone());
+    }
     let serving = cluster.serve(listener, Some(token), cancel.clone());
     tokio::select! {
         served = serving => served?,

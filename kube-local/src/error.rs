@@ -116,6 +116,16 @@ impl ApiError {
         Self::new(409, "Conflict", message).about(kind, name)
     }
 
+    /// A precondition of a delete does not hold. kube-apiserver names the kind here, not the resource.
+    pub(crate) fn precondition(kind: &Kind, name: &str, why: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.qualified_kind());
+        let mut error = Self::new(409, "Conflict", message).about(kind, name);
+        if let Some(details) = &mut error.details {
+            details["kind"] = json!(kind.kind);
+        }
+        error
+    }
+
     /// Server-side apply found fields that other managers own.
     pub(crate) fn apply_conflict(message: String, causes: &[Cause]) -> Self {
         let mut error = Self::new(409, "Conflict", message);
@@ -131,11 +141,45 @@ impl ApiError {
         };
         let message = format!("{} \"{name}\" is invalid: {text}", kind.qualified_kind());
         let mut error = Self::new(422, "Invalid", message);
-        let mut details = json!({"name": name, "kind": kind.kind, "causes": causes_json(causes)});
+        let mut details = json!({"kind": kind.kind, "causes": causes_json(causes)});
+        if !name.is_empty() {
+            details["name"] = json!(name);
+        }
         if !kind.group.is_empty() {
             details["group"] = json!(*kind.group);
         }
         error.details = Some(details);
+        error
+    }
+
+    /// An object of another kind than the custom kind that its path names.
+    pub(crate) fn other_kind(kind: &Kind, got: &str, name: &str) -> Self {
+        let cause = Cause::invalid("kind", &json!(got), &format!("must be {}", kind.kind));
+        let message = format!("{got}.{} \"{name}\" is invalid: {}", kind.group, cause.line());
+        let mut error = Self::new(422, "Invalid", message);
+        let causes = causes_json(std::slice::from_ref(&cause));
+        error.details = Some(json!({"name": name, "group": *kind.group, "kind": got, "causes": causes}));
+        error
+    }
+
+    /// An update of a custom kind that does not say what it was read from. kube-apiserver names the resource here.
+    pub(crate) fn version_required(kind: &Kind, name: &str) -> Self {
+        let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+        let message = format!("{} \"{name}\" is invalid: {}", kind.qualified_plural(), cause.line());
+        let mut error = Self::new(422, "Invalid", message);
+        let causes = causes_json(std::slice::from_ref(&cause));
+        error.details =
+            Some(json!({"name": name, "group": *kind.group, "kind": kind.plural, "causes": causes}));
+        error
+    }
+
+    /// An invalid `Scale`.
+    pub(crate) fn invalid_scale(name: &str, cause: &Cause) -> Self {
+        let message = format!("Scale.autoscaling \"{name}\" is invalid: {}", cause.line());
+        let mut error = Self::new(422, "Invalid", message);
+        let causes = causes_json(std::slice::from_ref(cause));
+        error.details =
+            Some(json!({"name": name, "group": "autoscaling", "kind": "Scale", "causes": causes}));
         error
     }
 
@@ -150,8 +194,16 @@ impl ApiError {
         error
     }
 
+    /// A JSON patch that does not fit the object.
     pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
-        Self::new(422, "Invalid", message)
+        let mut error = Self::new(422, "Invalid", message);
+        error.details = Some(json!({}));
+        error
+    }
+
+    /// What kube-apiserver answers without a reason: a bare 500.
+    pub(crate) fn unreasoned(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -208,9 +260,10 @@ impl ApiError {
 
     pub(crate) fn unsupported_media_type(got: &str, accepted: &[&str]) -> Self {
         let message = format!(
-            "the body of the request was in an unknown format - accepted media types include: {} (got \"{got}\")",
+            "the body of the request was in an unknown format - accepted media types include: {}",
             accepted.join(", ")
         );
+        tracing::debug!(got, "refused a media type");
         Self::new(415, "UnsupportedMediaType", message)
     }
 
@@ -241,8 +294,11 @@ impl ApiError {
     pub(crate) fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
+        }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
         }

@@ -140,10 +140,10 @@ pub(crate) fn metadata_causes(object: &Value, rule: NameRule, namespaced: bool) 
     }
     label_causes(object.pointer("/metadata/labels"), "metadata.labels", &mut causes);
     annotation_causes(object.pointer("/metadata/annotations"), &mut causes);
-    for finalizer in object::finalizers(object) {
+    for (index, finalizer) in object::finalizers(object).into_iter().enumerate() {
         if !finalizer.contains('/') && !["orphan", "foregroundDeletion", "kubernetes"].contains(&finalizer) {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            causes.push(Cause::invalid("metadata.finalizers", &json!(finalizer), detail));
+            causes.push(Cause::invalid(&format!("metadata.finalizers[{index}]"), &json!(finalizer), detail));
         }
     }
     causes

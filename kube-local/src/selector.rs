@@ -125,7 +125,8 @@ impl std::fmt::Display for LabelSelector {
 }
 
 fn bad(text: &str, why: &str) -> ApiError {
-    ApiError::bad_request(format!("unable to parse requirement: {why} in selector \"{text}\""))
+    tracing::debug!(selector = text, why, "refused a label selector");
+    ApiError::bad_request(format!("unable to parse requirement: {why}"))
 }
 
 fn split_outside_parentheses(text: &str) -> Vec<&str> {
@@ -171,7 +172,7 @@ fn parse_requirement(text: &str, part: &str) -> Result<Requirement, ApiError> {
     }
     if let Some((head, list)) = part.split_once('(') {
         let list =
-            list.trim_end().strip_suffix(')').ok_or_else(|| bad(text, "found end, expected: ',' or ')'"))?;
+            list.trim_end().strip_suffix(')').ok_or_else(|| bad(text, "found '', expected: ',' or ')'"))?;
         let values =
             list.split(',').map(|value| checked_value(text, value)).collect::<Result<Vec<_>, _>>()?;
         let mut words = head.split_whitespace();
@@ -181,6 +182,10 @@ fn parse_requirement(text: &str, part: &str) -> Result<Requirement, ApiError> {
             Some("notin") => Ok(Requirement::NotIn(key, values)),
             other => Err(bad(text, &format!("found '{}', expected: in, notin", other.unwrap_or("(")))),
         };
+    }
+    if let Some((_, rest)) = part.split_once(char::is_whitespace) {
+        let why = format!("found '{}', expected: in, notin, =, ==, !=, gt, lt", rest.trim());
+        return Err(bad(text, &why));
     }
     Ok(Requirement::Exists(checked_key(text, part)?))
 }
@@ -224,11 +229,13 @@ impl FieldSelector {
             };
             let field = field.trim();
             if !kind.selects_field(field) {
-                return Err(ApiError::bad_request(format!(
-                    "Unable to find \"{}\" that match label selector \"\", field selector \"{text}\": field label not \
-                     supported: {field}",
-                    kind.api_version_and_kind()
-                )));
+                let known = if kind.namespaced { "\"metadata.name\", \"metadata.namespace\"" } else { "\"metadata.name\"" };
+                let plain = kind.builtin().is_some_and(|row| row.selectable.is_empty());
+                return Err(ApiError::bad_request(if plain {
+                    format!("\"{field}\" is not a known field selector: only {known}")
+                } else {
+                    format!("field label not supported: {field}")
+                }));
             }
             terms.push((field.to_owned(), value.trim().to_owned(), equal));
         }

@@ -278,7 +278,7 @@ async fn selectors_choose_and_unknown_fields_are_refused() {
     assert_eq!(names(api.list(&ListParams::default().fields("metadata.name=b")).await.unwrap()), ["b"]);
     let refused = status(api.list(&ListParams::default().fields("data.x=1")).await.unwrap_err());
     assert_eq!(refused.code, 400);
-    assert!(refused.message.contains("field label not supported: data.x"), "{}", refused.message);
+    assert!(refused.message.contains("\"data.x\" is not a known field selector"), "{}", refused.message);
     let deleted =
         api.delete_collection(&DeleteParams::default(), &ListParams::default().labels("app=x")).await;
     assert_eq!(names(deleted.unwrap().left().unwrap()), ["a", "c"]);
@@ -369,8 +369,9 @@ async fn finalizers_hold_an_object_until_they_are_gone() {
     let marked = api.delete("a", &DeleteParams::default()).await.unwrap().left().unwrap();
     assert!(marked.metadata.deletion_timestamp.is_some());
     let add = Patch::Merge(json!({"metadata": {"finalizers": ["example.com/hold", "example.com/more"]}}));
-    let kept = api.patch("a", &PatchParams::default(), &add).await.unwrap();
-    assert_eq!(kept.metadata.finalizers.unwrap(), ["example.com/hold"], "none may be added now");
+    let refused = status(api.patch("a", &PatchParams::default(), &add).await.unwrap_err());
+    assert_eq!(refused.code, 422);
+    assert!(refused.message.contains("no new finalizers can be added"), "{}", refused.message);
     let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     api.patch("a", &PatchParams::default(), &release).await.unwrap();
     assert!(api.get_opt("a").await.unwrap().is_none());
@@ -465,8 +466,8 @@ async fn custom_kinds_are_served_at_once_defaulted_pruned_and_validated() {
     };
     let typo = json!({"apiVersion": "example.com/v1", "kind": "Widget", "spec": {"size": 1, "sise": 2}});
     let refused = status(api.patch("c", &strict, &Patch::Apply(typo)).await.unwrap_err());
-    assert_eq!(refused.code, 400);
-    assert!(refused.message.contains("unknown field \"spec.sise\""), "{}", refused.message);
+    assert_eq!(refused.code, 500);
+    assert!(refused.message.ends_with(".spec.sise: field not declared in schema"), "{}", refused.message);
 }
 
 #[tokio::test]
@@ -529,7 +530,7 @@ async fn a_malformed_definition_is_refused_with_the_field_that_is_wrong() {
     assert_eq!(refused.code, 422);
     for part in [
         "metadata.name: Invalid value: \"wrong\": must be spec.names.plural+\".\"+spec.group",
-        "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required",
+        "spec.versions[0].schema.openAPIV3Schema: Required value",
     ] {
         assert!(refused.message.contains(part), "{}", refused.message);
     }

@@ -9,7 +9,7 @@ use super::{Engine, Ownership, Part, WriteOptions, Written, key_of, manager, met
 use crate::error::{ApiError, Cause};
 use crate::fields::{self, ApplyError, Operation};
 use crate::object::{at, remove, text};
-use crate::patch;
+use crate::patch::{self, PatchError};
 use crate::registry::Kind;
 
 /// How a patch body is meant.
@@ -61,13 +61,12 @@ impl Engine {
                 Ok(())
             }
         };
-        patched.map_err(|error| match patch_kind {
-            PatchKind::Json => ApiError::unprocessable(format!(
-                "the server rejected our request due to an error in our request: {error}"
-            )),
-            PatchKind::Merge | PatchKind::Strategic | PatchKind::Apply => {
-                ApiError::bad_request(error.to_string())
-            }
+        patched.map_err(|error| match error {
+            PatchError::ApplyJson { .. } => ApiError::unprocessable(error.to_string()),
+            PatchError::ParseJson { .. }
+            | PatchError::NotAnObject { .. }
+            | PatchError::MergeKey { .. }
+            | PatchError::Directive { .. } => ApiError::bad_request(error.to_string()),
         })?;
         let ownership = Ownership::Track;
         self.replace_locked(kind, Replacement { namespace, name, live, next, ownership }, options)
@@ -85,7 +84,19 @@ impl Engine {
             let cause = Cause::required("fieldManager", "is required for apply patch");
             return Err(ApiError::invalid_options("PatchOptions.meta.k8s.io", &cause));
         }
+        let word = |field| text(&applied, &[field]).unwrap_or_default();
+        if word("kind").is_empty() || word("apiVersion").is_empty() {
+            let (group, version) = word("apiVersion").split_once('/').unwrap_or(("", word("apiVersion")));
+            return Err(ApiError::bad_request(format!(
+                "invalid object type: {group}/{version}, Kind={}",
+                word("kind")
+            )));
+        }
+        let names_namespace = at(&applied, &["metadata", "namespace"]).is_some();
         meta::admit(kind, namespace, Some(name), &mut applied)?;
+        if !names_namespace {
+            remove(&mut applied, &["metadata", "namespace"]);
+        }
         if at(&applied, &["metadata", "managedFields"]).is_some() {
             return Err(ApiError::bad_request("metadata.managedFields must be nil"));
         }
@@ -109,23 +120,21 @@ impl Engine {
         {
             return Err(ApiError::modified(kind, name));
         }
-        // What is checked is what the client wrote, so that unknown fields never become owned.
-        let warnings = super::check::fields(kind, &mut applied, options.validation)?;
+        // Unknown fields and wrong types are found while merging; Go's decoder reads null as absent.
+        super::check::before_apply(kind, &mut applied)?;
         confine_applied(kind, &mut applied, options.part);
         let (time, api_version) = (now(), kind.api_version());
         let manager = manager(options, Operation::Apply, &api_version, &time);
         let merged = fields::apply(live.as_ref(), &applied, &manager, options.force, kind.merge_schema())
             .map_err(|error| refused(&error))?;
         let ownership = Ownership::Done;
-        let mut written = match live {
-            None => self.create_locked(kind, namespace, Some(name), merged, options, ownership)?,
+        match live {
+            None => self.create_locked(kind, namespace, Some(name), merged, options, ownership),
             Some(live) => {
                 let replacement = Replacement { namespace, name, live, next: merged, ownership };
-                self.replace_locked(kind, replacement, options)?
+                self.replace_locked(kind, replacement, options)
             }
-        };
-        written.warnings = warnings;
-        Ok(written)
+        }
     }
 }
 
@@ -163,8 +172,7 @@ fn refused(error: &ApplyError) -> ApiError {
                 .collect();
             ApiError::apply_conflict(error.to_string(), &causes)
         }
-        ApplyError::ManagedFields | ApplyError::Version { .. } | ApplyError::Invalid { .. } => {
-            ApiError::bad_request(error.to_string())
-        }
+        ApplyError::Invalid { .. } => ApiError::unreasoned(error.to_string()),
+        ApplyError::ManagedFields | ApplyError::Version { .. } => ApiError::bad_request(error.to_string()),
     }
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::FieldValidation;
 use crate::error::{ApiError, Cause};
+use crate::object;
 use crate::registry::{Kind, Origin};
 
 /// Drops unknown fields and says so as asked; refuses values that a built-in type cannot hold.
@@ -22,8 +23,7 @@ pub(super) fn fields(
         // Go's decoder reads null as absent.
         drop_nulls(object);
     }
-    let mut warnings: Vec<String> =
-        kind.custom().and_then(|custom| custom.deprecation.clone()).into_iter().collect();
+    let mut warnings = Vec::new();
     let Some(schema) = kind.schema() else { return Ok(warnings) };
     let unknown: Vec<String> =
         schema.prune(object).into_iter().map(|path| format!("unknown field \"{path}\"")).collect();
@@ -47,6 +47,34 @@ pub(super) fn fields(
         }
     }
     Ok(warnings)
+}
+
+/// Prepares what a client applies.
+///
+/// # Errors
+/// 500, as kube-apiserver has it, for fields that the schema does not know: they cannot be owned.
+pub(super) fn before_apply(kind: &Kind, applied: &mut Value) -> Result<(), ApiError> {
+    if kind.builtin().is_some() {
+        drop_nulls(applied);
+    }
+    let unknown = kind.schema().map(|schema| schema.prune(&mut applied.clone())).unwrap_or_default();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> =
+        unknown.iter().map(|path| format!(".{path}: field not declared in schema")).collect();
+    let text = match lines.as_slice() {
+        [only] => only.clone(),
+        many => format!("errors:\n  {}", many.join("\n  ")),
+    };
+    Err(ApiError::unreasoned(format!(
+        "failed to create typed patch object ({}/{}; {}/{}, Kind={}): {text}",
+        object::namespace(applied),
+        object::name(applied),
+        kind.group,
+        kind.version,
+        kind.kind
+    )))
 }
 
 fn cannot_be_handled(kind: &Kind, why: &str) -> ApiError {

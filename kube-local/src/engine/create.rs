@@ -52,7 +52,13 @@ impl Engine {
         if kind.status && options.part != Part::Whole {
             remove(&mut object, &["status"]);
         }
-        self.complete(kind, &mut object);
+        apply_defaults(kind, &mut object);
+        if ownership == Ownership::Track {
+            let (time, api_version) = (now(), kind.api_version());
+            let manager = manager(options, Operation::Update, &api_version, &time);
+            fields::track_update(None, &mut object, &manager, kind.merge_schema());
+        }
+        self.prepare(kind, &mut object);
         let causes = validate::create(kind, &object);
         if !causes.is_empty() {
             return Err(ApiError::invalid(kind, object::name(&object), &causes));
@@ -61,25 +67,16 @@ impl Engine {
         if self.store.find(&kind.resource, &key).is_some() {
             return Err(ApiError::already_exists(kind, &key.name));
         }
-        if ownership == Ownership::Track {
-            let (time, api_version) = (now(), kind.api_version());
-            let manager = manager(options, Operation::Update, &api_version, &time);
-            fields::track_update(None, &mut object, &manager, kind.merge_schema());
-        }
         let (object, revision) = self.commit(kind, &key, object, options.dry_run);
         Ok(Written { object, revision, created: true, warnings })
     }
 
-    /// Defaults, and what the server fills in per kind.
-    pub(super) fn complete(&self, kind: &Kind, object: &mut Value) {
-        match kind.custom() {
-            Some(custom) => {
-                if let Some(schema) = &custom.schema {
-                    schema.apply_defaults(object);
-                }
-            }
-            None => defaults::apply(kind, object),
+    /// What the server fills in per kind and no manager owns.
+    pub(super) fn prepare(&self, kind: &Kind, object: &mut Value) {
+        if kind.custom().is_some() {
+            return;
         }
+        defaults::prepare(kind, object);
         if kind.is("", "Service") {
             self.allocate_addresses(object);
         }
@@ -126,6 +123,18 @@ impl Engine {
         if kind == "NodePort" || kind == "LoadBalancer" {
             allocate_node_ports(service, &others);
         }
+    }
+}
+
+/// Writes the defaults of a kind into an object.
+pub(super) fn apply_defaults(kind: &Kind, object: &mut Value) {
+    match kind.custom() {
+        Some(custom) => {
+            if let Some(schema) = &custom.schema {
+                schema.apply_defaults(object);
+            }
+        }
+        None => defaults::apply(kind, object),
     }
 }
 

@@ -90,8 +90,8 @@ impl Engine {
         let (object, revision) = self.commit(kind, &key, object, options.dry_run);
         if !options.dry_run && kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
             self.delete_instances(name);
-            let gone = self.finish_definition(name);
-            return Ok(Deleted { object, revision: self.store.revision(), gone });
+            self.finish_definition(name);
+            return Ok(Deleted { object, revision: self.store.revision(), gone: false });
         }
         Ok(Deleted { object, revision, gone: false })
     }
@@ -107,23 +107,22 @@ impl Engine {
         }
     }
 
-    /// Lets a deleted definition go once none of its objects is left; true when it went.
-    pub(super) fn finish_definition(&self, definition: &str) -> bool {
+    /// Lets a deleted definition go once none of its objects is left.
+    pub(super) fn finish_definition(&self, definition: &str) {
         let Some(kind) = self.kind("apiextensions.k8s.io/v1", "CustomResourceDefinition") else {
-            return false;
+            return;
         };
         let key = ObjectKey::new("", definition);
-        let Some(mut object) = self.live(&kind, &key) else { return false };
+        let Some(mut object) = self.live(&kind, &key) else { return };
         if !object::deleting(&object) || !self.store.list(definition, None).objects.is_empty() {
-            return false;
+            return;
         }
         object::remove_finalizer(&mut object, DEFINITION_FINALIZER);
         if object::finalizers(&object).is_empty() {
             self.erase(&kind, &key, object);
-            return true;
+            return;
         }
         self.commit(&kind, &key, object, false);
-        false
     }
 }
 
@@ -136,7 +135,7 @@ fn require(kind: &Kind, name: &str, object: &Value, options: &DeleteOptions) -> 
              deleted and then recreated",
             object::uid(object)
         );
-        return Err(ApiError::conflict(kind, name, &why));
+        return Err(ApiError::precondition(kind, name, &why));
     }
     let current = text(object, &["metadata", "resourceVersion"]).unwrap_or_default();
     if let Some(version) = &options.resource_version
@@ -146,7 +145,7 @@ fn require(kind: &Kind, name: &str, object: &Value, options: &DeleteOptions) -> 
             "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record \
              ({current}). The object might have been modified"
         );
-        return Err(ApiError::conflict(kind, name, &why));
+        return Err(ApiError::precondition(kind, name, &why));
     }
     Ok(())
 }

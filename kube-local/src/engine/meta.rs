@@ -108,10 +108,16 @@ fn admit_types(kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
         )));
     }
     if !object_kind.is_empty() && object_kind != kind.kind {
-        return Err(ApiError::bad_request(format!(
-            "the kind in the data ({object_kind}) does not match the expected kind ({})",
-            kind.kind
-        )));
+        if kind.builtin().is_some() {
+            let internal =
+                if kind.group.is_empty() { "core" } else { kind.group.split('.').next().unwrap_or_default() };
+            return Err(ApiError::bad_request(format!(
+                "{object_kind} in version \"{}\" cannot be handled as a {}: converting ({}.{object_kind}) to \
+                 ({internal}.{}): unknown conversion",
+                kind.version, kind.kind, kind.version, kind.kind
+            )));
+        }
+        return Err(ApiError::other_kind(kind, &object_kind, object::name(object)));
     }
     object::set(object, &["apiVersion"], json!(expected));
     object::set(object, &["kind"], json!(kind.kind));
@@ -144,19 +150,6 @@ pub(super) fn carry(live: &Value, next: &mut Value) {
     ] {
         copy(live, next, &["metadata", field]);
     }
-    // An object that is being deleted may lose finalizers, not gain them.
-    if object::deleting(live) {
-        let kept: Vec<Value> = object::items(next, &["metadata", "finalizers"])
-            .iter()
-            .filter(|one| object::items(live, &["metadata", "finalizers"]).contains(one))
-            .cloned()
-            .collect();
-        if kept.is_empty() {
-            remove(next, &["metadata", "finalizers"]);
-        } else {
-            object::set(next, &["metadata", "finalizers"], json!(kept));
-        }
-    }
     for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
         let empty = match at(next, &["metadata", field]) {
             Some(Value::Object(map)) => map.is_empty(),
@@ -188,6 +181,16 @@ pub(super) fn bump_generation(kind: &Kind, live: &Value, next: &mut Value) {
         let generation = object::integer(live, &["metadata", "generation"]).unwrap_or(0);
         object::set(next, &["metadata", "generation"], json!(generation + 1));
     }
+}
+
+/// What was written through `scale` is owned without a time, and listed before other updates, as kube-apiserver
+/// has it.
+pub(super) fn untimed_scale(object: &mut Value) {
+    let Some(Value::Array(managers)) = object::metadata(object).get_mut("managedFields") else { return };
+    for entry in managers.iter_mut().filter(|entry| entry["subresource"] == "scale") {
+        remove(entry, &["time"]);
+    }
+    managers.sort_by_key(|entry| (entry["operation"] != "Apply", entry["subresource"] != "scale"));
 }
 
 /// Whether two states differ at most in their revision and in the times of `managedFields`.

@@ -126,7 +126,8 @@ fn continue_token(revision: u64, last: &ObjectKey) -> String {
 }
 
 fn parse_token(token: &str) -> Result<(u64, ObjectKey), ApiError> {
-    let bad = || ApiError::bad_request(format!("continue key is not valid: \"{token}\""));
+    let bad =
+        || ApiError::bad_request(format!("invalid continue token: continue key is not valid: \"{token}\""));
     let decoded = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad())?;
     let token: Value = serde_json::from_slice(&decoded).map_err(|_| bad())?;
     let revision = token["rv"].as_u64().ok_or_else(bad)?;

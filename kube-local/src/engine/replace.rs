@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::create::apply_defaults;
 use super::{Engine, Ownership, Part, WriteOptions, Written, check, key_of, manager, meta, now, validate};
-use crate::error::{ApiError, Cause};
+use crate::error::ApiError;
 use crate::fields::{self, Operation};
 use crate::object::{self, copy, text};
 use crate::registry::Kind;
@@ -44,9 +45,7 @@ impl Engine {
         };
         let version = text(&next, &["metadata", "resourceVersion"]).unwrap_or_default();
         if version.is_empty() && options.part == Part::Main && !kind.unconditional_update() {
-            let detail = "must be specified for an update";
-            let cause = Cause::invalid("metadata.resourceVersion", &json!(0), detail);
-            return Err(ApiError::invalid(kind, name, &[cause]));
+            return Err(ApiError::version_required(kind, name));
         }
         let ownership = Ownership::Track;
         self.replace_locked(kind, Replacement { namespace, name, live, next, ownership }, options)
@@ -86,17 +85,21 @@ impl Engine {
         let warnings = check::fields(kind, &mut next, options.validation)?;
         let mut next = confined(kind, &live, next, options.part);
         meta::carry(&live, &mut next);
-        self.complete(kind, &mut next);
+        apply_defaults(kind, &mut next);
+        if ownership == Ownership::Track {
+            let (time, api_version) = (now(), kind.api_version());
+            let manager = manager(options, Operation::Update, &api_version, &time);
+            fields::track_update(Some(&live), &mut next, &manager, kind.merge_schema());
+            if options.part == Part::Scale {
+                meta::untimed_scale(&mut next);
+            }
+        }
+        self.prepare(kind, &mut next);
         let causes = validate::update(kind, &live, &next);
         if !causes.is_empty() {
             return Err(ApiError::invalid(kind, name, &causes));
         }
         meta::bump_generation(kind, &live, &mut next);
-        if ownership == Ownership::Track {
-            let (time, api_version) = (now(), kind.api_version());
-            let manager = manager(options, Operation::Update, &api_version, &time);
-            fields::track_update(Some(&live), &mut next, &manager, kind.merge_schema());
-        }
         let revision = self.store.revision();
         let key = key_of(kind, namespace, name);
         if object::deleting(&next) && may_vanish(kind, &next) {

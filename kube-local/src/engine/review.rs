@@ -18,7 +18,7 @@ pub(crate) fn review(kind: &Kind, mut asked: Value) -> Value {
             "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
             "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
         }),
-        _ => json!({"allowed": true, "reason": "kube-local allows everything"}),
+        _ => json!({"allowed": true}),
     };
     set(&mut asked, &["status"], status);
     asked

@@ -55,7 +55,7 @@ impl Engine {
         if replicas < 0 {
             let detail = "must be greater than or equal to 0";
             let cause = Cause::invalid("spec.replicas", &json!(replicas), detail);
-            return Err(ApiError::invalid(kind, name, &[cause]));
+            return Err(ApiError::invalid_scale(name, &cause));
         }
         let mut next = live.clone();
         let path: Vec<&str> = scale.spec_replicas.iter().map(String::as_str).collect();

@@ -28,6 +28,18 @@ pub(super) fn update(kind: &Kind, live: &Value, next: &Value) -> Vec<Cause> {
     let mut causes = names::metadata_causes(next, kind.names, kind.namespaced);
     causes.extend(content(kind, next, Some(live)));
     causes.extend(immutable::causes(kind, live, next));
+    if crate::object::deleting(live) {
+        let known = crate::object::finalizers(live);
+        let added = crate::object::finalizers(next).into_iter().filter(|one| !known.contains(one));
+        let added: Vec<String> = added.map(|one| format!("{one:?}")).collect();
+        if !added.is_empty() {
+            let detail = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                added.join(", ")
+            );
+            causes.push(Cause::forbidden("metadata.finalizers", &detail));
+        }
+    }
     causes
 }
 
@@ -77,15 +89,19 @@ fn workload(object: &Value, causes: &mut Vec<Cause>) {
     replicas(object, causes);
     let selector = &object["spec"]["selector"];
     let labels = at(object, &["spec", "template", "metadata", "labels"]);
+    let mismatch = |causes: &mut Vec<Cause>| {
+        let field = "spec.template.metadata.labels";
+        let labels = labels.cloned().unwrap_or(Value::Null);
+        causes.push(Cause::invalid(field, &labels, "`selector` does not match template `labels`"));
+    };
     if selector.is_null() {
         causes.push(Cause::required("spec.selector", ""));
+        mismatch(causes);
     } else if LabelSelector::from_object(selector).is_empty() {
         let detail = "empty selector is invalid for deployment";
         causes.push(Cause::invalid("spec.selector", selector, detail));
     } else if !LabelSelector::from_object(selector).matches(labels) {
-        let field = "spec.template.metadata.labels";
-        let labels = labels.cloned().unwrap_or(Value::Null);
-        causes.push(Cause::invalid(field, &labels, "`selector` does not match template `labels`"));
+        mismatch(causes);
     }
     names::label_causes(labels, "spec.template.metadata.labels", causes);
     pod_spec(&object["spec"]["template"]["spec"], "spec.template.spec", causes);

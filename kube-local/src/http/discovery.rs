@@ -10,17 +10,24 @@ use crate::registry::{Kind, Registry, Verbs};
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const ALL_VERBS: [&str; 8] =
     ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const CUSTOM_VERBS: [&str; 8] =
+    ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const PART_VERBS: [&str; 3] = ["get", "patch", "update"];
 
 /// `/version` for a version such as `v1.36.3`.
 pub(super) fn version(git_version: &str) -> Value {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
     let numbers = git_version.trim_start_matches('v');
     let mut parts = numbers.split('.');
     json!({
         "major": parts.next().unwrap_or_default(), "minor": parts.next().unwrap_or_default(),
         "gitVersion": git_version, "gitCommit": "kube-local", "gitTreeState": "clean",
         "buildDate": "2026-01-01T00:00:00Z", "goVersion": "none", "compiler": "rustc",
-        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        "platform": format!("{}/{architecture}", std::env::consts::OS),
     })
 }
 
@@ -98,11 +105,18 @@ fn subresources(kind: &Kind) -> Vec<(&'static str, Value, Vec<&'static str>)> {
     if kind.status {
         parts.push(("status", own, PART_VERBS.to_vec()));
     }
+    if kind.custom().is_some() {
+        parts.reverse();
+    }
     parts
 }
 
 fn verbs(kind: &Kind) -> Vec<&'static str> {
     match kind.verbs {
+        Verbs::All if kind.custom().is_some() => CUSTOM_VERBS.to_vec(),
+        Verbs::All if kind.is("", "Namespace") => {
+            ALL_VERBS.into_iter().filter(|verb| *verb != "deletecollection").collect()
+        }
         Verbs::All => ALL_VERBS.to_vec(),
         Verbs::Review => vec!["create"],
     }

@@ -86,7 +86,10 @@ pub(super) fn object(call: &Call, kind: &str) -> Result<Value, ApiError> {
             | ProtobufError::Type { .. }
             | ProtobufError::Depth => ApiError::bad_request(error.to_string()),
         }),
-        other => Err(ApiError::unsupported_media_type(other, &["application/json", "application/yaml"])),
+        other => Err(ApiError::unsupported_media_type(
+            other,
+            &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"],
+        )),
     }
 }
 
@@ -111,6 +114,11 @@ pub(super) fn patch(call: &Call, kind: &str) -> Result<(PatchKind, Value), ApiEr
 
 fn json(body: &Bytes, kind: &str) -> Result<Value, ApiError> {
     serde_json::from_slice(body).map_err(|error| {
+        let shown = if body.is_empty() { "<empty>".into() } else { String::from_utf8_lossy(body) };
+        let error = match error.classify() {
+            serde_json::error::Category::Eof => format!("unexpected end of JSON input ({shown})"),
+            _ => error.to_string(),
+        };
         ApiError::bad_request(format!(
             "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse \
              error: {error}"

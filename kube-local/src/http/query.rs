@@ -58,9 +58,10 @@ impl Query {
         self.value("resourceVersion")
             .map(|value| {
                 value.parse().map_err(|_| {
-                    let detail = "strconv.ParseUint: parsing: invalid syntax".to_owned();
-                    let cause = Cause::invalid("resourceVersion", &value.into(), &detail);
-                    ApiError::invalid_options("ListOptions.meta.k8s.io", &cause)
+                    ApiError::bad_request(format!(
+                        "invalid resource version: resourceVersion: Invalid value: \"{value}\": strconv.ParseUint: \
+                         parsing \"{value}\": invalid syntax"
+                    ))
                 })
             })
             .transpose()
@@ -71,7 +72,7 @@ impl Query {
             None => Ok(false),
             Some("All") => Ok(true),
             Some(other) => {
-                let cause = Cause::unsupported("dryRun", &other.into(), &["All"]);
+                let cause = Cause::unsupported("dryRun", &serde_json::json!([other]), &["All"]);
                 Err(ApiError::invalid_options("CreateOptions.meta.k8s.io", &cause))
             }
         }
@@ -83,7 +84,7 @@ impl Query {
             Some("Ignore") => Ok(FieldValidation::Ignore),
             Some("Strict") => Ok(FieldValidation::Strict),
             Some(other) => {
-                let accepted = ["Ignore", "Strict", "Warn"];
+                let accepted = ["", "Ignore", "Strict", "Warn"];
                 let cause = Cause::unsupported("fieldValidation", &other.into(), &accepted);
                 Err(ApiError::invalid_options("CreateOptions.meta.k8s.io", &cause))
             }
@@ -149,7 +150,7 @@ impl Query {
                 (Some("Orphan"), _) | (None, Some(true)) => Propagation::Orphan,
                 (Some("Background"), _) | (None, _) => Propagation::Background,
                 (Some(other), _) => {
-                    let accepted = ["Background", "Foreground", "Orphan"];
+                    let accepted = ["Foreground", "Background", "Orphan", "nil"];
                     let cause = Cause::unsupported("propagationPolicy", &other.into(), &accepted);
                     return Err(ApiError::invalid_options("DeleteOptions.meta.k8s.io", &cause));
                 }

@@ -39,27 +39,34 @@ pub(super) async fn answer(
     if path.namespace.is_some() && !kind.namespaced {
         return Err(ApiError::no_such_path());
     }
+    let deprecation = kind.custom().and_then(|custom| custom.deprecation.clone());
     let request = Request { api, call, query, kind, namespace: path.namespace };
-    let method = &call.head.method;
-    match (path.name, path.subresource) {
-        (None, _) => match *method {
-            Method::GET | Method::HEAD => request.list_or_watch(None).await,
-            Method::POST => request.create().await,
-            Method::DELETE => request.delete_collection().await,
-            _ => Err(ApiError::method_not_allowed()),
-        },
-        (Some(name), None) => match *method {
-            Method::GET | Method::HEAD => request.read(&name).await,
-            Method::PUT => request.update(&name, Part::Main).await,
-            Method::PATCH => request.patch(&name, Part::Main).await,
-            Method::DELETE => request.delete(&name).await,
-            _ => Err(ApiError::method_not_allowed()),
-        },
-        (Some(name), Some(subresource)) => request.subresource(&name, &subresource).await,
-    }
+    let mut answer = request.dispatch(path.name, path.subresource).await?;
+    answer.warnings.extend(deprecation);
+    Ok(answer)
 }
 
 impl Request<'_> {
+    async fn dispatch(&self, name: Option<String>, subresource: Option<String>) -> Result<Answer, ApiError> {
+        let method = &self.call.head.method;
+        match (name, subresource) {
+            (None, _) => match *method {
+                Method::GET | Method::HEAD => self.list_or_watch(None).await,
+                Method::POST => self.create().await,
+                Method::DELETE => self.delete_collection().await,
+                _ => Err(ApiError::method_not_allowed()),
+            },
+            (Some(name), None) => match *method {
+                Method::GET | Method::HEAD => self.read(&name).await,
+                Method::PUT => self.update(&name, Part::Main).await,
+                Method::PATCH => self.patch(&name, Part::Main).await,
+                Method::DELETE => self.delete(&name).await,
+                _ => Err(ApiError::method_not_allowed()),
+            },
+            (Some(name), Some(subresource)) => self.subresource(&name, &subresource).await,
+        }
+    }
+
     fn namespace(&self) -> Result<&str, ApiError> {
         match &self.namespace {
             Some(namespace) => Ok(namespace),

@@ -118,7 +118,13 @@ fn deprecation(definition: &Value, version: &Value) -> Option<String> {
     let kind = text(definition, &["spec", "names", "kind"]).unwrap_or_default();
     let version_name = text(version, &["name"]).unwrap_or_default();
     let words = text(version, &["deprecationWarning"]).map(str::to_owned);
-    Some(words.unwrap_or_else(|| format!("{group}/{version_name} {kind} is deprecated")))
+    let instead = items(definition, &["spec", "versions"])
+        .iter()
+        .filter(|one| one["served"] == true && one["deprecated"] != true)
+        .filter_map(|one| text(one, &["name"]))
+        .max_by_key(|name| super::version_rank(name));
+    let instead = instead.map_or_else(String::new, |name| format!("; use {group}/{name} {kind}"));
+    Some(words.unwrap_or_else(|| format!("{group}/{version_name} {kind} is deprecated{instead}")))
 }
 
 fn columns(version: &Value) -> Vec<Column> {
@@ -137,7 +143,7 @@ fn columns(version: &Value) -> Vec<Column> {
 }
 
 /// Fills what a definition may leave out.
-fn default_definition(definition: &mut Value) {
+pub(crate) fn default_definition(definition: &mut Value) {
     let kind = text(definition, &["spec", "names", "kind"]).unwrap_or_default().to_owned();
     let path = |field| ["spec", "names", field];
     crate::object::set_default(definition, &path("singular"), json!(kind.to_lowercase()));
@@ -162,8 +168,8 @@ pub(crate) fn validate_definition(definition: &Value) -> Vec<Cause> {
     let plural = text(spec, &["names", "plural"]).unwrap_or_default();
     let expected = format!("{plural}.{}", text(spec, &["group"]).unwrap_or_default());
     if name(definition) != expected {
-        let detail = format!("must be spec.names.plural+\".\"+spec.group, expected \"{expected}\"");
-        causes.push(Cause::invalid("metadata.name", &json!(name(definition)), &detail));
+        let detail = "must be spec.names.plural+\".\"+spec.group";
+        causes.push(Cause::invalid("metadata.name", &json!(name(definition)), detail));
     }
     let scope = text(spec, &["scope"]).unwrap_or_default();
     if scope.is_empty() {
@@ -190,10 +196,12 @@ fn validate_version(index: usize, version: &Value, causes: &mut Vec<Cause>) {
     }
     let path = format!("{field}.schema.openAPIV3Schema");
     match version.pointer("/schema/openAPIV3Schema") {
-        None => causes.push(Cause::required(&path, "schemas are required")),
+        None => causes.push(Cause::required(&path, "")),
         Some(schema) => {
-            if let Err(error) = Schema::parse(schema) {
-                causes.push(Cause::invalid(&path, &json!("schema"), &error.to_string()));
+            for error in Schema::parse(schema).err().iter().flat_map(|errors| &errors.0) {
+                let mut cause = Cause::from(error);
+                cause.field = format!("{path}.{}", cause.field);
+                causes.push(cause);
             }
         }
     }
@@ -211,10 +219,8 @@ fn validate_version(index: usize, version: &Value, causes: &mut Vec<Cause>) {
     }
 }
 
-/// Defaults a definition and writes the status it has from the start: names accepted, established, the stored
-/// versions.
+/// Writes the status that a definition has from the start: names accepted, established, the stored versions.
 pub(crate) fn establish(definition: &mut Value) {
-    default_definition(definition);
     let now = clock::now();
     let known = items(definition, &["status", "conditions"]).to_vec();
     let condition = |kind: &str, reason: &str, message: &str| {

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 
 pub(crate) use builtin::Builtin;
-pub(crate) use custom::{Custom, custom_kinds, establish, validate_definition};
+pub(crate) use custom::{Custom, custom_kinds, default_definition, establish, validate_definition};
 pub(crate) use openapi::builtin_schemas;
 
 use crate::fields::MergeSchema;

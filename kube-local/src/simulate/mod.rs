@@ -84,6 +84,7 @@ impl Workloads {
         match object {
             Some(_) => self.reconcile(address, timers),
             None if &**resource == "pods" => pod::gone(self, key, timers),
+            None if &**resource == "services" => service::ensure_kubernetes(self),
             None => {}
         }
         if &**resource == "pods" {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Column, Source};
+use super::{Column, Source, seldom};
 use crate::clock;
 use crate::object::{at, integer, items, text};
 
@@ -66,16 +66,15 @@ pub(super) fn labels(map: Option<&Value>) -> Value {
 /// The columns after the name.
 pub(super) fn columns(group: &str, kind: &str) -> Vec<Column> {
     match (group, kind) {
-        ("", "ConfigMap") => vec![number("Data", config_map_count), age()],
+        ("", "ConfigMap") => vec![string("Data", config_map_count), age()],
         ("", "Secret") => vec![
             string("Type", |object, _| or_none(text(object, &["type"]))),
-            number("Data", |object, _| count(object, &["data"])),
+            string("Data", |object, _| count(object, &["data"])),
             age(),
         ],
         ("", "Namespace") => {
             vec![string("Status", |object, _| or_none(text(object, &["status", "phase"]))), age()]
         }
-        ("", "ServiceAccount") => vec![number("Secrets", |object, _| count(object, &["secrets"])), age()],
         ("", "Service") => service(),
         ("", "Node") => node(),
         ("" | "events.k8s.io", "Event") => event(group.is_empty()),
@@ -90,25 +89,26 @@ pub(super) fn columns(group: &str, kind: &str) -> Vec<Column> {
                 age(),
             ]
         }
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => vec![string("Created At", |object, _| {
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole")
+        | ("apiextensions.k8s.io", "CustomResourceDefinition")
+        | ("", "LimitRange") => vec![column("Created At", "date", "", 0, |object, _| {
             json!(text(object, &["metadata", "creationTimestamp"]).unwrap_or_default())
         })],
-        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
-            vec![string("Created At", |object, _| {
-                json!(text(object, &["metadata", "creationTimestamp"]).unwrap_or_default())
-            })]
-        }
         ("rbac.authorization.k8s.io", _) => vec![
             string("Role", |object, _| {
                 let kind = text(object, &["roleRef", "kind"]).unwrap_or_default();
                 json!(format!("{kind}/{}", text(object, &["roleRef", "name"]).unwrap_or_default()))
             }),
             age(),
+            wide("Users", |object, _| subjects(object, "User")),
+            wide("Groups", |object, _| subjects(object, "Group")),
+            wide("ServiceAccounts", |object, _| subjects(object, "ServiceAccount")),
         ],
         ("storage.k8s.io", "StorageClass") => vec![
             string("Provisioner", |object, _| or_none(text(object, &["provisioner"]))),
             string("ReclaimPolicy", |object, _| or_none(text(object, &["reclaimPolicy"]))),
             string("VolumeBindingMode", |object, _| or_none(text(object, &["volumeBindingMode"]))),
+            string("AllowVolumeExpansion", |object, _| json!(object["allowVolumeExpansion"] == true)),
             age(),
         ],
         ("networking.k8s.io", "Ingress") => ingress(),
@@ -118,11 +118,25 @@ pub(super) fn columns(group: &str, kind: &str) -> Vec<Column> {
         ],
         ("scheduling.k8s.io", "PriorityClass") => vec![
             number("Value", |object, _| object["value"].clone()),
-            string("Global-Default", |object, _| json!(object["globalDefault"] == true)),
+            column("Global-Default", "boolean", "", 0, |object, _| json!(object["globalDefault"] == true)),
             age(),
+            string("PreemptionPolicy", |object, _| or_none(text(object, &["preemptionPolicy"]))),
         ],
-        _ => vec![age()],
+        _ => seldom::columns(group, kind),
     }
+}
+
+fn subjects(object: &Value, kind: &str) -> Value {
+    let names: Vec<String> = items(object, &["subjects"])
+        .iter()
+        .filter(|subject| subject["kind"] == kind)
+        .map(|subject| {
+            let name = text(subject, &["name"]).unwrap_or_default();
+            text(subject, &["namespace"])
+                .map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
+        })
+        .collect();
+    json!(names.join(", "))
 }
 
 fn config_map_count(object: &Value, _: Timestamp) -> Value {
@@ -234,6 +248,13 @@ fn event(core: bool) -> Vec<Column> {
         string("Type", |object, _| json!(text(object, &["type"]).unwrap_or_default())),
         string("Reason", |object, _| json!(text(object, &["reason"]).unwrap_or_default())),
         string("Object", subject),
+        wide("Subobject", |object, _| {
+            json!(
+                text(object, &["involvedObject", "fieldPath"])
+                    .or(text(object, &["regarding", "fieldPath"]))
+                    .unwrap_or_default()
+            )
+        }),
         wide("Source", |object, _| {
             let source = text(object, &["source", "component"])
                 .or_else(|| text(object, &["reportingComponent"]))
@@ -241,6 +262,17 @@ fn event(core: bool) -> Vec<Column> {
             json!(source.unwrap_or_default())
         }),
         string("Message", message),
+        wide("First Seen", |object, now| {
+            let paths: [&[&str]; 3] = [&["firstTimestamp"], &["deprecatedFirstTimestamp"], &["eventTime"]];
+            let found = paths.iter().find(|path| text(object, path).is_some());
+            json!(found.map_or_else(|| "<unknown>".to_owned(), |path| age_of(object, path, now)))
+        }),
+        wide("Count", |object, _| {
+            let count = integer(object, &["series", "count"])
+                .or_else(|| integer(object, &["count"]))
+                .or_else(|| integer(object, &["deprecatedCount"]));
+            json!(count.unwrap_or(1).to_string())
+        }),
     ]
 }
 
@@ -270,8 +302,20 @@ fn claim() -> Vec<Column> {
         string("StorageClass", |object, _| {
             json!(text(object, &["spec", "storageClassName"]).unwrap_or_default())
         }),
+        attributes_class(),
         age(),
+        volume_mode(),
     ]
+}
+
+fn attributes_class() -> Column {
+    string("VolumeAttributesClass", |object, _| {
+        json!(text(object, &["spec", "volumeAttributesClassName"]).unwrap_or("<unset>"))
+    })
+}
+
+fn volume_mode() -> Column {
+    wide("VolumeMode", |object, _| json!(text(object, &["spec", "volumeMode"]).unwrap_or("<unset>")))
 }
 
 fn volume() -> Vec<Column> {
@@ -293,7 +337,10 @@ fn volume() -> Vec<Column> {
         string("StorageClass", |object, _| {
             json!(text(object, &["spec", "storageClassName"]).unwrap_or_default())
         }),
+        attributes_class(),
+        string("Reason", |object, _| json!(text(object, &["status", "reason"]).unwrap_or_default())),
         age(),
+        volume_mode(),
     ]
 }
 

@@ -3,6 +3,7 @@
 
 mod builtin;
 mod json_path;
+mod seldom;
 mod workloads;
 
 use jiff::Timestamp;
@@ -83,22 +84,13 @@ fn path_cell(path: &JsonPath, kind: &str, object: &Value, now: Timestamp) -> Val
         ("number", Value::Number(number)) => Value::Number(number.clone()),
         ("boolean", Value::Bool(truth)) => json!(truth),
         ("date", Value::String(timestamp)) => json!(clock::age(timestamp, now)),
-        ("string", _) => json!(joined(&found)),
+        ("string", _) => json!(plain(first)),
         _ => Value::Null,
     }
 }
 
-fn joined(found: &[&Value]) -> String {
-    let parts: Vec<String> = found
-        .iter()
-        .map(|value| match value {
-            Value::String(text) => text.clone(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                value.to_string()
-            }
-        })
-        .collect();
-    parts.join(" ")
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// What each row carries besides its cells (`includeObject`).

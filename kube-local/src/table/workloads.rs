@@ -78,8 +78,8 @@ fn deployment() -> Vec<Column> {
         string("Ready", |object, _| {
             json!(format!("{}/{}", status(object, "readyReplicas"), spec(object, "replicas")))
         }),
-        number("Up-to-date", |object, _| status(object, "updatedReplicas")),
-        number("Available", |object, _| status(object, "availableReplicas")),
+        string("Up-to-date", |object, _| status(object, "updatedReplicas")),
+        string("Available", |object, _| status(object, "availableReplicas")),
         age(),
     ];
     columns.extend(containers());
@@ -174,7 +174,7 @@ fn cron_job() -> Vec<Column> {
     let mut columns = vec![
         string("Schedule", |object, _| or_none(text(object, &["spec", "schedule"]))),
         string("Timezone", |object, _| or_none(text(object, &["spec", "timeZone"]))),
-        string("Suspend", |object, _| {
+        column("Suspend", "boolean", "", 0, |object, _| {
             json!(if object["spec"]["suspend"] == true { "True" } else { "False" })
         }),
         number("Active", |object, _| json!(items(object, &["status", "active"]).len())),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 pub(super) use pod::pod_spec;
 
 use crate::object::{at, items, remove, set, set_default, text, uid};
-use crate::registry::{Kind, establish};
+use crate::registry::{Kind, default_definition, establish};
 
 /// Writes the defaults of a kind into an object.
 pub(super) fn apply(kind: &Kind, object: &mut Value) {
@@ -18,11 +18,10 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
         ("", "Service") => service(object),
         ("", "Namespace") => namespace(object),
         ("", "Secret") => secret(object),
-        ("", "PersistentVolumeClaim") => claim(object),
+        ("", "PersistentVolumeClaim") => set_default(object, &["spec", "volumeMode"], json!("Filesystem")),
         ("", "PersistentVolume") => {
             set_default(object, &["spec", "persistentVolumeReclaimPolicy"], json!("Retain"));
             set_default(object, &["spec", "volumeMode"], json!("Filesystem"));
-            set_default(object, &["status", "phase"], json!("Available"));
         }
         ("", "ReplicationController") | ("apps", "ReplicaSet") => {
             set_default(object, &["spec", "replicas"], json!(1));
@@ -33,7 +32,7 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
         ("apps", "DaemonSet") => daemon_set(object),
         ("batch", "Job") => job(object),
         ("batch", "CronJob") => cron_job(object),
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => establish(object),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => default_definition(object),
         ("storage.k8s.io", "StorageClass") => {
             set_default(object, &["reclaimPolicy"], json!("Delete"));
             set_default(object, &["volumeBindingMode"], json!("Immediate"));
@@ -42,21 +41,68 @@ pub(super) fn apply(kind: &Kind, object: &mut Value) {
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => binding(object),
         ("autoscaling", "HorizontalPodAutoscaler") => {
             set_default(object, &["spec", "minReplicas"], json!(1));
+            let target = json!({"type": "Utilization", "averageUtilization": 80});
+            let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
+            set_default(object, &["spec", "metrics"], json!([metric]));
         }
-        ("apiregistration.k8s.io", "APIService") => api_service(object),
         _ => {}
     }
+}
+
+/// Fills in what the server decides and no manager owns: identities, addresses, first statuses.
+pub(super) fn prepare(kind: &Kind, object: &mut Value) {
+    let first_status = match (&*kind.group, kind.kind.as_str()) {
+        ("", "Pod") => return prepare_pod(object),
+        ("", "Namespace") => return prepare_namespace(object),
+        ("", "Service") => return prepare_service(object),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => return establish(object),
+        ("apiregistration.k8s.io", "APIService") => return api_service(object),
+        ("", "PersistentVolumeClaim") => json!({"phase": "Pending"}),
+        ("", "PersistentVolume") => json!({"phase": "Available"}),
+        ("batch", "Job") => {
+            prepare_job(object);
+            json!({})
+        }
+        ("apps", "Deployment") | ("batch", "CronJob") | ("", "ResourceQuota") => json!({}),
+        ("apps", "ReplicaSet") | ("", "ReplicationController") => json!({"replicas": 0}),
+        ("apps", "StatefulSet") => json!({"replicas": 0, "availableReplicas": 0}),
+        ("apps", "DaemonSet") => json!({
+            "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
+        }),
+        ("networking.k8s.io", "Ingress") => json!({"loadBalancer": {}}),
+        ("autoscaling", "HorizontalPodAutoscaler") => json!({"currentMetrics": null, "desiredReplicas": 0}),
+        ("policy", "PodDisruptionBudget") => json!({
+            "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0,
+        }),
+        _ => return,
+    };
+    set_default(object, &["status"], first_status);
 }
 
 fn pod(object: &mut Value) {
     if let Some(spec) = object.get_mut("spec") {
         pod_spec(spec);
         set_default(spec, &["enableServiceLinks"], json!(true));
+    }
+}
+
+/// What admission and the pod's strategy fill in.
+fn prepare_pod(object: &mut Value) {
+    if let Some(spec) = object.get_mut("spec") {
         set_default(spec, &["serviceAccountName"], json!("default"));
         let account = spec["serviceAccountName"].clone();
         set_default(spec, &["serviceAccount"], account);
         set_default(spec, &["preemptionPolicy"], json!("PreemptLowerPriority"));
         set_default(spec, &["priority"], json!(0));
+        for taint in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+            let mut tolerations = items(spec, &["tolerations"]).to_vec();
+            if !tolerations.iter().any(|one| one["key"] == taint) {
+                tolerations.push(json!({
+                    "key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300,
+                }));
+                set(spec, &["tolerations"], json!(tolerations));
+            }
+        }
     }
     set_default(object, &["status", "phase"], json!("Pending"));
     let class = quality_of_service(object);
@@ -135,6 +181,12 @@ fn daemon_set(object: &mut Value) {
 
 fn job(object: &mut Value) {
     job_spec(object, &["spec"]);
+    set_default(object, &["spec", "manualSelector"], json!(false));
+    template(object);
+}
+
+/// A selector that no other job shares, and the labels that match it.
+fn prepare_job(object: &mut Value) {
     let id = uid(object).to_owned();
     let name = crate::object::name(object).to_owned();
     if object["spec"]["manualSelector"] != true
@@ -152,7 +204,10 @@ fn job(object: &mut Value) {
             set(object, &["spec", "template", "metadata", "labels", label], json!(value));
         }
     }
-    template(object);
+    if at(object, &["metadata", "labels"]).is_none() {
+        let labels = object["spec"]["template"]["metadata"]["labels"].clone();
+        set(object, &["metadata", "labels"], labels);
+    }
 }
 
 fn job_spec(object: &mut Value, path: &[&str]) {
@@ -200,8 +255,6 @@ fn service(object: &mut Value) {
     }
     let kind = text(object, &["spec", "type"]).unwrap_or_default().to_owned();
     if kind != "ExternalName" {
-        set_default(object, &["spec", "ipFamilies"], json!(["IPv4"]));
-        set_default(object, &["spec", "ipFamilyPolicy"], json!("SingleStack"));
         set_default(object, &["spec", "internalTrafficPolicy"], json!("Cluster"));
     }
     if kind == "NodePort" || kind == "LoadBalancer" {
@@ -210,12 +263,30 @@ fn service(object: &mut Value) {
     if kind == "LoadBalancer" {
         set_default(object, &["spec", "allocateLoadBalancerNodePorts"], json!(true));
     }
+}
+
+/// What the allocator of addresses decides beside the address itself.
+fn prepare_service(object: &mut Value) {
+    if text(object, &["spec", "type"]) != Some("ExternalName") {
+        let headless = text(object, &["spec", "clusterIP"]) == Some("None");
+        let dual = headless && at(object, &["spec", "selector"]).is_none();
+        let families = if dual { json!(["IPv4", "IPv6"]) } else { json!(["IPv4"]) };
+        set_default(object, &["spec", "ipFamilies"], families);
+        set_default(
+            object,
+            &["spec", "ipFamilyPolicy"],
+            json!(if dual { "RequireDualStack" } else { "SingleStack" }),
+        );
+    }
     set_default(object, &["status", "loadBalancer"], json!({}));
 }
 
 fn namespace(object: &mut Value) {
     let name = crate::object::name(object).to_owned();
     set(object, &["metadata", "labels", "kubernetes.io/metadata.name"], json!(name));
+}
+
+fn prepare_namespace(object: &mut Value) {
     let deleting = crate::object::deleting(object);
     if !deleting && items(object, &["spec", "finalizers"]).is_empty() {
         set(object, &["spec", "finalizers"], json!(["kubernetes"]));
