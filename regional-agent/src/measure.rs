@@ -1,6 +1,6 @@
 //! The agent's own metrics, read from its parts when they are gathered.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use identity::{Clock, Entropy};
@@ -19,6 +19,13 @@ const JOB: &str = "regional-agent";
 
 /// Adds the agent's parts to the metrics of the process.
 pub(crate) fn register(process: &Process, uplink: UplinkHandle, edges: Edges, engine: EngineHandle) {
+    // The registry outlives the engine's file, which is to be closed when the process ends.
+    let engine = Arc::new(Mutex::new(Some(engine)));
+    let (held, cancel) = (engine.clone(), process.cancel.clone());
+    process.tasks.spawn(async move {
+        cancel.cancelled().await;
+        held.lock().unwrap_or_else(PoisonError::into_inner).take();
+    });
     process.metrics.source(move |gathering| {
         let up = f64::from(u8::from(uplink.state().up));
         gathering.gauge("skein_link_up", "Whether the link to the hub is up.", &[], up);
@@ -35,7 +42,8 @@ pub(crate) fn register(process: &Process, uplink: UplinkHandle, edges: Edges, en
         gathering.counter("skein_region_reports_received_total", "Reports of edges.", &[], merged as f64);
         let help = "Reports of edges told to the hub, merged.";
         gathering.counter("skein_region_reports_forwarded_total", help, &[], forwarded as f64);
-        let own = engine.metrics();
+        let engine = engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(own) = engine.map(|engine| engine.metrics()) else { return };
         let help = "Objects written on the regional cluster.";
         gathering.counter("skein_region_applies_total", help, &[], own.applies_total as f64);
         let help = "Objects that could not be written on the regional cluster.";

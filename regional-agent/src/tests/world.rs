@@ -413,6 +413,7 @@ impl Region {
         let Self { running, process } = self;
         drop(running);
         process.drain().await;
+        assert!(process.tasks.is_empty(), "{} tasks went on", process.tasks.len());
     }
 }
 
