@@ -34,7 +34,7 @@ pub(crate) enum Output {
 /// A table without borders, as kubectl prints it.
 pub(crate) fn table(header: &[&str]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(header);
+    table.load_style(comfy_table::presets::NOTHING).set_header(header);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

@@ -57,7 +57,7 @@ pub(crate) fn show(arguments: &Arguments) -> Result<()> {
         skip_crds: !arguments.include_crds,
         skip_schema_validation: false,
     };
-    let rendered = render::render(&input, &mut System, &Nothing)?;
+    let rendered = render::render(&input, &mut System, &render::NoCluster)?;
     let crds = rendered.crds.iter().filter(|_| arguments.include_crds);
     let objects = crds.chain(&rendered.objects).chain(rendered.hooks.iter().map(|hook| &hook.object));
     let mut text = String::new();
@@ -132,14 +132,5 @@ impl render::Entropy for System {
 
     fn now_unix_seconds(&mut self) -> i64 {
         i64::try_from(SystemClock.now() / 1_000).unwrap_or(i64::MAX)
-    }
-}
-
-/// No cluster to look anything up in, as with `helm template`.
-struct Nothing;
-
-impl render::Lookup for Nothing {
-    fn get(&self, _: &str, _: &str, _: &str, _: &str) -> Value {
-        Value::Object(Map::new())
     }
 }

@@ -114,7 +114,7 @@ async fn serve_charts(mesh: &Mesh, management: &kube::Client) -> Result<()> {
             "kind": "PriceBook",
             "metadata": {"name": "default"},
             // OpenCost's default prices for on-premises clusters, per hour.
-            "spec": {"currency": "USD", "cpuCoreHour": "0.031611", "memoryGibHour": "0.004237"},
+            "spec": {"currency": "USD", "defaults": {"cpuCoreHour": "0.031611", "memoryGibHour": "0.004237"}},
         });
         books
             .patch("default", &PatchParams::apply(MANAGER), &Patch::Apply(&book))

@@ -81,6 +81,7 @@ impl Mesh {
         let mut arguments: Vec<OsString> = vec!["--name".into(), name.into()];
         arguments.extend(["--otlp-grpc".into(), grpc.to_string().into()]);
         arguments.extend(["--otlp-http".into(), otlp.to_string().into()]);
+        arguments.extend(["--link-profile".into(), "near".into(), "--cost-interval".into(), "5".into()]);
         arguments.extend(token.into_iter().flat_map(|token| ["--token".into(), token.into()]));
         self.supervise(&part, "edge-agent", &["run"], arguments, http.to_string())
     }
