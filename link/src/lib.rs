@@ -34,7 +34,7 @@ pub use downlink::{
     Admission, Admitted, Downlink, DownlinkConfig, DownlinkEvent, DownlinkEvents, DownlinkHandle,
 };
 pub use enrol::{EnrolParams, JoinError, JoinParams, enrol, join};
-pub use network::{Network, UdpNetwork};
+pub use network::{Network, PooledNetwork, UdpNetwork};
 pub use profile::Profile;
 pub use types::{CallError, EndpointKeys, LinkState, PeerState, Reason, Responder, SendError};
 pub use uplink::{HelloFacts, HelloSource, Uplink, UplinkConfig, UplinkEvent, UplinkHandle};

@@ -187,7 +187,7 @@ mod tests {
         let (one, two) = (big(1), big(2));
         let prepared = offer(&[&one, &two, "small"], None);
         assert_eq!(prepared.offer.blobs.len() + prepared.later.len(), 4);
-        assert!(prepared.later.len() >= 1);
+        assert!(!prepared.later.is_empty());
         assert!(crate::codec::encode(&prepared.offer).len() < 64 * 1024);
     }
 

@@ -1,5 +1,7 @@
 //! Pairs of sessions in virtual time, and the whole event x state matrix as a golden file.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::wildcard_enum_match_arm)]
+
 mod samples;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -69,8 +70,58 @@ impl Network for UdpNetwork {
     }
 
     fn resolve<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        async move { Ok(tokio::net::lookup_host(endpoint).await?.collect()) }.boxed()
+        resolve(endpoint)
     }
+}
+
+/// Real UDP where thousands of agents in one process share a few sockets, as in benchmarks.
+///
+/// A socket per agent would cost a file each (1,024 are allowed by default) and a task each.
+#[derive(Debug)]
+pub struct PooledNetwork {
+    endpoints: Mutex<Vec<Endpoint>>,
+    sockets_max: usize,
+    next: AtomicUsize,
+}
+
+impl PooledNetwork {
+    /// A network whose diallers share that many sockets.
+    pub fn new(sockets_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            endpoints: Mutex::default(),
+            sockets_max: sockets_max.max(1),
+            next: AtomicUsize::new(0),
+        })
+    }
+}
+
+impl Network for PooledNetwork {
+    fn dialer(&self, config: EndpointConfig) -> io::Result<Endpoint> {
+        let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        if endpoints.len() < self.sockets_max {
+            let made = UdpNetwork.dialer(config)?;
+            endpoints.push(made.clone());
+            return Ok(made);
+        }
+        Ok(endpoints[self.next.fetch_add(1, Ordering::Relaxed) % endpoints.len()].clone())
+    }
+
+    fn listener(
+        &self,
+        address: SocketAddr,
+        config: EndpointConfig,
+        server: ServerConfig,
+    ) -> io::Result<Endpoint> {
+        UdpNetwork.listener(address, config, server)
+    }
+
+    fn resolve<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        resolve(endpoint)
+    }
+}
+
+fn resolve(endpoint: &str) -> BoxFuture<'_, io::Result<Vec<SocketAddr>>> {
+    async move { Ok(tokio::net::lookup_host(endpoint).await?.collect()) }.boxed()
 }
 
 fn bind(address: SocketAddr) -> io::Result<UdpSocket> {

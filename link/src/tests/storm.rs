@@ -127,3 +127,19 @@ fn an_idle_link_lives_for_days_and_costs_less_than_a_tenth_of_a_kilobit() {
         assert_eq!(above.handle.peers().len(), 1);
     });
 }
+
+#[test]
+fn two_ends_with_different_profiles_do_not_lose_each_other_in_silence() {
+    simulate(async {
+        let mut world = World::new(73, Conditions::default());
+        world.profile = crate::Profile::near();
+        let mut above = world.region().await;
+        world.profile = crate::Profile::edge();
+        let mut below = world.below(2);
+        below.up().await;
+        above.up().await;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert!(below.handle.state().up);
+        assert!(below.events.try_recv().is_err());
+    });
+}
