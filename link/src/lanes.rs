@@ -219,7 +219,7 @@ pub(crate) async fn receive<T: Framed, E>(
             Err(Broken::Frames(error)) => error,
             Ok(Some(message)) => match T::from_message(&message) {
                 Ok(value) => {
-                    if sink.send(wrap(value)).await.is_err() {
+                    if !hand_on(&carrier, &sink, wrap(value)).await {
                         return;
                     }
                     continue;
@@ -259,7 +259,7 @@ pub(crate) async fn answer<E>(
                 let (sender, receiver) = oneshot::channel();
                 // Without an event the responder is dropped, which is answered below.
                 if let Some(event) = wrap(request, Responder(sender))
-                    && sink.send(event).await.is_err()
+                    && !hand_on(&carrier, &sink, event).await
                 {
                     return;
                 }
@@ -281,6 +281,15 @@ pub(crate) async fn answer<E>(
         && stream.write(&message).await.is_ok()
     {
         let _ = stream.send.finish();
+    }
+}
+
+/// Waits for the owner as long as the connection lives; says whether the owner has it.
+async fn hand_on<E>(carrier: &Carrier, sink: &mpsc::Sender<E>, event: E) -> bool {
+    tokio::select! {
+        biased;
+        sent = sink.send(event) => sent.is_ok(),
+        _ = carrier.connection.closed() => false,
     }
 }
 

@@ -11,6 +11,10 @@
 //! ```
 //! A bad peer loses its own connection, with a reason, and nothing else: every stream has its own task and
 //! every queue is bounded.
+//!
+//! # Why
+//! A link outlives its certificate. Whoever is to go is denied, and loses the link within a second; an agent
+//! that could not renew in time is better reached over the link it has than not at all.
 
 mod peer;
 mod registry;
@@ -397,10 +401,13 @@ async fn accept(shared: Arc<Shared>) {
         let task = peer::serve(Arc::clone(&shared), incoming, permit);
         shared.tasks.spawn(task);
     }
-    // Peers notice the cancellation themselves and say goodbye.
-    for entry in shared.registry.entries() {
-        let _ = tokio::time::timeout(GOODBYE, entry.ended.cancelled()).await;
-    }
+    // Peers notice the cancellation themselves and say goodbye, all at the same time.
+    let goodbyes = async {
+        for entry in shared.registry.entries() {
+            entry.ended.cancelled().await;
+        }
+    };
+    let _ = tokio::time::timeout(GOODBYE, goodbyes).await;
     shared.endpoint.close(VarInt::from_u32(0), b"the listener stops");
     let _ = tokio::time::timeout(GOODBYE, shared.endpoint.wait_idle()).await;
 }

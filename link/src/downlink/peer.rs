@@ -32,6 +32,8 @@ const SUPERSEDING: Duration = Duration::from_secs(10);
 const JOIN_LINGER: Duration = Duration::from_secs(5);
 /// How long whoever decides may think about a newcomer.
 const JOIN_DECISION: Duration = Duration::from_secs(60);
+/// How long an owner that ends may take to hear the rest.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// When a full listener may have room again, in milliseconds.
 const FULL_RETRY_MS: u64 = 5_000;
 
@@ -225,7 +227,8 @@ async fn live(
     tracing::info!(%peer, software = %hello.software, "link is up");
     let up = DownlinkEvent::Up { peer: peer.clone(), hello };
     // The owner knows of the link before the peer does, so it cannot miss the peer's first message.
-    let reason = if shared.events.send(up).await.is_ok() {
+    let told = tell(shared, up).await;
+    let reason = if told {
         driver.welcome(welcome);
         pump(shared, &mut driver, entry, commands).await
     } else {
@@ -233,8 +236,9 @@ async fn live(
     };
     shared.registry.leave(entry);
     tracing::info!(%peer, %reason, "link is down");
-    // Nobody is left to tell when this fails.
-    let _ = shared.events.send(DownlinkEvent::Down { peer, reason }).await;
+    if told {
+        tell(shared, DownlinkEvent::Down { peer, reason }).await;
+    }
     entry.gone.cancel();
     driver.close(Refusal {
         reason: RefusalReason::Unavailable,
@@ -242,6 +246,15 @@ async fn live(
         retry_after_ms: None,
     });
     driver.finish().await;
+}
+
+/// Tells the owner, however long it takes, unless everything ends; says whether it was told.
+async fn tell(shared: &Shared, event: DownlinkEvent) -> bool {
+    tokio::select! {
+        biased;
+        sent = shared.events.send(event) => sent.is_ok(),
+        () = async { shared.cancel.cancelled().await; tokio::time::sleep(LAST_WORDS).await } => false,
+    }
 }
 
 async fn pump(

@@ -143,3 +143,28 @@ fn two_ends_with_different_profiles_do_not_lose_each_other_in_silence() {
         assert!(below.events.try_recv().is_err());
     });
 }
+
+#[test]
+fn a_listener_ends_in_time_even_if_its_owner_does_not_listen() {
+    simulate(async {
+        let mut world = World::new(74, Conditions::default());
+        let above = world.region().await;
+        let agents: Vec<_> = (10..110).map(|number| world.below(number)).collect();
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(above.handle.peers().len(), agents.len());
+        for agent in &agents {
+            // More than the owner's channel holds: the last ones wait in their links.
+            for nonce in 0..20 {
+                let sent = agent.handle.send(protocol::message::Control::Ping { nonce, reply: true });
+                let _ = tokio::time::timeout(Duration::from_secs(1), sent).await;
+            }
+        }
+        let began = Instant::now();
+        above.cancel.cancel();
+        agents.iter().for_each(|agent| agent.cancel.cancel());
+        world.tasks.close();
+        world.tasks.wait().await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        drop(above);
+    });
+}
