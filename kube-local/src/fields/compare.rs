@@ -140,10 +140,9 @@ fn compare_maps(
     let old = old.and_then(Value::as_object);
     let new = new.and_then(Value::as_object);
     let mut visit = |name: &str, old: Option<&Value>, new: Option<&Value>| {
-        // Scalars that stayed as they were are most of an object.
+        // Most of an object stays as it was.
         if let (Some(a), Some(b)) = (old, new)
             && !a.is_object()
-            && !a.is_array()
             && a == b
         {
             return;

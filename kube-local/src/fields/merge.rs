@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::compare::{Form, form};
-use super::schema::{Graph, ListRule, MapRule, Rest, Shape, ShapeId, item_element};
+use super::schema::{Expect, Graph, ListRule, MapRule, Rest, Shape, ShapeId, item_element, same_item};
 use super::set::{FieldSet, PathElement};
 
 /// Merges `applied` into `live`: what `applied` sets wins, everything else stays.
@@ -47,6 +47,13 @@ fn merge_lists(graph: &Graph, shape: &Shape, live: &mut Value, applied: &Value) 
         ListRule::Keyed { element, .. } => Some(*element),
         ListRule::Set | ListRule::Atomic => None,
     };
+    // The usual case: the same items in the same order.
+    if live.len() == applied.len() && live.iter().zip(applied).all(|(a, b)| same_item(&shape.list, a, b)) {
+        if let Some(element) = element {
+            live.iter_mut().zip(applied).for_each(|(live, applied)| merge(graph, element, live, applied));
+        }
+        return;
+    }
     let path = |item: &Value| item_element(&shape.list, item).ok();
     let right: Vec<PathElement> = applied.iter().filter_map(path).collect();
     let left: Vec<Option<PathElement>> = live.iter().map(path).collect();
@@ -181,14 +188,15 @@ pub(crate) fn prune(graph: &Graph, id: ShapeId, value: &mut Value, last: &FieldS
     }
 }
 
-/// What is emptied becomes null, as in Kubernetes: custom kinds then drop it where it cannot be null.
+/// What is emptied becomes null where Kubernetes lets it be: in untyped fields, and in typed kinds, which drop it
+/// then. A custom kind would refuse the null that a real API server leaves in its typed fields, so they stay empty.
 fn prune_child(graph: &Graph, id: ShapeId, child: &mut Value, last: &FieldSet, owned: Option<&FieldSet>) {
     let was_empty = is_empty(child);
     match owned {
         Some(owned) => prune(graph, id, child, last, owned),
         None => prune(graph, id, child, last, &FieldSet::default()),
     }
-    if !was_empty && is_empty(child) {
+    if !was_empty && is_empty(child) && graph.shape(id).expect == Expect::Any {
         *child = Value::Null;
     }
 }

@@ -207,21 +207,19 @@ pub fn apply(
     let mut merged = live.clone();
     let known = take_managed_fields(&mut merged);
     let mut entries = Entries::parse(known.as_ref()).unwrap_or_default();
-    if entries.list.is_empty() {
+    let tracked = !entries.list.is_empty();
+    if !tracked {
         entries.list.extend(before_first_apply(&merged, manager, schema));
     }
     let at = entries.list.iter().position(|entry| entry.is_of(manager));
-    let last = at.map(|at| entries.list[at].fields.clone()).unwrap_or_default();
 
     merge::merge(graph, schema.root, &mut merged, applied);
-    if !last.is_empty() {
+    if let Some(at) = at.filter(|at| !entries.list[*at].fields.is_subset(&set)) {
         let mut owned = set.clone();
-        for (i, entry) in entries.list.iter().enumerate() {
-            if Some(i) != at {
-                owned = owned.union(&entry.fields);
-            }
+        for entry in entries.list.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, entry)| entry) {
+            owned = owned.union(&entry.fields);
         }
-        merge::prune(graph, schema.root, &mut merged, &last, &owned);
+        merge::prune(graph, schema.root, &mut merged, &entries.list[at].fields, &owned);
     }
     let mut difference = compare::compare(graph, schema.root, live, &merged);
     difference.removed.remove_fields(&["metadata", "managedFields"]);
@@ -237,6 +235,7 @@ pub fn apply(
     let touched = !same_but_managed(live, &merged);
     merge::drop_nulls(graph, schema.root, &mut merged);
     tidy_metadata(&mut merged);
+    sync_last_applied(&mut merged, applied, manager);
     let mut stripped = set;
     strip(&mut stripped);
     let at = at.unwrap_or_else(|| {
@@ -245,9 +244,14 @@ pub fn apply(
         entries.list.len() - 1
     });
     let entry = &mut entries.list[at];
-    let kept = entry.fields == stripped && entry.api_version == manager.api_version && given_up == 0;
+    let kept =
+        entry.fields == stripped && entry.api_version == manager.api_version && given_up == 0 && tracked;
     if kept && same_but_managed(live, &merged) {
-        return Ok(live.clone());
+        if let (Some(meta), Some(known)) = (merged.get_mut("metadata").and_then(Value::as_object_mut), known)
+        {
+            meta.insert("managedFields".to_owned(), known);
+        }
+        return Ok(merged);
     }
     entry.fields = stripped;
     manager.api_version.clone_into(&mut entry.api_version);
@@ -255,7 +259,6 @@ pub fn apply(
         entry.time = Some(manager.time.to_owned());
     }
     put_managed_fields(&mut merged, entries);
-    sync_last_applied(&mut merged, applied, manager);
     Ok(merged)
 }
 
@@ -362,7 +365,9 @@ fn sync_last_applied(merged: &mut Value, applied: &Value, manager: &Manager<'_>)
     {
         annotations.remove(LAST_APPLIED);
     }
-    *slot = Value::String(format!("{config}\n"));
+    // The API server writes it so that it could stand in HTML.
+    let text = config.to_string().replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
+    *slot = Value::String(text + "\n");
 }
 
 /// Keeps `managedFields` of `new` right after a create, update or patch: what changed belongs to `manager`, and

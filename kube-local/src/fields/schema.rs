@@ -141,7 +141,7 @@ pub(crate) fn item_element(rule: &ListRule, item: &Value) -> Result<PathElement,
             Value::Object(_) => {
                 Err("associative list without keys has an element that's a map type".to_owned())
             }
-            scalar => Ok(PathElement::Value(scalar.clone())),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(PathElement::Value(item.clone())),
         },
         ListRule::Keyed { keys, .. } => {
             let Value::Object(fields) = item else {
@@ -164,6 +164,23 @@ pub(crate) fn item_element(rule: &ListRule, item: &Value) -> Result<PathElement,
             }
             found.sort_by(|a, b| a.0.cmp(&b.0));
             Ok(PathElement::Key(found))
+        }
+    }
+}
+
+/// Whether two list items have the same path element, without making it.
+pub(crate) fn same_item(rule: &ListRule, a: &Value, b: &Value) -> bool {
+    match rule {
+        ListRule::Atomic => false,
+        ListRule::Set => !a.is_object() && !a.is_array() && !a.is_null() && a == b,
+        ListRule::Keyed { keys, .. } => {
+            let (Value::Object(a), Value::Object(b)) = (a, b) else { return false };
+            let mut known = false;
+            keys.iter().all(|(key, default)| {
+                let (a, b) = (a.get(&**key).or(default.as_ref()), b.get(&**key).or(default.as_ref()));
+                known |= a.is_some();
+                a == b
+            }) && known
         }
     }
 }

@@ -29,14 +29,12 @@ impl PathElement {
         let (kind, rest) = text.split_once(':')?;
         match kind {
             "f" => Some(PathElement::Field(rest.into())),
-            "k" => match serde_json::from_str(rest).ok()? {
-                Value::Object(keys) => {
-                    let mut keys: Vec<_> = keys.into_iter().map(|(k, v)| (k.into_boxed_str(), v)).collect();
-                    keys.sort_by(|a, b| a.0.cmp(&b.0));
-                    Some(PathElement::Key(keys))
-                }
-                _ => None,
-            },
+            "k" => {
+                let keys: Map<String, Value> = serde_json::from_str(rest).ok()?;
+                let mut keys: Vec<_> = keys.into_iter().map(|(k, v)| (k.into_boxed_str(), v)).collect();
+                keys.sort_by(|a, b| a.0.cmp(&b.0));
+                Some(PathElement::Key(keys))
+            }
             "v" => serde_json::from_str(rest).ok().map(PathElement::Value),
             "i" => rest.parse().ok().map(PathElement::Index),
             _ => None,
@@ -329,6 +327,14 @@ impl FieldSet {
                     node.member && there.member || node.children.intersects(&there.children)
                 })
             })
+    }
+
+    /// Whether every path of this set is in `other`.
+    pub fn is_subset(&self, other: &FieldSet) -> bool {
+        self.nodes.iter().all(|(element, node)| match other.node(element) {
+            Some(there) => (!node.member || there.member) && node.children.is_subset(&there.children),
+            None => false,
+        })
     }
 
     /// All paths in message form, shorter before longer, in order.

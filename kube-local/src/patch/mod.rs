@@ -65,18 +65,10 @@ pub fn merge(target: &mut Value, patch: &Value) {
     }
     let Value::Object(target) = target else { return };
     for (name, value) in patch {
-        match value {
-            Value::Null => {
-                target.remove(name);
-            }
-            value => match target.get_mut(name) {
-                Some(old) => merge(old, value),
-                None => {
-                    let mut new = Value::Null;
-                    merge(&mut new, value);
-                    target.insert(name.clone(), new);
-                }
-            },
+        if value.is_null() {
+            target.remove(name);
+        } else {
+            merge(target.entry(name.as_str()).or_insert(Value::Null), value);
         }
     }
 }

@@ -64,22 +64,41 @@ pub(crate) fn is_function(name: &str) -> bool {
 }
 
 /// What an evaluation error says, in the words of Kubernetes' interpreter where they are known.
-fn evaluation_text(error: &ExecutionError) -> String {
-    match error {
-        ExecutionError::NoSuchKey(key) => format!("no such key: {key}"),
-        ExecutionError::IndexOutOfBounds(Cel::Int(index)) => format!("index out of bounds: {index}"),
-        ExecutionError::DivisionByZero(_) => "division by zero".to_owned(),
-        ExecutionError::RemainderByZero(_) => "modulus by zero".to_owned(),
-        ExecutionError::Overflow(..) => "integer overflow".to_owned(),
-        ExecutionError::FunctionError { function, .. } if function == "quantity" => {
-            "quantities must match the regular expression \
-             '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-                .to_owned()
-        }
-        ExecutionError::FunctionError { message, .. } => message.clone(),
-        other => other.to_string(),
+fn evaluation_text(error: &ExecutionError, rule: &str) -> String {
+    use ExecutionError as E;
+    let overload = matches!(
+        error,
+        E::NoSuchOverload
+            | E::UnsupportedBinaryOperator(..)
+            | E::UnsupportedUnaryOperator(..)
+            | E::UnexpectedType { .. }
+    );
+    if overload {
+        return format!(
+            "'no such overload': call arguments did not match a supported operator, function or macro signature \
+             for rule: {rule}"
+        );
     }
+    let known = if let E::NoSuchKey(key) = error {
+        Some(format!("no such key: {key}"))
+    } else if let E::IndexOutOfBounds(Cel::Int(index)) = error {
+        Some(format!("index out of bounds: {index}"))
+    } else if matches!(error, E::DivisionByZero(_)) {
+        Some("division by zero".to_owned())
+    } else if matches!(error, E::RemainderByZero(_)) {
+        Some("modulus by zero".to_owned())
+    } else if matches!(error, E::Overflow(..)) {
+        Some("integer overflow".to_owned())
+    } else if let E::FunctionError { function, message } = error {
+        Some(if function == "quantity" { QUANTITY.to_owned() } else { message.clone() })
+    } else {
+        None
+    };
+    format!("{} evaluating rule: {rule}", known.unwrap_or_else(|| error.to_string()))
 }
+
+const QUANTITY: &str = "quantities must match the regular expression \
+                        '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
 /// Runs the rules of an object and of everything in it.
 pub(crate) fn check(root: &Node, new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
@@ -177,17 +196,7 @@ impl Walk<'_> {
                 self.errors.push(FieldError::new(&path, rule.kind, shown, detail));
             }
             Err(error) => {
-                let detail = match &error {
-                    ExecutionError::NoSuchOverload
-                    | ExecutionError::UnsupportedBinaryOperator(..)
-                    | ExecutionError::UnsupportedUnaryOperator(..)
-                    | ExecutionError::UnexpectedType { .. } => format!(
-                        "'no such overload': call arguments did not match a supported operator, function or macro \
-                         signature for rule: {}",
-                        rule.name()
-                    ),
-                    error => format!("{} evaluating rule: {}", evaluation_text(error), rule.name()),
-                };
+                let detail = evaluation_text(&error, rule.name());
                 self.errors.push(FieldError::invalid(path, kind_name(node.kind), detail));
             }
         }

@@ -10,26 +10,22 @@ use kube_cel::cel::parser::{Expression, Parser};
 /// Rewrites an expression and everything in it.
 pub(crate) fn rewrite(expression: &mut Expression) {
     children(expression, &mut rewrite);
-    match &mut expression.expr {
-        Expr::Call(call) if call.func_name == operators::OPT_SELECT => {
+    if let Expr::Call(call) = &mut expression.expr {
+        if call.func_name == operators::OPT_SELECT {
             operators::OPT_INDEX.clone_into(&mut call.func_name);
+        } else if let Some(expanded) = expand(call) {
+            *expression = expanded;
         }
-        Expr::Call(call) => {
-            if let Some(expanded) = expand(call) {
-                *expression = expanded;
-            }
-        }
-        Expr::Select(select) if !select.test && is_optional(&select.operand) => {
-            let field = Expr::Literal(LiteralValue::String(select.field.as_str().into()));
-            let field = Expression { id: expression.id, expr: field };
-            let operand = std::mem::take(&mut *select.operand);
-            expression.expr = Expr::Call(CallExpr {
-                func_name: operators::OPT_INDEX.to_owned(),
-                target: None,
-                args: vec![operand, field],
-            });
-        }
-        _ => {}
+        return;
+    }
+    let Expr::Select(select) = &mut expression.expr else { return };
+    if !select.test && is_optional(&select.operand) {
+        let field = Expr::Literal(LiteralValue::String(select.field.as_str().into()));
+        let field = Expression { id: expression.id, expr: field };
+        let operand = std::mem::take(&mut *select.operand);
+        let args = vec![operand, field];
+        expression.expr =
+            Expr::Call(CallExpr { func_name: operators::OPT_INDEX.to_owned(), target: None, args });
     }
 }
 
@@ -74,16 +70,18 @@ struct Parts {
 
 impl Parts {
     fn fill(&self, expression: &mut Expression) {
-        match &expression.expr {
-            Expr::Ident(name) if name == "over" => *expression = self.over.clone(),
-            Expr::Ident(name) if name == "body" => *expression = self.body.clone(),
-            _ => {
-                if let Expr::Comprehension(comprehension) = &mut expression.expr {
-                    self.variable.clone_into(&mut comprehension.iter_var);
-                }
-                children(expression, &mut |child| self.fill(child));
+        if let Expr::Ident(name) = &expression.expr {
+            match name.as_str() {
+                "over" => *expression = self.over.clone(),
+                "body" => *expression = self.body.clone(),
+                _ => {}
             }
+            return;
         }
+        if let Expr::Comprehension(comprehension) = &mut expression.expr {
+            self.variable.clone_into(&mut comprehension.iter_var);
+        }
+        children(expression, &mut |child| self.fill(child));
     }
 }
 

@@ -190,9 +190,9 @@ impl Walk {
         if checks.one_of_values.is_empty() || checks.one_of_values.iter().any(|other| same(other, value)) {
             return;
         }
-        let quoted = checks.one_of_values.iter().map(|value| match value {
-            Value::String(text) => format!("{text:?}"),
-            other => format!("{:?}", other.to_string()),
+        let quoted = checks.one_of_values.iter().map(|value| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            format!("{text:?}")
         });
         let detail = format!("supported values: {}", quoted.collect::<Vec<_>>().join(", "));
         self.errors.push(FieldError::new(path, FieldErrorKind::NotSupported, Some(value.clone()), detail));
