@@ -58,10 +58,9 @@ fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
 }
 
 fn status(error: kube::Error) -> kube::core::Status {
-    match error {
-        kube::Error::Api(status) => *status,
-        other => panic!("expected a Status, got {other}"),
-    }
+    let text = error.to_string();
+    let kube::Error::Api(status) = error else { panic!("expected a Status, got {text}") };
+    *status
 }
 
 fn post() -> PostParams {
@@ -182,7 +181,8 @@ async fn a_watch_with_a_selector_sees_objects_come_into_view_and_leave() {
             WatchEvent::Added(_) => "ADDED",
             WatchEvent::Modified(_) => "MODIFIED",
             WatchEvent::Deleted(_) => "DELETED",
-            other => panic!("unexpected {other:?}"),
+            WatchEvent::Bookmark(_) => "BOOKMARK",
+            WatchEvent::Error(_) => "ERROR",
         });
     }
     assert_eq!(words, ["ADDED", "MODIFIED", "DELETED"]);
@@ -433,6 +433,24 @@ async fn dependents_follow_their_owner_as_the_policy_says() {
                 .unwrap();
         }
     }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn foreground_deletion_waits_for_a_dependent_that_is_held() {
+    let running = Running::start().await;
+    let api = maps(&running.cluster);
+    let owner = api.create(&post(), &config_map("owner", &[])).await.unwrap();
+    let mut held = owned("held", &owner);
+    held.metadata.finalizers = Some(vec!["example.com/hold".to_owned()]);
+    api.create(&post(), &held).await.unwrap();
+    api.delete("owner", &DeleteParams::foreground()).await.unwrap();
+    let marked = |map: Option<&ConfigMap>| map.is_some_and(|map| map.metadata.deletion_timestamp.is_some());
+    await_condition(api.clone(), "held", marked).await.unwrap();
+    assert!(api.get("owner").await.unwrap().metadata.deletion_timestamp.is_some());
+    let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    api.patch("held", &PatchParams::default(), &release).await.unwrap();
+    await_condition(api, "owner", conditions::is_deleted(&owner.metadata.uid.unwrap())).await.unwrap();
     running.stop().await;
 }
 

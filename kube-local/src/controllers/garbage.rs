@@ -5,44 +5,45 @@ use serde_json::{Value, json};
 
 use crate::engine::{DeleteOptions, Engine, Propagation};
 use crate::object::{self, items, text};
-use crate::storage::{Address, ObjectKey};
+use crate::storage::{Address, ObjectKey, Removed};
 
 /// Looks at an object that changed, or at the dependents of one that is gone.
-pub(super) fn look(engine: &Engine, address: &Address, removed: &[Box<str>]) {
-    for uid in removed {
-        for dependent in engine.store.dependents(uid) {
+pub(super) fn look(engine: &Engine, address: &Address, removed: &[Removed]) {
+    let (resource, key) = address;
+    for gone in removed {
+        for dependent in engine.store.dependents(&gone.uid) {
             collect(engine, &dependent, removed);
         }
+        finish_owners(engine, &key.namespace, &gone.owners);
     }
-    let (resource, key) = address;
     let Some(stored) = engine.store.find(resource, key) else { return };
     let contains = |needle: &[u8]| stored.bytes.windows(needle.len()).any(|window| window == needle);
-    if contains(b"\"ownerReferences\"") {
-        collect(engine, address, &[]);
-    }
     if contains(b"\"deletionTimestamp\"") {
         finish(engine, address);
     }
-    if !removed.is_empty() {
+    if !contains(b"\"ownerReferences\"") {
         return;
     }
+    collect(engine, address, &[]);
     // A dependent that changed may be what its owner's foreground deletion waits for.
-    for owner in items(&stored.decode(), &["metadata", "ownerReferences"]) {
-        if let Some(owner) = owner_address(engine, &key.namespace, owner) {
-            finish(engine, &owner);
-        }
+    finish_owners(engine, &key.namespace, items(&stored.decode(), &["metadata", "ownerReferences"]));
+}
+
+fn finish_owners(engine: &Engine, namespace: &str, owners: &[Value]) {
+    for owner in owners.iter().filter_map(|owner| owner_address(engine, namespace, owner)) {
+        finish(engine, &owner);
     }
 }
 
 /// Deletes an object whose owners are all gone; forgets owners that are gone beside one that is not. Owners in
 /// `removed` are known to be gone, even if their kind is gone with them.
-fn collect(engine: &Engine, (resource, key): &Address, removed: &[Box<str>]) {
+fn collect(engine: &Engine, (resource, key): &Address, removed: &[Removed]) {
     let Some(object) = engine.store.find(resource, key).map(|stored| stored.decode()) else { return };
     if object::deleting(&object) {
         return;
     }
     let owners = items(&object, &["metadata", "ownerReferences"]);
-    let known_gone = |owner: &Value| removed.iter().any(|uid| text(owner, &["uid"]) == Some(uid));
+    let known_gone = |owner: &Value| removed.iter().any(|gone| text(owner, &["uid"]) == Some(&gone.uid));
     let alive: Vec<Value> = owners
         .iter()
         .filter(|owner| !known_gone(owner) && exists(engine, &key.namespace, owner))

@@ -15,6 +15,9 @@ const PATCH_TYPES: [&str; 4] = [
     "application/apply-patch+yaml",
 ];
 
+/// An error shows this many characters of a body at most.
+const SHOWN_MAX: usize = 64;
+
 /// The shape of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -114,10 +117,12 @@ pub(super) fn patch(call: &Call, kind: &str) -> Result<(PatchKind, Value), ApiEr
 
 fn json(body: &Bytes, kind: &str) -> Result<Value, ApiError> {
     serde_json::from_slice(body).map_err(|error| {
-        let shown = if body.is_empty() { "<empty>".into() } else { String::from_utf8_lossy(body) };
-        let error = match error.classify() {
-            serde_json::error::Category::Eof => format!("unexpected end of JSON input ({shown})"),
-            _ => error.to_string(),
+        let shown: String = String::from_utf8_lossy(body).chars().take(SHOWN_MAX).collect();
+        let shown = if body.is_empty() { "<empty>" } else { &shown };
+        let error = if error.is_eof() {
+            format!("unexpected end of JSON input ({shown})")
+        } else {
+            error.to_string()
         };
         ApiError::bad_request(format!(
             "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse \

@@ -82,11 +82,6 @@ impl Kind {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
 
-    /// `apps/v1, Kind=Deployment`.
-    pub(crate) fn api_version_and_kind(&self) -> String {
-        format!("{}, Kind={}", self.api_version(), self.kind)
-    }
-
     /// `deployments.apps`, or `pods`.
     pub(crate) fn qualified_plural(&self) -> String {
         if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }

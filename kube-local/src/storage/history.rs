@@ -8,11 +8,21 @@ use tokio::sync::watch;
 
 use super::{ObjectKey, Store};
 
-/// A shelf remembers at most this many events ...
-const EVENTS_MAX: usize = 4096;
-/// ... and at most this many bytes of objects, but never fewer than `EVENTS_MIN` events.
-const BYTES_MAX: usize = 2 * 1024 * 1024;
-const EVENTS_MIN: usize = 128;
+/// A shelf remembers this many events, and `PER_OBJECT` more for each object it holds, so that a client that has
+/// just listed a large shelf can still follow it ...
+const EVENTS: usize = 1024;
+/// ... in this many bytes, and `PER_OBJECT` times the bytes it holds: a thousand small clusters stay small ...
+const BYTES: usize = 512 * 1024;
+const PER_OBJECT: usize = 4;
+/// ... but never fewer than this many events, however large their objects.
+const EVENTS_MIN: usize = 64;
+
+/// How much a shelf holds now.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Held {
+    pub(super) objects: usize,
+    pub(super) bytes: usize,
+}
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +56,12 @@ impl History {
         Self { events: VecDeque::new(), bytes: 0, forgotten }
     }
 
-    pub(super) fn push(&mut self, event: Event) {
+    pub(super) fn push(&mut self, event: Event, held: Held) {
         self.bytes += event.object.len();
         self.events.push_back(event);
-        while self.events.len() > EVENTS_MAX || (self.bytes > BYTES_MAX && self.events.len() > EVENTS_MIN) {
+        let events_max = EVENTS + PER_OBJECT * held.objects;
+        let bytes_max = BYTES + PER_OBJECT * held.bytes;
+        while self.events.len() > events_max || (self.bytes > bytes_max && self.events.len() > EVENTS_MIN) {
             let Some(oldest) = self.events.pop_front() else { break };
             self.bytes -= oldest.object.len();
             self.forgotten = oldest.revision;

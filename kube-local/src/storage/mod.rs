@@ -21,7 +21,7 @@ pub(crate) use history::{Change, Event, Follow, Followed};
 pub(crate) use snapshot::Page;
 
 use disk::Disk;
-use history::History;
+use history::{Held, History};
 
 use crate::object;
 
@@ -56,14 +56,43 @@ impl Stored {
     }
 }
 
+/// What controllers need to know of an object that is gone.
+#[derive(Debug, Clone)]
+pub(crate) struct Removed {
+    pub(crate) uid: Box<str>,
+    /// Its `ownerReferences`.
+    pub(crate) owners: Vec<Value>,
+}
+
 /// A resource and a key in it: the address of an object in the store.
 pub(crate) type Address = (Arc<str>, ObjectKey);
 
 #[derive(Debug)]
 struct Shelf {
     objects: BTreeMap<ObjectKey, Stored>,
+    /// The bytes of `objects`.
+    bytes: usize,
     history: History,
     changed: watch::Sender<u64>,
+}
+
+impl Shelf {
+    fn insert(&mut self, key: ObjectKey, stored: Stored) -> Option<Stored> {
+        self.bytes += stored.bytes.len();
+        let previous = self.objects.insert(key, stored);
+        self.bytes -= previous.as_ref().map_or(0, |stored| stored.bytes.len());
+        previous
+    }
+
+    fn remove(&mut self, key: &ObjectKey) -> Option<Stored> {
+        let previous = self.objects.remove(key);
+        self.bytes -= previous.as_ref().map_or(0, |stored| stored.bytes.len());
+        previous
+    }
+
+    fn held(&self) -> Held {
+        Held { objects: self.objects.len(), bytes: self.bytes }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +106,7 @@ struct State {
     /// owner uid -> dependents
     dependents: BTreeMap<Box<str>, BTreeSet<Address>>,
     /// Objects that controllers have not looked at since they changed.
-    dirty: BTreeMap<Address, Vec<Box<str>>>,
+    dirty: BTreeMap<Address, Vec<Removed>>,
     followed: bool,
 }
 
@@ -86,6 +115,7 @@ impl State {
         let opened_at = self.opened_at;
         self.shelves.entry(resource.clone()).or_insert_with(|| Shelf {
             objects: BTreeMap::new(),
+            bytes: 0,
             history: History::new(opened_at),
             changed: watch::Sender::new(opened_at),
         })
@@ -117,7 +147,7 @@ impl Store {
             for owner in owners(&stored.bytes) {
                 state.dependents.entry(owner).or_default().insert((resource.clone(), key.clone()));
             }
-            state.shelf(&resource).objects.insert(key, stored);
+            state.shelf(&resource).insert(key, stored);
         }
         Self { state: Mutex::new(state), disk: Some(opened.disk), activity: watch::Sender::new(revision) }
     }
@@ -143,7 +173,7 @@ impl Store {
         let revision = state.revision;
         let bytes = encode(object, revision);
         let stored = Stored { revision, bytes };
-        let previous = state.shelf(resource).objects.insert(key.clone(), stored.clone());
+        let previous = state.shelf(resource).insert(key.clone(), stored.clone());
         let change = if previous.is_some() { Change::Modified } else { Change::Added };
         let event = Event {
             revision,
@@ -162,7 +192,7 @@ impl Store {
         state.revision += 1;
         let revision = state.revision;
         let bytes = encode(last, revision);
-        let previous = state.shelf(resource).objects.remove(key).map(|stored| stored.bytes);
+        let previous = state.shelf(resource).remove(key).map(|stored| stored.bytes);
         let event =
             Event { revision, change: Change::Deleted, key: key.clone(), object: bytes.clone(), previous };
         self.record(&mut state, resource, event, None);
@@ -190,10 +220,15 @@ impl Store {
             let removed = state.dirty.entry(address.clone()).or_default();
             if stored.is_none() {
                 let last: Value = serde_json::from_slice(&event.object).unwrap_or_default();
-                removed.push(object::uid(&last).into());
+                removed.push(Removed {
+                    uid: object::uid(&last).into(),
+                    owners: object::items(&last, &["metadata", "ownerReferences"]).to_vec(),
+                });
             }
         }
-        state.shelf(resource).history.push(event);
+        let shelf = state.shelf(resource);
+        let held = shelf.held();
+        shelf.history.push(event, held);
         match &self.disk {
             None => self.publish(state, revision, [resource]),
             Some(disk) => {
@@ -271,8 +306,8 @@ impl Store {
         self.activity.subscribe()
     }
 
-    /// The objects that changed since the last call, with the uids of removed ones.
-    pub(crate) fn take_dirty(&self) -> BTreeMap<Address, Vec<Box<str>>> {
+    /// The objects that changed since the last call, with what was removed there.
+    pub(crate) fn take_dirty(&self) -> BTreeMap<Address, Vec<Removed>> {
         std::mem::take(&mut self.lock().dirty)
     }
 }
