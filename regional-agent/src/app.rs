@@ -171,7 +171,7 @@ pub async fn serve(
     let starting = process.readiness.guard("start");
     let keys = PlanKeys::new(&identity.trust);
     let shelf = Arc::new(Shelf::open(&settings.state.join("edges.sqlite"), keys.clone())?);
-    let telemetry = store(&settings, &world, &region).await?;
+    let telemetry = store(&settings, &world, &region, &process).await?;
     let engine = engine(&settings, &identity, &world, &keys, &process).await?;
     let prepared = Prepared::new(shelf);
     let edges = prepared.edges();
@@ -250,7 +250,12 @@ impl state::Clock for EngineClock {
     }
 }
 
-async fn store(settings: &Settings, world: &World, region: &RegionName) -> Result<Arc<dyn Store>> {
+async fn store(
+    settings: &Settings,
+    world: &World,
+    region: &RegionName,
+    process: &Process,
+) -> Result<Arc<dyn Store>> {
     let clock = world.clock.clone();
     let settings = store::Settings {
         path: settings.state.join("telemetry.sqlite"),
@@ -259,8 +264,13 @@ async fn store(settings: &Settings, world: &World, region: &RegionName) -> Resul
         now: Arc::new(move || clock.now()),
     };
     // Reads back everything it holds.
-    let opened = tokio::task::spawn_blocking(move || Embedded::open(settings)).await?;
-    Ok(Arc::new(opened?))
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(settings)).await??;
+    let (closing, cancel) = (opened.clone(), process.cancel.clone());
+    process.tasks.spawn(async move {
+        cancel.cancelled().await;
+        closing.close().await;
+    });
+    Ok(Arc::new(opened))
 }
 
 async fn engine(

@@ -123,14 +123,21 @@ async fn reconcile(plane: Arc<HostedControlPlane>, context: Arc<Context>) -> Res
 }
 
 impl Context {
-    async fn apply(&self, plane: &HostedControlPlane) -> Result<Action, ReconcileError> {
+    pub(crate) async fn apply(&self, plane: &HostedControlPlane) -> Result<Action, ReconcileError> {
         let running = self.run(plane).await;
         let agent = match &running {
             Ok(running) => {
                 self.write_kubeconfig(plane, running).await?;
-                // The cluster counts as ready before its agent: it answers.
-                self.write_status(plane, Ok(running), Err("starting")).await?;
-                self.start_agent(plane).await
+                if agent_started(plane) {
+                    Ok(())
+                } else {
+                    // The cluster counts as ready before its agent: it answers. Said once: each write comes back as a
+                    // change.
+                    if !plane.status.as_ref().is_some_and(|status| status.ready) {
+                        self.write_status(plane, Ok(running), Err("starting")).await?;
+                    }
+                    self.start_agent(plane).await
+                }
             }
             Err(_) => Ok(()),
         };
@@ -193,9 +200,6 @@ impl Context {
     /// Registers a token with the hub and starts the edge agent with it, once per cluster.
     async fn start_agent(&self, plane: &HostedControlPlane) -> Result<(), ReconcileError> {
         let uid = plane.uid().unwrap_or_default();
-        if plane.annotations().get(AGENT_STARTED) == Some(&uid) {
-            return Ok(());
-        }
         let host = self.host.as_ref().ok_or(DriverError::NoHost)?;
         let (namespace, name) = deployment(plane);
         let token = self.token(&namespace, &name).await?;
@@ -307,6 +311,11 @@ fn status(
         status.observed_generation = generation;
     }
     status
+}
+
+/// Whether the edge agent was started for this very cluster.
+fn agent_started(plane: &HostedControlPlane) -> bool {
+    plane.annotations().get(AGENT_STARTED).is_some_and(|uid| Some(uid) == plane.metadata.uid.as_ref())
 }
 
 /// The name of the Cluster that the control plane belongs to.

@@ -126,6 +126,8 @@ impl Catalog {
         self.senders
             .iter()
             .filter(|(_, sender)| !sender.gone && concerns(&self.external(sender)))
+            // The region itself has no cost, so none of its is missing.
+            .filter(|(agent, sender)| !sender.edge.is_empty() || self.watermark(agent, class).is_some())
             .map(|(agent, sender)| EdgeCompleteness {
                 edge: if sender.edge.is_empty() { agent.to_string() } else { sender.edge.clone() },
                 watermark: self.watermark(agent, class),

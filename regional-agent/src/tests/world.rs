@@ -217,12 +217,22 @@ impl World {
 
     /// The region's agent, on node 2, with whatever its folder holds.
     pub(crate) async fn region(&mut self) -> Region {
-        let process = Process::embedded();
-        let settings = Settings {
+        let settings = self.settings();
+        self.region_with(settings).await
+    }
+
+    /// The usual settings of the region's agent.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
             hub_profile: Profile::near(),
             edge_profile: Profile::near(),
             ..Settings::new(self.folder.path().to_owned(), SocketAddr::new(address(2), REGION_PORT))
-        };
+        }
+    }
+
+    /// The region's agent, set up like this.
+    pub(crate) async fn region_with(&mut self, settings: Settings) -> Region {
+        let process = Process::embedded();
         let seed = self.entropy.below(u64::MAX);
         let surroundings = Surroundings {
             client: self.cluster.client(),
