@@ -30,7 +30,8 @@ impl Entropy for Nothing {
 
 /// Expands a Go template over `data`, a map such as `{"Cluster": {...}, "MgmtResources": {"Name": {...}}}`.
 ///
-/// Missing keys print `<no value>`, as text/template does. Functions that need randomness or the clock are refused:
+/// A key that does not exist is an error, as in Sveltos: a reference that leads nowhere must not become an empty
+/// value. Functions that need randomness or the clock are refused:
 /// the result must be reproducible.
 ///
 /// # Errors
@@ -50,6 +51,7 @@ pub fn expand_template(name: &str, text: &str, data: &Json, limits: &Limits) -> 
     }
     let (mut entropy, lookup) = (Nothing, NoCluster);
     let mut env = Env::new(&mut entropy, &lookup, limits);
+    env.strict_keys = true;
     let data = from_json(data);
     if let crate::template::value::Value::Dict(dict) = &data {
         env.resources = Some(dict.clone());

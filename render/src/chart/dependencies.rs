@@ -138,29 +138,38 @@ impl<'c> Instance<'c> {
         }
         let own = coalesce_values(self, &Dict::empty(), true)?;
         let imported = Dict::empty();
-        for wanted in &self.dependencies {
+        for wanted in &mut self.dependencies {
+            let mut normal = Vec::new();
             for import in &wanted.import_values {
-                let (child, parent) = match import {
-                    Json::String(name) => (format!("exports.{name}"), ".".to_owned()),
-                    Json::Object(paths) => {
-                        let text = |key: &str| match paths.get(key) {
-                            Some(Json::String(text)) => text.clone(),
-                            Some(other) => other.to_string(),
-                            None => "<nil>".to_owned(),
-                        };
-                        (text("child"), text("parent"))
-                    }
-                    _ => continue,
-                };
+                let Some((child, parent)) = import_paths(import) else { continue };
                 if let Some(Value::Dict(table)) = at_path(&own, &format!("{}.{child}", wanted.name)) {
                     coalesce_tables(&imported, &under_path(&parent, table), true);
                 }
+                normal.push(serde_json::json!({ "child": child, "parent": parent }));
             }
+            // Templates see every import in its long form.
+            wanted.import_values = normal;
         }
         let own = deep_copy_dict(&own);
         coalesce_tables(&own, &imported, true);
         self.values = own;
         Ok(())
+    }
+}
+
+/// Where an import comes from in the child and goes to in the parent.
+fn import_paths(import: &Json) -> Option<(String, String)> {
+    match import {
+        Json::String(name) => Some((format!("exports.{name}"), ".".to_owned())),
+        Json::Object(paths) => {
+            let text = |key: &str| match paths.get(key) {
+                Some(Json::String(text)) => text.clone(),
+                Some(other) => other.to_string(),
+                None => "<nil>".to_owned(),
+            };
+            Some((text("child"), text("parent")))
+        }
+        _ => None,
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Env<'h> {
     pub used_entropy: bool,
     pub used_clock: bool,
     pub used_lookup: bool,
+    /// Whether a key that is not in a map is an error instead of nothing.
+    pub strict_keys: bool,
     /// The objects that `getField` and `getResource` see.
     pub resources: Option<super::value::Dict>,
     /// Compiled regular expressions by their Go source.
@@ -33,6 +35,7 @@ impl<'h> Env<'h> {
             used_entropy: false,
             used_clock: false,
             used_lookup: false,
+            strict_keys: false,
             resources: None,
             regexes: HashMap::new(),
             steps: 0,

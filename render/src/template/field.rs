@@ -70,6 +70,9 @@ fn entry(
     if !arguments.is_empty() {
         return Err(Fault::message(format!("{name} is not a method but has arguments")));
     }
+    if env.strict_keys && !dict.contains(name) {
+        return Err(Fault::message(format!("map has no entry for key {name:?}")));
+    }
     Ok(match (dict.get(name), dict.kind()) {
         (Some(value), _) => value.element(),
         (None, DictKind::Strings) => Value::text(""),

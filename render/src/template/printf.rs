@@ -1,6 +1,6 @@
 //! Go's `fmt.Sprintf` over template values: verbs, flags, width, precision, argument indexes, and the `%!` complaints.
 
-use super::fault::{Fault, limit_text};
+use super::fault::Fault;
 use super::print::{bytes_of, display, shortest};
 use super::quote::quote;
 use super::value::{ListKind, Value};
@@ -20,7 +20,12 @@ struct Spec {
 }
 
 /// `fmt.Sprintf(format, arguments...)`.
-pub(crate) fn sprintf(format: &[u8], arguments: &[Value], bytes_maximum: u64) -> Result<Vec<u8>, Fault> {
+pub(crate) fn sprintf(
+    format: &[u8],
+    arguments: &[Value],
+    bytes_left: u64,
+    bytes_maximum: u64,
+) -> Result<Vec<u8>, Fault> {
     let mut printer =
         Printer { format, at: 0, arguments, next: 0, reordered: false, good_index: true, out: Vec::new() };
     while let Some(step) = printer.format.get(printer.at..).filter(|rest| !rest.is_empty()) {
@@ -31,8 +36,8 @@ pub(crate) fn sprintf(format: &[u8], arguments: &[Value], bytes_maximum: u64) ->
             printer.at += 1;
             printer.directive();
         }
-        if printer.out.len() as u64 > bytes_maximum {
-            return Err(Fault::message(limit_text("output_bytes", bytes_maximum)));
+        if printer.out.len() as u64 > bytes_left {
+            return Err(Fault::Limit { name: "output_bytes", maximum: bytes_maximum });
         }
     }
     printer.extra();

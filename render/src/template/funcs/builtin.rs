@@ -22,7 +22,12 @@ pub(super) static TABLE: &[Function] = &[
     variadic("println", 0, |_, args| Ok(Value::Str(Text::from(sprintln(args.0))))),
     variadic("printf", 1, |env, args| {
         let format = args.string(0)?;
-        Ok(Value::Str(Text::from(sprintf(format.bytes(), args.rest(1), env.output_left())?)))
+        Ok(Value::Str(Text::from(sprintf(
+            format.bytes(),
+            args.rest(1),
+            env.output_left(),
+            env.limits.output_bytes,
+        )?)))
     }),
     variadic("html", 0, |_, args| Ok(escaped(args, html))),
     variadic("js", 0, |_, args| Ok(escaped(args, js))),
