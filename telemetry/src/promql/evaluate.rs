@@ -34,6 +34,22 @@ pub fn evaluate(
         &|selection, sink| source.select(selection, sink);
     let evaluator = Evaluator { select, params, parts, held: Cell::new(0) };
     let grid = params.grid;
+    let wrong_for_range = match &expr {
+        Expr::Text(_) => Some("string"),
+        Expr::Range(..) | Expr::Subquery(_) => Some("range vector"),
+        Expr::Number(_)
+        | Expr::Select(_)
+        | Expr::Negate(_)
+        | Expr::Binary(_)
+        | Expr::Aggregate(_)
+        | Expr::Call(..)
+        | Expr::Part(_) => None,
+    };
+    if let (Some(kind), true) = (wrong_for_range, grid.step > 0) {
+        let why =
+            format!("invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector");
+        return Err(Error::Parse(why));
+    }
     match &expr {
         Expr::Part(index) => return evaluator.part(*index).cloned(),
         Expr::Text(text) => return Ok(Value::Text(text.clone())),

@@ -66,19 +66,25 @@ pub(super) fn fraction(
     each_step(series, |step, buckets| bucket_fraction(lower[step], upper[step], buckets))
 }
 
-/// Sorted, one per bound, counts never falling; `None` when the last bound is not infinite.
-fn tidy(mut buckets: Vec<Bucket>) -> Option<Vec<Bucket>> {
+/// Sorted, one per bound; `None` when the last bound is not infinite.
+fn merged(mut buckets: Vec<Bucket>) -> Option<Vec<Bucket>> {
     buckets.sort_by(|left, right| left.upper.total_cmp(&right.upper));
     if buckets.last()?.upper != f64::INFINITY {
         return None;
     }
-    let mut tidy: Vec<Bucket> = Vec::with_capacity(buckets.len());
+    let mut merged: Vec<Bucket> = Vec::with_capacity(buckets.len());
     for bucket in buckets {
-        match tidy.last_mut() {
+        match merged.last_mut() {
             Some(last) if last.upper == bucket.upper => last.count += bucket.count,
-            _ => tidy.push(bucket),
+            _ => merged.push(bucket),
         }
     }
+    Some(merged)
+}
+
+/// The same with counts that never fall.
+fn tidy(buckets: Vec<Bucket>) -> Option<Vec<Bucket>> {
+    let mut tidy = merged(buckets)?;
     let mut before = tidy[0].count;
     for bucket in &mut tidy[1..] {
         let noise = (bucket.count - before).abs() <= TOLERANCE * before.abs().max(bucket.count.abs());
@@ -124,27 +130,31 @@ fn bucket_quantile(quantile: f64, buckets: Vec<Bucket>) -> f64 {
     lower + (upper - lower) * (rank / count)
 }
 
+/// Falling counts are taken as they are, as Prometheus does.
 fn bucket_fraction(lower: f64, upper: f64, buckets: Vec<Bucket>) -> f64 {
-    let Some(buckets) = tidy(buckets) else { return f64::NAN };
+    let Some(buckets) = merged(buckets) else { return f64::NAN };
     let total = buckets.last().map_or(0.0, |last| last.count);
-    if buckets.len() < 2 || total == 0.0 || total.is_nan() || lower.is_nan() || upper.is_nan() {
+    if total == 0.0 || total.is_nan() || lower.is_nan() || upper.is_nan() {
         return f64::NAN;
     }
     if lower >= upper {
         return 0.0;
     }
+    let lowest = if buckets[0].upper <= 0.0 { f64::NEG_INFINITY } else { 0.0 };
     let rank = |value: f64| {
-        let mut below =
-            Bucket { upper: if buckets[0].upper <= 0.0 { f64::NEG_INFINITY } else { 0.0 }, count: 0.0 };
+        let mut below = Bucket { upper: lowest, count: 0.0 };
         for bucket in &buckets {
+            if value <= below.upper {
+                return below.count.min(total);
+            }
             if value < bucket.upper {
-                let width = bucket.upper - below.upper;
-                let share = if value <= below.upper || width.is_infinite() {
-                    0.0
+                // Nothing can be said inside a bucket without an end; one without a beginning counts whole.
+                let share = if below.upper.is_infinite() {
+                    1.0
                 } else {
-                    (value - below.upper) / width
+                    (value - below.upper) / (bucket.upper - below.upper)
                 };
-                return below.count + share * (bucket.count - below.count);
+                return (below.count + share * (bucket.count - below.count)).min(total);
             }
             below = *bucket;
         }
