@@ -1,5 +1,5 @@
 //! Loading charts from archives and folders, raw manifests, values: what is accepted, what is refused.
-#![allow(clippy::unwrap_used, clippy::panic)] // tests
+#![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)] // tests
 
 use std::io::Write as _;
 

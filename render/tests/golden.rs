@@ -1,6 +1,6 @@
 //! Every chart under `tests/charts` renders as the real Helm rendered it: object for object, in the same order, and
 //! refuses what Helm refuses. `tests/refresh` asks Helm again.
-#![allow(clippy::unwrap_used, clippy::panic)] // tests
+#![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)] // tests
 
 use std::fs;
 use std::path::{Path, PathBuf};

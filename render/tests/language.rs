@@ -1,5 +1,5 @@
 //! The template language, one rule a line: what Go's text/template, sprig and Helm answer.
-#![allow(clippy::unwrap_used, clippy::panic)] // tests
+#![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)] // tests
 
 use render::{
     Capabilities, Chart, Entropy, Input, Limits, Lookup, Release, RenderError, expand_template, render,
