@@ -1,5 +1,7 @@
 //! Held against Prometheus: the same series and queries, its own engine's answers (`prometheus/oracle_test.go`).
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;

@@ -234,6 +234,12 @@ impl Disk {
         self.connection.execute("INSERT INTO notes VALUES (?1, ?2)", params![until, text]).map(drop)
     }
 
+    /// Puts a note in place of those that end alike.
+    pub(super) fn replace_note(&self, ending: &str, until: i64, text: &str) -> Result<()> {
+        self.connection.execute("DELETE FROM notes WHERE text LIKE '%' || ?1", [ending])?;
+        self.insert_note(until, text)
+    }
+
     /// Deletes batches and gaps of a class that end before a time.
     pub(super) fn expire(&mut self, class: TelemetryClass, before: u64) -> Result<()> {
         let before = i64::try_from(before).unwrap_or(i64::MAX);
@@ -259,18 +265,19 @@ impl Disk {
         self.connection.execute("DELETE FROM notes WHERE until < ?1", [before]).map(drop)
     }
 
-    /// A time before which lies about that share (in percent) of the batches that are not cost.
-    pub(super) fn age_of_share(&self, percent: u64) -> Result<Option<u64>> {
+    /// A time before which lies about that share (in percent) of the batches of cost, or of everything else.
+    pub(super) fn age_of_share(&self, cost: bool, percent: u64) -> Result<Option<u64>> {
+        let (cost, class) = (i64::from(cost), number(TelemetryClass::Cost));
         let count: i64 = self.connection.query_row(
-            "SELECT count(*) FROM batches WHERE class <> ?1",
-            [number(TelemetryClass::Cost)],
+            "SELECT count(*) FROM batches WHERE (class = ?2) = ?1",
+            params![cost, class],
             |row| row.get(0),
         )?;
         let skip = count.saturating_mul(percent as i64) / 100;
         self.connection
             .query_row(
-                "SELECT last FROM batches WHERE class <> ?1 ORDER BY last LIMIT 1 OFFSET ?2",
-                params![number(TelemetryClass::Cost), skip],
+                "SELECT last FROM batches WHERE (class = ?2) = ?1 ORDER BY last LIMIT 1 OFFSET ?3",
+                params![cost, class, skip.min(count - 1).max(0)],
                 |row| row.get::<_, i64>(0),
             )
             .optional()

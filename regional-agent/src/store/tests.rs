@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use protocol::id::{AgentId, EdgeId};
 use protocol::message::StreamHead;
 use protocol::telemetry::{
     Gap, GapReason, StreamEpoch, TelemetryAck, TelemetryClass, TelemetryContent, TelemetryItem,
 };
+use spool::{Budgets, LaneBudget, Spool};
 use telemetry::promql::{Grid, Params, Value};
 use telemetry::query::{Answered, QueryAnswer, QueryRequest, SeriesFilter};
 use telemetry::{Batch, Sample, Series, wire};
@@ -400,4 +402,100 @@ async fn items_of_many_agents_share_a_commit_and_keep_apart() {
     set.join_all().await;
     assert_eq!(vector(&instant(&store, "sum(count_over_time(x[10s]))", 5_000).await)[0].1, 250.0);
     assert_eq!(store.size().series, 50);
+}
+
+/// The way from an edge's spool to the region's store, on a link that loses, with both ends dying.
+#[derive(Debug, Clone)]
+enum Step {
+    Push { points: u8 },
+    Send { items: usize },
+    LoseAcks { items: usize },
+    RestartEdge,
+    RestartRegion,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (1u8..20).prop_map(|points| Step::Push { points }),
+        3 => (1usize..6).prop_map(|items| Step::Send { items }),
+        2 => (1usize..6).prop_map(|items| Step::LoseAcks { items }),
+        1 => Just(Step::RestartEdge),
+        1 => Just(Step::RestartRegion),
+    ];
+    prop::collection::vec(step, 1..50)
+}
+
+async fn spool(folder: &Path) -> Spool {
+    let budgets = Budgets::uniform(LaneBudget { bytes_max: 700, age_max_ms: u64::MAX }, 10_000);
+    Spool::open(folder.join("spool"), budgets, Arc::new(|| 0), Box::new(|| 7)).unwrap()
+}
+
+/// Sends the oldest items; what the region acknowledges.
+async fn send(spool: &Spool, store: &Embedded, after: u64, items: usize) -> u64 {
+    let mut waiting = spool.peek(TelemetryClass::Metrics, after, usize::MAX).await;
+    waiting.truncate(items);
+    let arrivals: Vec<Arrival> = waiting.into_iter().map(|item| from(1, item)).collect();
+    let acks = store.ingest(arrivals).await.unwrap();
+    acks.first().map_or(after, |(_, ack)| ack.through)
+}
+
+async fn acknowledge(spool: &Spool, through: u64) {
+    let epoch = spool.streams()[0].epoch;
+    spool.acknowledge(TelemetryAck { class: TelemetryClass::Metrics, epoch, through }).await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_point_is_stored_once_or_counted_as_lost_once(steps in steps()) {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let mut spool = spool(folder.path()).await;
+            let mut store = open(&folder.path().join("store"));
+            let (mut points, mut clock, mut acked) = (0u64, 0i64, 0u64);
+            for step in steps {
+                match step {
+                    Step::Push { points: count } => {
+                        let samples: Vec<(i64, f64)> =
+                            (0..i64::from(count)).map(|at| (clock + at + 1, 1.0)).collect();
+                        clock += i64::from(count);
+                        points += u64::from(count);
+                        let batch = Batch { series: vec![series(&[("__name__", "x")], &samples)] };
+                        let (first, last) = batch.span().unwrap();
+                        let pushed = spool.push(
+                            TelemetryClass::Metrics,
+                            wire::encode(&batch),
+                            u32::from(count),
+                            first as u64,
+                            last as u64,
+                        );
+                        pushed.await.unwrap();
+                    }
+                    Step::Send { items } => {
+                        acked = send(&spool, &store, acked, items).await;
+                        acknowledge(&spool, acked).await;
+                    }
+                    Step::LoseAcks { items } => drop(send(&spool, &store, acked, items).await),
+                    Step::RestartEdge => {
+                        spool.close().await;
+                        spool = super::tests::spool(folder.path()).await;
+                        let through = store.acknowledged(agent(1)).await.first().map_or(0, |ack| ack.through);
+                        acked = acked.max(through);
+                        acknowledge(&spool, acked).await;
+                    }
+                    Step::RestartRegion => {
+                        store.close().await;
+                        store = open(&folder.path().join("store"));
+                    }
+                }
+            }
+            send(&spool, &store, acked, usize::MAX).await;
+            let answer = instant(&store, "count_over_time(x[1d])", clock.max(1)).await;
+            let stored = vector(&answer).first().map_or(0, |(_, count)| *count as u64);
+            let lost: u64 = answer.edges.iter().flat_map(|edge| &edge.gaps).map(|gap| gap.points).sum();
+            assert_eq!(stored + lost, points, "{stored} stored and {lost} lost");
+        });
+    }
 }

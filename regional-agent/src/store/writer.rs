@@ -21,6 +21,9 @@ const GROUP_MAX: usize = 256;
 /// How often what is too old is dropped, in milliseconds.
 const EXPIRE_EVERY_MS: u64 = 30_000;
 
+/// The end of the note about what the limit of bytes cost.
+const NOT_KEPT: &str = "were dropped: the store reached its limit of bytes";
+
 type Acks = Vec<(AgentId, TelemetryAck)>;
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -303,26 +306,31 @@ impl Writer {
         let now = (self.now)();
         self.expired_at = now;
         let by_age = |class| now.saturating_sub(self.limits.age_of(class));
-        let (cost, mut rest) = (by_age(TelemetryClass::Cost), by_age(TelemetryClass::Metrics));
-        if self.disk.bytes > self.limits.bytes_max {
-            let over = (self.disk.bytes - self.limits.bytes_max) * 100 / self.disk.bytes.max(1) + 5;
-            match self.disk.age_of_share(over.min(100)) {
-                Ok(Some(share)) if share > rest => {
-                    rest = share;
-                    self.note_dropped(rest);
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "failed to find the oldest telemetry"),
+        let (cost, rest) = (by_age(TelemetryClass::Cost), by_age(TelemetryClass::Metrics));
+        self.drop_before(cost, rest);
+        // Cost is small and asked for over weeks: it goes only when nothing else is left to go.
+        for of_cost in [false, true] {
+            if self.disk.bytes > self.limits.bytes_max {
+                let over = (self.disk.bytes - self.limits.bytes_max) * 100 / self.disk.bytes.max(1) + 5;
+                self.drop_share(of_cost, over.min(100));
             }
         }
-        self.drop_before(cost, rest);
     }
 
     /// A full disk: the oldest tenth goes.
     fn drop_oldest(&mut self) {
-        if let Ok(Some(share)) = self.disk.age_of_share(10) {
-            self.note_dropped(share);
-            self.drop_before(0, share);
+        self.drop_share(false, 10);
+    }
+
+    /// Drops the oldest of a share in percent, and says so.
+    fn drop_share(&mut self, of_cost: bool, percent: u64) {
+        match self.disk.age_of_share(of_cost, percent) {
+            Ok(Some(before)) => {
+                self.note_dropped(before);
+                if of_cost { self.drop_before(before, 0) } else { self.drop_before(0, before) }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "failed to find the oldest telemetry"),
         }
     }
 
@@ -357,14 +365,16 @@ impl Writer {
     /// Readers of earlier times are told that the store had no room for them.
     fn note_dropped(&self, before: u64) {
         let until = Millis::try_from(before).unwrap_or(Millis::MAX);
-        let text = format!(
-            "samples before {} were dropped: the store reached its limit of bytes",
-            telemetry::query::time_text(until)
-        );
-        if let Err(error) = self.disk.insert_note(until, &text) {
+        let text = format!("samples before {} {NOT_KEPT}", telemetry::query::time_text(until));
+        let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
+        if catalog.notes.iter().any(|(held, text)| *held >= until && text.ends_with(NOT_KEPT)) {
+            return;
+        }
+        catalog.notes.retain(|(_, text)| !text.ends_with(NOT_KEPT));
+        if let Err(error) = self.disk.replace_note(NOT_KEPT, until, &text) {
             tracing::warn!(%error, "failed to note what was dropped");
         }
-        self.catalog.write().unwrap_or_else(PoisonError::into_inner).notes.push((until, text));
+        catalog.notes.push((until, text));
     }
 }
 
