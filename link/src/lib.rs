@@ -2,7 +2,7 @@
 //!
 //! - [`uplink`]: dials, stays connected, reconnects; one per agent
 //! - [`downlink`]: listens, admits, supersedes; one per hub or region
-//! - [`enrol`]: joining with a token
+//! - [`mod@enrol`]: joining with a token
 //! - [`renewal`]: keeps a certificate fresh over the live link
 //! - [`network`]: real UDP, or a simulated network in memory (feature `simulated`)
 //! - [`profile`]: windows, keep-alive and limits, checked against the window rule at start
@@ -17,6 +17,15 @@
 //! - An idle stream or lane holds no buffer: thousands of idle edges cost their connections and little else.
 //! - What is sent on the control lane of a link that dies is lost without a word: a link is no queue. Whoever
 //!   sends states (plans, reports) sends them again on `Up`, and only acknowledgements tell what arrived.
+
+//!
+//! # Places kept for what is not here yet
+//! - TCP on 443: `driver` and `lanes` need an ordered stream of bytes per lane and nothing else of QUIC.
+//! - Recovery after expiry: one more protocol name beside [`identity::tls::ALPN_JOIN`], chosen in the listener.
+//! - Slots for those who return: [`Admission`] may refuse with `retry_after_ms`, and an uplink keeps to it.
+//! - Revocation pushed down: [`DownlinkHandle::deny`] takes the set and ends the links it names.
+//! - Renewal by regions: `Request::Renew` reaches the region first, and the root allows one level below it.
+//! - Rotation of the root: [`DownlinkHandle::set_trust`], `Control::Trust`, bundles with a sequence.
 
 mod driver;
 mod lanes;

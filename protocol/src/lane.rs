@@ -38,11 +38,16 @@ pub const GREETING_BYTES_MAX: usize = 32 * 1024;
 /// Longest control message, over all its frames.
 pub const CONTROL_BYTES_MAX: usize = 1024 * 1024;
 /// Longest telemetry item.
-pub const TELEMETRY_BYTES_MAX: usize = 1024 * 1024;
+pub const TELEMETRY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest payload of a telemetry batch: what an item adds to it is less than the difference. Whoever fills a
+/// spool refuses or splits longer ones, since they could never be sent.
+pub const TELEMETRY_PAYLOAD_BYTES_MAX: usize = TELEMETRY_BYTES_MAX - 128;
 /// Longest blob on the way: a compressed plan body, at worst a little longer than the body.
 pub const BLOB_BYTES_MAX: usize = crate::frame::PLAN_BODY_BYTES_MAX + 128 * 1024;
-/// Longest request or response.
-pub const CALL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Longest request.
+pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// Longest response: a region's part of a query's answer.
+pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest join request, from a peer that nobody knows yet.
 pub const JOIN_BYTES_MAX: usize = 16 * 1024;
 
@@ -72,8 +77,8 @@ impl Lane {
             Self::Control if within(CONTROL, CONTROL_KINDS) => Some(CONTROL_BYTES_MAX),
             Self::Telemetry if kind == TELEMETRY => Some(TELEMETRY_BYTES_MAX),
             Self::Blob if kind == BLOB => Some(BLOB_BYTES_MAX),
-            Self::Request if within(REQUEST, REQUEST_KINDS) => Some(CALL_BYTES_MAX),
-            Self::Response if within(RESPONSE, RESPONSE_KINDS) => Some(CALL_BYTES_MAX),
+            Self::Request if within(REQUEST, REQUEST_KINDS) => Some(REQUEST_BYTES_MAX),
+            Self::Response if within(RESPONSE, RESPONSE_KINDS) => Some(RESPONSE_BYTES_MAX),
             Self::Join if kind == REQUEST => Some(JOIN_BYTES_MAX),
             Self::Control | Self::Telemetry | Self::Blob | Self::Request | Self::Response | Self::Join => {
                 None
@@ -208,7 +213,7 @@ impl Framed for Request {
             }
     }
     fn limit() -> usize {
-        CALL_BYTES_MAX
+        REQUEST_BYTES_MAX
     }
 }
 
@@ -224,6 +229,6 @@ impl Framed for Response {
             }
     }
     fn limit() -> usize {
-        CALL_BYTES_MAX
+        RESPONSE_BYTES_MAX
     }
 }
