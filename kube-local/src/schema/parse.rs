@@ -144,7 +144,10 @@ fn pattern(schema: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>
     match Regex::new(pattern) {
         Ok(regex) => Some(regex),
         Err(error) => {
-            let detail = format!("must be a valid regular expression, but isn't: {error}");
+            // What is wrong, without the drawing of where.
+            let text = error.to_string();
+            let problem = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            let detail = format!("must be a valid regular expression, but isn't: {problem}");
             errors.push(FieldError::invalid(&child(path, "pattern"), pattern, detail));
             None
         }

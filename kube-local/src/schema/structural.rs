@@ -2,7 +2,6 @@
 //!
 //! Works on the JSON of the schema, because it asks where something is said and not only what.
 
-use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::FieldError;
@@ -34,7 +33,6 @@ pub(crate) fn check(schema: &Value, errors: &mut Vec<FieldError>) {
 fn node(schema: &Map<String, Value>, level: Level, path: &str, errors: &mut Vec<FieldError>) {
     let kind = text(schema, "type");
     types(schema, kind, level, path, errors);
-    pattern(schema, path, errors);
 
     if kind == "array" && schema.get("items").is_none_or(Value::is_null) {
         errors.push(FieldError::required(&child(path, "items"), "must be specified"));
@@ -61,20 +59,6 @@ fn node(schema: &Map<String, Value>, level: Level, path: &str, errors: &mut Vec<
     }
     metadata(schema, level, path, errors);
     junctors(schema, path, errors);
-}
-
-fn pattern(schema: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) {
-    let pattern = text(schema, "pattern");
-    if let Err(error) = Regex::new(pattern) {
-        let detail = format!("must be a valid regular expression, but isn't: {}", last_line(&error));
-        errors.push(FieldError::invalid(&child(path, "pattern"), pattern, detail));
-    }
-}
-
-/// What is wrong with an expression, without the drawing of where.
-fn last_line(error: &regex::Error) -> String {
-    let text = error.to_string();
-    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 fn types(schema: &Map<String, Value>, kind: &str, level: Level, path: &str, errors: &mut Vec<FieldError>) {
