@@ -1,11 +1,15 @@
 //! Objects to plans and reports to statuses, on a Kubernetes API in process, with agents that are played.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+
 mod support;
 
 use protocol::id::AgentId;
 use protocol::report::UnitState;
 use serde_json::json;
 use support::{Hub, condition, has};
+
+const K0RDENT: &str = "k0rdent.mirantis.com/v1beta1";
 
 fn region(name: &str) -> AgentId {
     AgentId::Region(name.parse().unwrap())
@@ -167,5 +171,141 @@ async fn what_is_missing_is_named_in_the_condition_that_k0rdent_has_for_it() {
     ] {
         let message = condition(&lost, type_)["message"].as_str().unwrap_or_default();
         assert!(has(&lost, type_, "False") && message.contains(text), "{type_}: {message}");
+    }
+}
+
+/// A ServiceTemplate of one manifest in both namespaces that matter to a MultiClusterService.
+async fn template(hub: &Hub, name: &str, manifest: &str) {
+    for namespace in ["kcm-system", "default"] {
+        hub.apply(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace},
+            "data": {"all.yaml": manifest},
+        }))
+        .await;
+        hub.apply(json!({
+            "apiVersion": K0RDENT, "kind": "ServiceTemplate", "metadata": {"name": name, "namespace": namespace},
+            "spec": {"resources": {
+                "deploymentType": "Remote", "localSourceRef": {"kind": "ConfigMap", "name": name},
+            }},
+        }))
+        .await;
+    }
+}
+
+fn manifest(name: &str) -> String {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}).to_string()
+}
+
+async fn service(hub: &Hub, name: &str, template: &str, depends_on: &[&str]) {
+    hub.apply(json!({
+        "apiVersion": K0RDENT, "kind": "MultiClusterService", "metadata": {"name": name},
+        "spec": {
+            "clusterSelector": {"matchLabels": {"site": "store"}}, "dependsOn": depends_on,
+            "serviceSpec": {"services": [{"name": name, "namespace": "default", "template": template}]},
+        },
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_service_that_others_depend_on_is_kept_until_they_are_gone() {
+    let hub = Hub::start().await;
+    template(&hub, "plain", &manifest("plain")).await;
+    service(&hub, "base", "plain", &[]).await;
+    service(&hub, "top", "plain", &["base"]).await;
+    service(&hub, "lost", "plain", &["nobody"]).await;
+    hub.link(&region("eu"), true);
+    let edge = hub.enrol("store-1", "kcm-system", "eu", 3, json!({}), json!({"site": "store"})).await;
+    hub.plan(&edge, |units| units.len() == 3).await;
+    let lost = hub
+        .until("MultiClusterService", "", "lost", |it| {
+            has(it, "MultiClusterServiceDependencyValidation", "False")
+        })
+        .await;
+    assert_eq!(
+        condition(&lost, "MultiClusterServiceDependencyValidation")["message"],
+        "failed MCS dependency validation: dependency nobody of lost is not defined"
+    );
+    let top = hub
+        .until("MultiClusterService", "", "top", |it| has(it, "MultiClusterServiceDependencyReady", "False"))
+        .await;
+    assert_eq!(top["status"]["matchingClusters"][0]["reason"], "MultiClusterServiceDependencyNotReady");
+    hub.link(&edge, true);
+    hub.carry_out(&edge, UnitState::Deployed);
+    hub.until("MultiClusterService", "", "top", |it| has(it, "Ready", "True")).await;
+
+    hub.delete(K0RDENT, "MultiClusterService", "", "base").await;
+    let base = hub.until("MultiClusterService", "", "base", |it| has(it, "Deleting", "True")).await;
+    assert_eq!(
+        condition(&base, "Deleting")["message"],
+        "failed to delete MultiClusterService base because 1 other MultiClusterServices depend on it"
+    );
+    assert_eq!(hub.plan(&edge, |units| !units.is_empty()).await.len(), 3);
+    hub.delete(K0RDENT, "MultiClusterService", "", "top").await;
+    hub.plan(&edge, |units| units.len() == 1).await;
+    hub.carry_out(&edge, UnitState::Deployed);
+    hub.until_gone("MultiClusterService", "", "top").await;
+    hub.until_gone("MultiClusterService", "", "base").await;
+}
+
+#[tokio::test]
+async fn a_manifest_that_cannot_be_read_fails_its_service_and_leaves_what_was_there() {
+    let hub = Hub::start().await;
+    template(&hub, "plain", &manifest("plain")).await;
+    service(&hub, "base", "plain", &[]).await;
+    hub.link(&region("eu"), true);
+    let edge = hub.enrol("store-1", "kcm-system", "eu", 3, json!({}), json!({"site": "store"})).await;
+    let set = hub.plan(&edge, |units| units.len() == 1).await[0].set_name.clone();
+    hub.link(&edge, true);
+    hub.carry_out(&edge, UnitState::Deployed);
+    hub.until("ServiceSet", "kcm-system", &set, |it| it["status"]["deployed"] == true).await;
+    let before = hub.plans.get(&edge).unwrap().head;
+    hub.apply(json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "plain", "namespace": "kcm-system"},
+        "data": {"all.yaml": "kind: [unclosed"},
+    }))
+    .await;
+    let failed = hub
+        .until("ServiceSet", "kcm-system", &set, |it| it["status"]["services"][0]["state"] == "Failed")
+        .await;
+    let message = failed["status"]["services"][0]["failureMessage"].as_str().unwrap();
+    assert!(message.starts_with("all.yaml: document 1: failed to read the YAML"), "{message}");
+    assert_eq!(condition(&failed, "ServiceSetProfile")["reason"], "ServiceSetHelmChartsBuildFailed");
+    assert_eq!(hub.plans.get(&edge).unwrap().head, before);
+}
+
+#[tokio::test]
+async fn a_paused_set_stays_what_it_is() {
+    let hub = Hub::start().await;
+    template(&hub, "plain", &manifest("plain")).await;
+    service(&hub, "base", "plain", &[]).await;
+    hub.link(&region("eu"), true);
+    let edge = hub.enrol("store-1", "kcm-system", "eu", 3, json!({}), json!({"site": "store"})).await;
+    let set = hub.plan(&edge, |units| units.len() == 1).await[0].set_name.clone();
+    hub.until("ServiceSet", "kcm-system", &set, |it| it["status"]["services"][0]["name"] == "base").await;
+    let annotated = |value: serde_json::Value| {
+        json!({
+            "apiVersion": K0RDENT, "kind": "ServiceSet",
+            "metadata": {
+                "name": set, "namespace": "kcm-system",
+                "annotations": {"k0rdent.mirantis.com/service-set-paused": value},
+            },
+        })
+    };
+    let pause = annotated(json!("true"));
+    let merge = |object: serde_json::Value| kube::api::Patch::Merge(object);
+    let parameters = kube::api::PatchParams::default();
+    hub.api(&pause).patch(&set, &parameters, &merge(pause.clone())).await.unwrap();
+    hub.until("ServiceSet", "kcm-system", &set, |it| has(it, "Paused", "True")).await;
+    let head = hub.plans.get(&edge).unwrap().head;
+    template(&hub, "other", &manifest("other")).await;
+    service(&hub, "base", "other", &[]).await;
+    hub.until("MultiClusterService", "", "base", |it| it["status"]["observedGeneration"] == 2).await;
+    assert_eq!(hub.plans.get(&edge).unwrap().head, head);
+    let go_on = annotated(serde_json::Value::Null);
+    hub.api(&go_on).patch(&set, &parameters, &merge(go_on.clone())).await.unwrap();
+    let mut changes = hub.plans.subscribe();
+    while hub.plans.get(&edge).unwrap().content.body.units[0].template != "other" {
+        tokio::time::timeout(support::PATIENCE, changes.next()).await.unwrap();
     }
 }

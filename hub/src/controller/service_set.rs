@@ -196,27 +196,7 @@ pub(super) fn status(facts: &Facts<'_>) -> ServiceSetStatus {
     let before = facts.object.and_then(|object| object.status.clone()).unwrap_or_default();
     let services = states(facts);
     let mut sheet = Sheet::new(&before.conditions, generation, facts.now);
-    let problem =
-        facts.set.services.iter().find_map(|service| service.problem.as_ref().filter(|one| one.failed));
-    let invalid = facts.set.dependencies.as_ref().or(facts.set.references.as_ref());
-    match (invalid.map(String::as_str).or(problem.map(|problem| problem.message.as_str())), facts.held) {
-        (Some(message), _) => sheet.set(
-            kind::SERVICE_SET_PROFILE,
-            status::FALSE,
-            if invalid.is_some() {
-                reason::SERVICE_SET_PROFILE_BUILD_FAILED
-            } else {
-                reason::SERVICE_SET_HELM_CHARTS_BUILD_FAILED
-            },
-            message,
-        ),
-        (None, Some(held)) => {
-            sheet.set(kind::SERVICE_SET_PROFILE, status::FALSE, reason::SERVICE_SET_PROFILE_NOT_READY, held);
-        }
-        (None, None) => {
-            sheet.set(kind::SERVICE_SET_PROFILE, status::TRUE, reason::SERVICE_SET_PROFILE_READY, "");
-        }
-    }
+    profile(&mut sheet, facts);
     match (facts.view, facts.silent_since) {
         (None, _) => sheet.set(
             kind::SERVICE_SET_STATUSES_COLLECTED,
@@ -273,6 +253,31 @@ pub(super) fn status(facts: &Facts<'_>) -> ServiceSetStatus {
             suspended: facts.provider.is_some_and(|provider| provider.spec.suspend),
         }),
         services,
+    }
+}
+
+/// `ServiceSetProfile`: whether everything the set names can be built.
+fn profile(sheet: &mut Sheet, facts: &Facts<'_>) {
+    let problem =
+        facts.set.services.iter().find_map(|service| service.problem.as_ref().filter(|one| one.failed));
+    let invalid = facts.set.dependencies.as_ref().or(facts.set.references.as_ref());
+    match (invalid.map(String::as_str).or(problem.map(|problem| problem.message.as_str())), facts.held) {
+        (Some(message), _) => sheet.set(
+            kind::SERVICE_SET_PROFILE,
+            status::FALSE,
+            if invalid.is_some() {
+                reason::SERVICE_SET_PROFILE_BUILD_FAILED
+            } else {
+                reason::SERVICE_SET_HELM_CHARTS_BUILD_FAILED
+            },
+            message,
+        ),
+        (None, Some(held)) => {
+            sheet.set(kind::SERVICE_SET_PROFILE, status::FALSE, reason::SERVICE_SET_PROFILE_NOT_READY, held);
+        }
+        (None, None) => {
+            sheet.set(kind::SERVICE_SET_PROFILE, status::TRUE, reason::SERVICE_SET_PROFILE_READY, "");
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
+use kube::ResourceExt;
 use protocol::id::{AgentId, Generation, RegionName};
 use protocol::plan::UnitId;
 use protocol::report::UnitReport;
@@ -55,6 +56,9 @@ impl Engine {
             Kind::ServiceSet => {
                 let name = (key.namespace.clone(), key.name.clone());
                 let paused = self.is_paused(&name);
+                if self.cache.service_sets.get(&name.0, &name.1).is_none() {
+                    self.dirty_statuses.extend(self.services_leaving());
+                }
                 if let Some((target, index)) = self.sets.get(&name).cloned()
                     && let Some(state) = self.targets.get_mut(&target)
                 {
@@ -129,11 +133,23 @@ impl Engine {
             .collect()
     }
 
+    /// MultiClusterServices being deleted: they wait for their sets, and for those that depend on them.
+    fn services_leaving(&self) -> Vec<Key> {
+        let all = self.cache.multi_cluster_services.list();
+        all.iter()
+            .filter(|one| one.metadata.deletion_timestamp.is_some())
+            .map(|one| Key::new(Kind::MultiClusterService, "", &one.name_any()))
+            .collect()
+    }
+
     fn service_changed(&mut self, name: &str, desired: bool) {
         if !desired {
             return;
         }
         let mut concerned = self.by_service.get(name).cloned().unwrap_or_default();
+        for leaving in self.services_leaving() {
+            concerned.extend(self.by_service.get(&leaving.name).cloned().unwrap_or_default());
+        }
         if let Some(object) = self.cache.multi_cluster_services.get("", name) {
             let selector = object.spec.cluster_selector.as_ref();
             let selected = self.targets.iter().filter(|(_, state)| selects(selector, &state.target.labels));
