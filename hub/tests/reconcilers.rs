@@ -309,3 +309,27 @@ async fn a_paused_set_stays_what_it_is() {
         tokio::time::timeout(support::PATIENCE, changes.next()).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_cluster_whose_credential_is_gone_stays_in_its_region_also_after_a_restart() {
+    let mut hub = Hub::start().await;
+    hub.apply_file("deploy/examples/first-cluster.yaml").await;
+    let eu = region("eu");
+    hub.link(&eu, true);
+    hub.plan(&eu, |units| units.len() == 1).await;
+    hub.carry_out(&eu, UnitState::Deployed);
+    hub.until("ClusterDeployment", "default", "shop-1", |it| {
+        has(it, "HelmReleaseReady", "True") && it["status"]["region"] == "eu"
+    })
+    .await;
+    hub.delete(K0RDENT, "Credential", "default", "embedded-eu").await;
+    hub.until("ClusterDeployment", "default", "shop-1", |it| has(it, "CredentialReady", "False")).await;
+    assert_eq!(hub.plans.get(&eu).unwrap().content.body.units.len(), 1);
+    hub.restart().await;
+    let object = hub
+        .until("Region", "", "eu", |it| {
+            it["status"]["agent"]["message"].as_str().is_some_and(|text| text.contains("held back"))
+        })
+        .await;
+    assert!(hub.plans.get(&eu).is_none(), "{object:#?}");
+}

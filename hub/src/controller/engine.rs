@@ -93,8 +93,8 @@ pub(super) struct Engine {
     pub dirty_statuses: BTreeSet<Key>,
     /// Statuses that must wait a moment, and until when.
     pub later: BTreeMap<Key, Instant>,
-    /// When statuses that sum up others were last decided.
-    summed: HashMap<Key, Instant>,
+    /// When statuses that sum up others may be decided again.
+    not_before: HashMap<Key, Instant>,
     pub seen: HashMap<AgentId, super::wakeups::Seen>,
 }
 
@@ -144,7 +144,7 @@ impl Engine {
             dirty_regions: BTreeSet::new(),
             dirty_statuses: BTreeSet::new(),
             later: BTreeMap::new(),
-            summed: HashMap::new(),
+            not_before: HashMap::new(),
             seen: HashMap::new(),
         }
     }
@@ -180,9 +180,6 @@ impl Engine {
             self.later.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
         for key in due {
             self.later.remove(&key);
-            if let Some(at) = self.summed.get_mut(&key) {
-                *at = now;
-            }
             self.dirty_statuses.insert(key);
         }
     }
@@ -195,15 +192,19 @@ impl Engine {
     /// Decides a status of an object that sums up many others: at once, but not again within a moment.
     pub(super) fn sum(&mut self, key: Key) {
         let now = Instant::now();
-        match self.summed.get(&key).map(|at| *at + SUM_PAUSE).filter(|at| *at > now) {
+        match self.not_before.get(&key).copied().filter(|at| *at > now) {
             Some(at) => {
                 self.later.entry(key).or_insert(at);
             }
             None => {
-                self.summed.insert(key.clone(), now);
                 self.dirty_statuses.insert(key);
             }
         }
+    }
+
+    /// A sum was decided and took this long: sums never take more than a fifth of the time.
+    pub(super) fn summed(&mut self, key: Key, took: Duration) {
+        self.not_before.insert(key, Instant::now() + SUM_PAUSE.max(took * 4));
     }
 
     /// Decides a status at a moment.

@@ -29,7 +29,11 @@ impl Engine {
     pub(super) fn status(&mut self, key: &Key) {
         match key.kind {
             Kind::ClusterDeployment => self.cluster_deployment(key),
-            Kind::MultiClusterService => self.multi_cluster_service(key),
+            Kind::MultiClusterService => {
+                let begun = tokio::time::Instant::now();
+                self.multi_cluster_service(key);
+                self.summed(key.clone(), begun.elapsed());
+            }
             Kind::ServiceSet => self.service_set(key),
             Kind::Edge => self.edge(key),
             Kind::Region => self.region(key),
@@ -277,6 +281,9 @@ impl Engine {
         };
         let own = state.resolution.sets.iter().find(|set| set.owner == Owner::ClusterDeployment);
         let (services, ready) = merged(&sets);
+        let asked =
+            object.spec.service_spec.as_ref().map(|spec| spec.services.as_slice()).unwrap_or_default();
+        let upgrade_paths = self.upgrade_paths(&key.namespace, asked, &services);
         let after = cluster_deployment::status::status(cluster_deployment::status::Facts {
             deployment: &object,
             plan,
@@ -286,6 +293,7 @@ impl Engine {
             ready,
             references: own.and_then(|set| set.references.clone()),
             dependencies: own.and_then(|set| set.dependencies.clone()),
+            upgrade_paths,
             upgrades: self.upgrades(&key.namespace, &object.spec.template),
             kubernetes_version: state.target.agent.and(state.target.kubernetes_version.clone()),
             deletion,
@@ -330,6 +338,38 @@ impl Engine {
             .flat_map(|supported| supported.available_upgrades.iter().map(|upgrade| upgrade.name.clone()))
             .collect();
         upgrades.into_iter().collect()
+    }
+
+    /// What the services can be upgraded to; without a chain only to themselves (k0rdent).
+    fn upgrade_paths(
+        &self,
+        namespace: &str,
+        services: &[api::k0rdent::Service],
+        states: &[ServiceState],
+    ) -> Vec<api::k0rdent::ServiceUpgradePaths> {
+        let path = |service: &api::k0rdent::Service| {
+            let (at, name) = crate::services::dependency::name_of(service);
+            let state = states.iter().find(|one| one.name == name && one.namespace == at);
+            let template = state.map_or_else(|| service.template.clone(), |state| state.template.clone());
+            let chain = service.template_chain.as_ref();
+            let chain = chain.and_then(|chain| self.cache.service_template_chains.get(namespace, chain));
+            let mut versions = vec![api::k0rdent::AvailableUpgrade {
+                name: template.clone(),
+                version: state.and_then(|state| state.version.clone()),
+            }];
+            if let Some(chain) = chain {
+                versions
+                    .extend(crate::services::chain::reachable(&chain.spec.supported_templates, &template));
+            }
+            let upgrade_paths = versions.iter().map(|version| version.name.clone()).collect();
+            api::k0rdent::ServiceUpgradePaths {
+                available_upgrades: vec![api::k0rdent::UpgradePath { upgrade_paths, versions }],
+                name,
+                namespace: at,
+                template,
+            }
+        };
+        services.iter().map(path).collect()
     }
 
     fn multi_cluster_service(&mut self, key: &Key) {

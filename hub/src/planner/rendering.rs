@@ -354,3 +354,96 @@ impl Entropy for Seeded {
         self.seed.time
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::FetchedChart;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<HashMap<String, Seed>>>, Arc<Mutex<u8>>);
+
+    impl Seeds for Kept {
+        fn load(&self, set: (&str, &str), release: &str) -> Option<Seed> {
+            self.0.lock().unwrap().get(&format!("{set:?}{release}")).copied()
+        }
+        fn store(&self, set: (&str, &str), release: &str, seed: Seed) {
+            self.0.lock().unwrap().insert(format!("{set:?}{release}"), seed);
+        }
+        fn draw(&self) -> Seed {
+            let mut count = self.1.lock().unwrap();
+            *count += 1;
+            Seed { bytes: [*count; 32], time: 7 }
+        }
+    }
+
+    fn chart(template: &str) -> Body {
+        let files = [
+            ("Chart.yaml", "apiVersion: v2\nname: x\nversion: 1.0.0\n"),
+            ("values.yaml", "a: {b: 1, c: 2}\n"),
+            ("templates/x.yaml", template),
+        ];
+        let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+        Body::Chart(Arc::new(FetchedChart {
+            version: "1.0.0".to_owned(),
+            digest: hex::encode(Sha256::digest(template)),
+            bytes: 1,
+            chart: Chart::from_files(files).unwrap(),
+        }))
+    }
+
+    fn render(bundles: &Bundles, body: &Body, set: &str, documents: &[&str]) -> Result<Arc<Bundle>, String> {
+        let documents: Vec<_> = documents.iter().map(|text| (*text).to_owned()).collect();
+        bundles.render(&Request {
+            body,
+            namespace: "default",
+            name: "x",
+            documents: &documents,
+            kubernetes_version: None,
+            labels: &[("who", "me")],
+            store: Some(("default", set)),
+            options: Options::default(),
+        })
+    }
+
+    const PLAIN: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {b: {{ .Values.a.b | quote }}, c: {{ .Values.a.c | quote }}}\n";
+    const SECRET: &str =
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringData: {p: {{ randAlphaNum 20 }}}\n";
+
+    #[test]
+    fn a_password_is_drawn_once_per_set_and_outlives_the_hub() {
+        let kept = Kept::default();
+        let bundles = Bundles::new(Box::new(kept.clone()));
+        let body = chart(SECRET);
+        let one = render(&bundles, &body, "one", &[]).unwrap();
+        assert!(one.entropy);
+        assert_ne!(render(&bundles, &body, "two", &[]).unwrap(), one);
+        assert_eq!(render(&bundles, &body, "one", &[]).unwrap(), one);
+        assert_eq!(kept.0.lock().unwrap().len(), 2);
+        let after_restart = Bundles::new(Box::new(kept));
+        assert_eq!(render(&after_restart, &body, "one", &[]).unwrap(), one);
+    }
+
+    #[test]
+    fn equal_input_is_rendered_once_whoever_asks_and_keeps_no_seed() {
+        let kept = Kept::default();
+        let bundles = Bundles::new(Box::new(kept.clone()));
+        let body = chart(PLAIN);
+        let one = render(&bundles, &body, "one", &["a: {b: 3}", "a: {b: 4}"]).unwrap();
+        assert!(Arc::ptr_eq(&one, &render(&bundles, &body, "two", &["a: {b: 3}", "a: {b: 4}"]).unwrap()));
+        let content: Value = serde_json::from_slice(&one.objects[0].content).unwrap();
+        assert_eq!(content["data"], json!({"b": "4", "c": "2"}));
+        assert_eq!(content["metadata"]["labels"], json!({"who": "me"}));
+        assert!(kept.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_chart_that_fails_names_file_and_line() {
+        let body = chart("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Values.no.such }}}\n");
+        let error = render(&Bundles::new(Box::new(Kept::default())), &body, "one", &[]).unwrap_err();
+        assert!(error.contains("x/templates/x.yaml:3"), "{error}");
+        let body = chart("metadata:\n  name: {{ nosuchfunction }}\n");
+        let error = render(&Bundles::new(Box::new(Kept::default())), &body, "one", &[]).unwrap_err();
+        assert!(error.contains("x/templates/x.yaml:2") && error.contains("nosuchfunction"), "{error}");
+    }
+}

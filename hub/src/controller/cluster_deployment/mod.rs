@@ -90,7 +90,19 @@ pub(super) fn plan(
         plan.planned = Some(built);
         plan.region = plan.region.or(region);
     }
+    // A region that was written down stays the cluster's, also when the Credential that named it is gone: else the
+    // cluster would leave its region's plan, and so the world.
+    plan.region = plan.region.or_else(|why| recorded(deployment).ok_or(why));
     plan
+}
+
+/// The region that the status says, if the cluster was ever released to one.
+fn recorded(deployment: &ClusterDeployment) -> Option<RegionName> {
+    if !was_released(deployment) {
+        return None;
+    }
+    let region = deployment.status.as_ref().and_then(|status| status.region.as_deref());
+    region.unwrap_or(api::names::LOCAL_REGION).parse().ok()
 }
 
 /// Whether the region is known to have had the cluster's objects: only then their absence from its plan means removal.

@@ -1,7 +1,7 @@
 //! Step 4: what is true of the cluster, from its plan and from what its region reported.
 
 use api::conditions::{Gravity, kind, reason, status};
-use api::k0rdent::{ClusterDeployment, ClusterDeploymentStatus, ServiceState};
+use api::k0rdent::{ClusterDeployment, ClusterDeploymentStatus, ServiceState, ServiceUpgradePaths};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
@@ -33,6 +33,8 @@ pub(in crate::controller) struct Facts<'a> {
     pub dependencies: Option<String>,
     /// Which templates it may be upgraded to.
     pub upgrades: Vec<String>,
+    /// Which templates its services may be upgraded to.
+    pub upgrade_paths: Vec<ServiceUpgradePaths>,
     /// Kubernetes version that its edge reports.
     pub kubernetes_version: Option<String>,
     /// What deletion waits for: reason and message.
@@ -81,7 +83,7 @@ pub(in crate::controller) fn status(facts: Facts<'_>) -> ClusterDeploymentStatus
             .map(ToString::to_string)
             .filter(|name| name != api::names::LOCAL_REGION),
         services: facts.services,
-        services_upgrade_paths: before.services_upgrade_paths,
+        services_upgrade_paths: facts.upgrade_paths,
     }
 }
 
