@@ -234,11 +234,12 @@ async fn live(
     } else {
         Reason::Lost("nobody listens any more".to_owned())
     };
-    shared.registry.leave(entry);
     tracing::info!(%peer, %reason, "link is down");
+    // Entered as long as its end is not told: the agent's next link waits for that.
     if told {
         tell(shared, DownlinkEvent::Down { peer, reason }).await;
     }
+    shared.registry.leave(entry);
     entry.gone.cancel();
     driver.close(Refusal {
         reason: RefusalReason::Unavailable,

@@ -168,3 +168,41 @@ fn a_listener_ends_in_time_even_if_its_owner_does_not_listen() {
         drop(above);
     });
 }
+
+#[test]
+fn ups_and_downs_of_an_agent_alternate_whatever_the_network_does() {
+    simulate(async {
+        let mut world = World::new(75, Conditions::bad());
+        world.profile = crate::Profile::near();
+        let mut above = world.region().await;
+        let _agents: Vec<_> = (10..40).map(|number| world.below(number)).collect();
+        let network = world.network.clone();
+        let cutter = async {
+            let mut entropy = identity::SeededEntropy::new(1);
+            for _ in 0..300 {
+                let number = 10 + u8::try_from(identity::Entropy::below(&mut entropy, 30)).unwrap();
+                network.partition(address(1), address(number));
+                tokio::time::sleep(Duration::from_millis(identity::Entropy::below(&mut entropy, 4_000)))
+                    .await;
+                network.heal(address(1), address(number));
+            }
+        };
+        let mut up = BTreeSet::new();
+        let watcher = async {
+            loop {
+                match above.next().await {
+                    DownlinkEvent::Up { peer, .. } => assert!(up.insert(peer)),
+                    DownlinkEvent::Down { peer, .. } => assert!(up.remove(&peer)),
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = watcher => {}
+            () = async { cutter.await; tokio::time::sleep(Duration::from_secs(60)).await } => {}
+        }
+        assert_eq!(up.len(), 30);
+        assert_eq!(above.handle.peers().len(), 30);
+    });
+}
