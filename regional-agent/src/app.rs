@@ -108,6 +108,8 @@ pub async fn run(arguments: Run, process: Process) -> Result<Bound> {
     std::fs::create_dir_all(&state).with_context(|| format!("failed to make {}", state.display()))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let network = UdpNetwork::shared();
+    // A token is not spent on an agent that has no cluster.
+    let client = client(kubeconfig).await?;
     let joining = process.readiness.guard("enrolment");
     let identity =
         enrolment::ensure(&state, token.as_deref(), network.clone(), clock.clone(), &mut SystemEntropy)
@@ -132,7 +134,6 @@ pub async fn run(arguments: Run, process: Process) -> Result<Bound> {
         metrics_interval: Some(METRICS_INTERVAL),
         ..Settings::new(state, listen)
     };
-    let client = client(kubeconfig).await?;
     let world = World { client, network, clock, entropy: Arc::new(|| Box::new(SystemEntropy)) };
     let (bound, _) = serve(settings, identity, world, process).await?;
     if let Some(path) = &common.bound_file {

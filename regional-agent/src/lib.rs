@@ -17,7 +17,7 @@
 //! - [`hub_link`]: what the hub sends, and to whom it goes
 //! - [`own_plan`]: the region's own plan, executed by `state`
 //! - [`edges`]: the edges' links, plans and reports
-//! - [`intake`]: the edges' telemetry, stored and acknowledged
+//! - [`intake`]: the edges' telemetry, stored and acknowledged; [`store`]: where it is kept and queried
 //! - [`control_plane`]: hosted control planes
 
 pub mod app;

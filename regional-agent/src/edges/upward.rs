@@ -222,10 +222,7 @@ impl Upward {
             return None;
         }
         if let Some(listing) = inner.listing.as_mut() {
-            let some: Vec<EdgeId> = listing.iter().take(LINKS_MAX).copied().collect();
-            for edge in &some {
-                listing.remove(edge);
-            }
+            let some: Vec<EdgeId> = std::iter::from_fn(|| listing.pop_first()).take(LINKS_MAX).collect();
             let last = listing.is_empty();
             if last {
                 inner.listing = None;
@@ -234,8 +231,8 @@ impl Upward {
             return Some(Control::EdgeLinks { links, last });
         }
         if !inner.links.is_empty() {
-            let some: Vec<EdgeId> = inner.links.iter().take(LINKS_MAX).copied().collect();
-            inner.links.retain(|edge| !some.contains(edge));
+            let links = &mut inner.links;
+            let some: Vec<EdgeId> = std::iter::from_fn(|| links.pop_first()).take(LINKS_MAX).collect();
             let links = some.into_iter().map(|edge| self.edge_link(&inner, edge)).collect();
             return Some(Control::EdgeLinks { links, last: true });
         }
@@ -404,7 +401,7 @@ mod tests {
         let mut merged = Merged::default();
         let (pending, deployed) = (UnitState::Pending, UnitState::Deployed);
         merged.merge(report(true, &[("one", pending), ("two", pending)]));
-        assert_eq!(told(&mut merged).unwrap().0, true);
+        assert!(told(&mut merged).unwrap().0);
         assert_eq!(told(&mut merged), None);
         merged.merge(report(false, &[("one", UnitState::Provisioning)]));
         merged.merge(report(false, &[("one", deployed)]));

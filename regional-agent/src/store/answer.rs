@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use protocol::telemetry::TelemetryClass;
 use telemetry::cost::{self, ledger};
-use telemetry::promql::{self, Error, Expr, Grid, Params};
+use telemetry::promql::{self, Error, Expr, Grid, Params, Selection, Sink, Source};
 use telemetry::query::{self, Answered, QueryAnswer, QueryRequest, SeriesFilter};
 use telemetry::selector::{Matcher, fixed_metric};
 use telemetry::{Labels, Millis};
@@ -20,6 +21,26 @@ use super::{Links, StoreError};
 pub(super) struct Reader {
     pub(super) index: Arc<Index>,
     pub(super) catalog: Arc<RwLock<Catalog>>,
+}
+
+/// How long a question may be worked on; the hub does not wait longer.
+const DEADLINE: Duration = Duration::from_secs(25);
+
+/// The index for as long as the time for a question lasts.
+struct Timed<'a> {
+    index: &'a Index,
+    until: Instant,
+}
+
+impl Source for Timed<'_> {
+    fn select(&self, selection: &Selection<'_>, sink: &mut Sink<'_>) -> Result<(), Error> {
+        self.index.select(selection, &mut |labels, samples| {
+            if Instant::now() > self.until {
+                return Err(Error::Timeout("query timed out in expression evaluation".to_owned()));
+            }
+            sink(labels, samples)
+        })
+    }
 }
 
 /// What a question is about.
@@ -60,12 +81,16 @@ impl Reader {
                 self.listed(&filter, links, |found| Answered::Series(limited(found, filter.limit)))
             }
             QueryRequest::Allocation(request) => {
-                let result = cost::allocate(&*self.index, &request).map(Answered::Allocations);
+                let result = cost::allocate(&self.timed(), &request).map(Answered::Allocations);
                 let scope = Scope { class: TelemetryClass::Cost, after: request.start, through: request.end };
                 self.complete(result, &scope, links, |_| true)
             }
         };
         Ok(answer.encode(grid))
+    }
+
+    fn timed(&self) -> Timed<'_> {
+        Timed { index: &self.index, until: Instant::now() + DEADLINE }
     }
 
     fn evaluate(&self, text: &str, params: &Params, links: &Links) -> QueryAnswer {
@@ -74,7 +99,7 @@ impl Reader {
             Err(error) => return QueryAnswer { result: Err(error), edges: Vec::new(), notes: Vec::new() },
         };
         expr.fix_times(params.grid.start, params.grid.last());
-        let result = promql::evaluate(&expr, params, &*self.index, &[]).map(Answered::Value);
+        let result = promql::evaluate(&expr, params, &self.timed(), &[]).map(Answered::Value);
         let (after, through) =
             expr.reach(params.grid, params.lookback).unwrap_or((params.grid.start, params.grid.last()));
         let scope = Scope { class: class_of(&expr), after, through };

@@ -425,7 +425,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..50)
 }
 
-async fn spool(folder: &Path) -> Spool {
+fn spool(folder: &Path) -> Spool {
     let budgets = Budgets::uniform(LaneBudget { bytes_max: 700, age_max_ms: u64::MAX }, 10_000);
     Spool::open(folder.join("spool"), budgets, Arc::new(|| 0), Box::new(|| 7)).unwrap()
 }
@@ -452,7 +452,7 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         runtime.block_on(async {
-            let mut spool = spool(folder.path()).await;
+            let mut spool = spool(folder.path());
             let mut store = open(&folder.path().join("store"));
             let (mut points, mut clock, mut acked) = (0u64, 0i64, 0u64);
             for step in steps {
@@ -480,7 +480,7 @@ proptest! {
                     Step::LoseAcks { items } => drop(send(&spool, &store, acked, items).await),
                     Step::RestartEdge => {
                         spool.close().await;
-                        spool = super::tests::spool(folder.path()).await;
+                        spool = super::tests::spool(folder.path());
                         let through = store.acknowledged(agent(1)).await.first().map_or(0, |ack| ack.through);
                         acked = acked.max(through);
                         acknowledge(&spool, acked).await;

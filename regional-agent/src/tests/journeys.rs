@@ -390,3 +390,64 @@ fn the_region_carries_out_its_own_plan_and_reports_it() {
         assert!(maps.get_opt("map-0").await.unwrap().is_some());
     });
 }
+
+#[test]
+fn a_device_joins_through_its_region_and_its_telemetry_carries_the_name_the_hub_granted() {
+    simulate(async {
+        let mut world = World::new(11).await;
+        let mut hub = world.hub().await;
+        let region = world.region().await;
+        hub.listed().await;
+        let scope = identity::token::TokenScope {
+            endpoints: vec!["10.0.0.2:8444".to_owned()],
+            pins: world.authority.pins(),
+            not_after: u64::MAX,
+            region: super::world::region_name(),
+            role: identity::TokenRole::Edge,
+        };
+        let (token, _) = identity::JoinToken::mint(scope, &mut world.entropy);
+        let directory = world.folder.path().join("device");
+        let mut entropy = identity::SystemEntropy;
+        let joining = link::enrol(link::EnrolParams {
+            token: &token,
+            directory: directory.clone(),
+            name: "my-wish".to_owned(),
+            labels: Default::default(),
+            facts: Default::default(),
+            network: world.network.node(super::world::address(13)),
+            clock: std::sync::Arc::new(world.clock.clone()),
+            entropy: &mut entropy,
+            deadline: std::time::Duration::from_secs(20),
+        });
+        let mut issuing = identity::SeededEntropy::new(1);
+        let granting = async {
+            loop {
+                let DownlinkEvent::Request { request: Request::Join(request), responder, .. } =
+                    hub.next().await
+                else {
+                    continue;
+                };
+                let agent = protocol::id::AgentId::Edge(edge(13));
+                let now = super::world::START;
+                let chain = world.authority.issue(&agent, &request.csr, now, &mut issuing).unwrap();
+                return responder.respond(Response::Joined(protocol::enrolment::JoinGrant {
+                    agent,
+                    name: "shop-13".to_owned(),
+                    region: super::world::region_name(),
+                    chain,
+                    trust: world.authority.trust(),
+                    endpoints: vec!["10.0.0.2:8444".to_owned()],
+                    time: now,
+                    ext: Vec::new(),
+                }));
+            }
+        };
+        let (joined, ()) = futures::join!(joining, granting);
+        assert_eq!(joined.unwrap().name, "shop-13");
+        // The edge says another name; the hub's counts.
+        let mut one = world.edge(13, None);
+        one.up().await;
+        hub.link_of(13, true).await;
+        assert_eq!(region.running.edges.shelf().named(edge(13)).0, "shop-13");
+    });
+}
