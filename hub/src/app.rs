@@ -62,18 +62,11 @@ pub async fn serve(
     };
     let controllers =
         Controllers::start(client.clone(), settings, plans.clone(), observed.clone(), &process).await?;
-    // The port must be known before tokens can name it.
-    let endpoints = if advertise.is_empty() { vec![listen.to_string()] } else { advertise };
-    let registrar = Registrar::new(
-        client.clone(),
-        system_namespace.clone(),
-        authority.clone(),
-        endpoints.clone(),
-        clock.clone(),
-    );
+    let registrar =
+        Registrar::new(client.clone(), system_namespace.clone(), authority.clone(), clock.clone());
     let server = Server {
         authority: authority.clone(),
-        registrar,
+        registrar: registrar.clone(),
         plans,
         observed: observed.clone(),
         roster: controllers.roster.clone(),
@@ -81,6 +74,9 @@ pub async fn serve(
         clock: clock.clone(),
     };
     let downlink = server.start(listen, &process).await?;
+    // Tokens name these, so the port must be known.
+    let endpoints = if advertise.is_empty() { vec![downlink.local_addr().to_string()] } else { advertise };
+    registrar.listens_at(endpoints.clone());
     authority::publish_trust(&client, &system_namespace, &authority, &endpoints).await?;
     let federation = Federation::new(downlink.clone(), controllers.roster.clone(), observed, clock);
     let http = common.http.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080)));

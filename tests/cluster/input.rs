@@ -99,8 +99,12 @@ async fn tokens(mesh: &Mesh) -> Result<()> {
     })
     .await?;
     let expired = mesh.skein(&["token", "create", "--region", "eu", "--ttl", "1s"])?.trim().to_owned();
-    mesh.until("the expired token is refused", |_| Ok(refused(enroll(&expired, "late")).contains("expired")))
-        .await?;
+    mesh.until("the token's time is over", |mesh| {
+        Ok(mesh.kubectl("hub", &["get", "jointokens", "-n", "kcm-system"])?.contains("Expired"))
+    })
+    .await?;
+    let late = refused(enroll(&expired, "late"));
+    assert!(late.contains("expired"), "{late}");
     let edge =
         mesh.object("hub", &["edge", "-n", "kcm-system", "first"])?.context("no Edge of the device")?;
     assert_eq!(edge["metadata"]["labels"]["site"], "test");

@@ -1,3 +1,4 @@
 //! Tests against real Kubernetes programs, built by `tests/parts/install`. Run them with `tests/run real`.
 
 mod control_plane;
+mod path;

@@ -218,7 +218,10 @@ impl Mesh {
 }
 
 /// The `skein` program: `SKEIN_BIN`, else the one built beside this test.
-fn program() -> Result<PathBuf> {
+///
+/// # Errors
+/// When neither is there.
+pub fn program() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("SKEIN_BIN").filter(|value| !value.is_empty()) {
         return Ok(named.into());
     }

@@ -9,7 +9,7 @@
 //! written with the resource version that was read, so of two devices with one token one wins.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use api::k0rdent::{ClusterDeployment, ClusterDeploymentRef, Region};
 use api::names::{LOCAL_REGION, label};
@@ -53,7 +53,7 @@ pub struct Registrar {
     client: kube::Client,
     namespace: String,
     authority: Arc<Authority>,
-    endpoints: Arc<[String]>,
+    endpoints: Arc<OnceLock<Vec<String>>>,
     clock: Arc<dyn Clock>,
     events: Recorder,
 }
@@ -77,17 +77,27 @@ impl From<kube::Error> for Denied {
 }
 
 impl Registrar {
-    /// A registrar for the mesh of this authority. `endpoints` is where the hub listens.
+    /// A registrar for the mesh of this authority.
     pub fn new(
         client: kube::Client,
         namespace: String,
         authority: Arc<Authority>,
-        endpoints: Vec<String>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let reporter = Reporter { controller: "skein-hub".to_owned(), instance: None };
         let events = Recorder::new(client.clone(), reporter);
-        Self { client, namespace, authority, endpoints: endpoints.into(), clock, events }
+        Self { client, namespace, authority, endpoints: Arc::default(), clock, events }
+    }
+
+    /// Says where the hub listens, once that is known; regions that join are told so.
+    pub fn listens_at(&self, endpoints: Vec<String>) {
+        if self.endpoints.set(endpoints).is_err() {
+            tracing::error!("the hub's endpoints are told twice");
+        }
+    }
+
+    fn hub_endpoints(&self) -> Vec<String> {
+        self.endpoints.get().cloned().unwrap_or_default()
     }
 
     /// Answers a join; `via` is the region that relays it, `None` for one that dialled the hub itself.
@@ -163,7 +173,7 @@ impl Registrar {
         let endpoints = match &agent {
             AgentId::Region(_) => {
                 self.keep_device_key(&region, &request.device_key).await?;
-                self.endpoints.to_vec()
+                self.hub_endpoints()
             }
             AgentId::Edge(_) => {
                 self.ensure_edge(token, &agent, &name, labels, &request.device_key).await?;
@@ -287,7 +297,7 @@ impl Registrar {
             .issue(&request.agent, &request.csr, self.clock.now(), &mut SystemEntropy)
             .map_err(malformed)?;
         let endpoints = match &request.agent {
-            AgentId::Region(_) => self.endpoints.to_vec(),
+            AgentId::Region(_) => self.hub_endpoints(),
             AgentId::Edge(_) => self.region_endpoints(&region).await?,
         };
         Ok(RenewGrant {
