@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::frame::{FrameError, FrameReader, Message};
 use protocol::lane::{CONTROL, Framed as _, HELLO, Lane};
@@ -369,4 +370,36 @@ fn the_event_by_state_matrix_is_as_committed() {
         std::fs::write(&path, &text).unwrap();
     }
     assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), text, "SKEIN_BLESS=1 writes it anew");
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_a_session_ends_once_and_says_nothing_afterwards(
+        start in 0_usize..9,
+        steps in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
+    ) {
+        let inputs = inputs();
+        let (_, mut session) = states().swap_remove(start);
+        while session.poll_transmit().is_some() {}
+        while session.poll_event().is_some() {}
+        let mut ended = session.state() == State::Closed;
+        let mut closed = ended;
+        for step in steps {
+            let (_, input) = step.get(&inputs);
+            input(&mut session);
+            while let Some(transmit) = session.poll_transmit() {
+                prop_assert!(!closed, "{transmit:?} after the close");
+                closed = matches!(transmit, Transmit::Close(_));
+            }
+            while let Some(event) = session.poll_event() {
+                prop_assert!(!ended, "{event:?} after the end");
+                ended = matches!(event, Event::Closed(_));
+            }
+            prop_assert_eq!(ended, session.state() == State::Closed);
+            // A deadline exists exactly while something is waited for.
+            let waits = !matches!(session.state(), State::Up | State::Deciding | State::Closed);
+            prop_assert_eq!(session.poll_timeout().is_some(), waits);
+            closed |= ended;
+        }
+    }
 }
