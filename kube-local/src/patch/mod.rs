@@ -75,29 +75,44 @@ pub fn merge(target: &mut Value, patch: &Value) {
 
 /// Applies a JSON patch: all of its operations, or none.
 ///
-/// As in the API server's library, a path that does not exist tests equal to `null`: that is how clients add the
-/// first finalizer without racing another.
+/// As in the API server's library, a path that does not exist tests equal to `null` (that is how clients add the
+/// first finalizer without racing another), and `replace` also sets a field that a map does not have yet.
 ///
 /// # Errors
 /// [`PatchError::ParseJson`] when it is no JSON patch, [`PatchError::ApplyJson`] when an operation does not fit;
 /// `target` is unchanged then.
 pub fn json(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
-    let patch: json_patch::Patch = serde_json::from_value(patch.clone())
+    let operations: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|error| PatchError::ParseJson { cause: error.to_string() })?;
-    let mut patched = target.clone();
-    for (index, operation) in patch.0.iter().enumerate() {
-        if let json_patch::PatchOperation::Test(test) = operation
+    let mut next = target.clone();
+    for (index, operation) in operations.0.into_iter().enumerate() {
+        if let json_patch::PatchOperation::Test(test) = &operation
             && test.value.is_null()
-            && patched.pointer(test.path.as_str()).is_none()
+            && next.pointer(test.path.as_str()).is_none()
         {
             continue;
         }
-        json_patch::patch(&mut patched, std::slice::from_ref(operation)).map_err(|error| {
-            PatchError::ApplyJson { index, path: error.path.to_string(), cause: error.kind.to_string() }
+        let operation = settable(operation, &next);
+        json_patch::patch_unsafe(&mut next, &[operation]).map_err(|error| PatchError::ApplyJson {
+            index,
+            path: error.path.to_string(),
+            cause: error.kind.to_string(),
         })?;
     }
-    *target = patched;
+    *target = next;
     Ok(())
+}
+
+/// A `replace` of what a map does not have yet, as the `add` that it amounts to.
+fn settable(operation: json_patch::PatchOperation, target: &Value) -> json_patch::PatchOperation {
+    let json_patch::PatchOperation::Replace(replace) = &operation else { return operation };
+    let path = replace.path.as_str();
+    let parent = path.rsplit_once('/').and_then(|(parent, _)| target.pointer(parent));
+    if target.pointer(path).is_some() || !parent.is_some_and(Value::is_object) {
+        return operation;
+    }
+    let (path, value) = (replace.path.clone(), replace.value.clone());
+    json_patch::PatchOperation::Add(json_patch::AddOperation { path, value })
 }
 
 /// Applies a strategic merge patch: a merge patch whose keyed lists merge item by item, with the directives

@@ -43,6 +43,12 @@ fn a_json_patch_applies_whole_or_not_at_all() {
     );
     assert_eq!(target, json!({"metadata": {}, "spec": {"replicas": 3}}));
 
+    let set = json!([{"op": "replace", "path": "/spec/paused", "value": true}]);
+    json(&mut target, &set).unwrap();
+    assert_eq!(target["spec"], json!({"replicas": 3, "paused": true}));
+    let astray = json!([{"op": "replace", "path": "/nowhere/paused", "value": true}]);
+    assert!(json(&mut target, &astray).is_err());
+
     let garbage = json(&mut target, &json!([{"op": "jump", "path": "/"}])).unwrap_err();
     assert!(matches!(garbage, PatchError::ParseJson { .. }));
 }
