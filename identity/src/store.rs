@@ -71,7 +71,7 @@ pub enum StoreError {
     },
 }
 
-/// Where an agent keeps who it is. Files for now; TPM and PKCS #11 fit behind it.
+/// Where an agent keeps who it is: files here; TPM and PKCS #11 fit behind the same trait.
 pub trait KeyStore: Send + Sync {
     /// The device's key; made at the first call.
     ///
