@@ -14,7 +14,7 @@ use crate::live::Meta;
 pub const UNIT_LABEL: &str = "skein.dev/unit";
 /// Annotation that names the agent that applies the object.
 pub const AGENT_ANNOTATION: &str = "skein.dev/agent";
-/// Annotation of hook objects: the event and the unit hash that they were run for.
+/// Annotation of hook objects: the event and the number of the revision they were run for.
 pub const HOOK_ANNOTATION: &str = "skein.dev/hook";
 
 /// Longest label value in bytes (Kubernetes).

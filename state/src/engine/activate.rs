@@ -31,8 +31,14 @@ impl Engine {
             slot.message = record.message;
             slot.since = record.since;
             slot.deployed = record.deployed;
+            slot.in_force = record.deployed == Some(slot.unit.hash);
             slot.repairs = record.repairs;
             slot.noted = true;
+            if slot.state == UnitState::Deployed && !slot.is_deployed() {
+                // Another revision was begun, and how far it came is not known yet.
+                slot.state = UnitState::Pending;
+                slot.since = now;
+            }
             if slot.is_deployed() {
                 // As it was left; the watches tell if that is not true any more.
                 let health = Judgement { health: ObjectHealth::Current, message: String::new() };
@@ -65,6 +71,7 @@ impl Engine {
             message: String::new(),
             since: now,
             deployed: None,
+            in_force: false,
             repairs: 0,
             leaving: false,
             running: None,
@@ -227,8 +234,8 @@ impl Engine {
             let ObjectKey { group, version, kind, .. } = &entry.key;
             let Some(resource) = self.context.discovery.known(group, version, kind) else { continue };
             let place = Place::of(&entry.key, &unit.id.namespace, resource);
-            let held = match self.make_room(key, &place.id) {
-                Ok(held) => held,
+            let taken = match self.make_room(key, &place.id) {
+                Ok(taken) => taken,
                 Err(refusal) => {
                     if let Some(slot) = self.slots.get_mut(&key) {
                         slot.objects[index].refused = Some(refusal);
@@ -236,15 +243,15 @@ impl Engine {
                     continue;
                 }
             };
-            let row = self.unclaimed.remove(&*place.id);
+            let row = self.unclaimed.remove(&*place.id).or(taken);
             self.watch(&place.resource);
+            let told = self.told.contains(&(place.id.group.clone(), place.id.kind.clone()));
             self.index.insert(Arc::clone(&place.id), (key, index));
             let Some(slot) = self.slots.get_mut(&key) else { return };
-            let moved = held.is_some() || row.as_ref().is_some_and(|row| row.unit != slot.owner.unit);
-            settle_in(slot, index, place, held, row, self.context.clock.now());
+            let moved = row.as_ref().is_some_and(|row| row.unit != slot.owner.unit);
+            settle_in(slot, index, place, row, told, self.context.clock.now());
             if moved && let Some(row) = slot.row(index) {
-                // From now on it goes with this unit; that it still has to be written is what no digest says.
-                let row = Row { digest: None, fields: None, ..row };
+                // From now on it goes with this unit.
                 self.context.store.put_rows(vec![row]).forget();
             }
         }
@@ -252,7 +259,7 @@ impl Engine {
 
     /// The unit that comes first in the plan has an object that several want; what the inventory holds about
     /// the object moves with it.
-    fn make_room(&mut self, key: u32, id: &ObjectId) -> Result<Option<Held>, String> {
+    fn make_room(&mut self, key: u32, id: &ObjectId) -> Result<Option<Row>, String> {
         let Some((other_key, index)) = self.index.get(id).copied() else { return Ok(None) };
         if other_key == key {
             return Err("is listed twice in this unit".to_owned());
@@ -270,15 +277,16 @@ impl Engine {
         }
         let Some(other) = self.slots.get_mut(&other_key) else { return Ok(None) };
         other.call_off();
+        let row = other.row(index);
         let object = &mut other.objects[index];
         object.place = None;
+        object.held = None;
         object.work = Work::Write;
         object.drifted = false;
         object.refused = Some(text(mine));
-        let held = object.held.take();
         Self::retry(other);
         self.assess(other_key);
-        Ok(held)
+        Ok(row)
     }
 }
 
@@ -316,20 +324,22 @@ fn bare_unit(id: UnitId) -> Unit {
     }
 }
 
-/// An object finds its place, and with it what is known about it.
-fn settle_in(slot: &mut Slot, index: usize, place: Place, held: Option<Held>, row: Option<Row>, now: u64) {
+/// An object finds its place, and with it what is known about it. What the watch has told of its kind before
+/// was not heard for this object, so then it is looked at.
+fn settle_in(slot: &mut Slot, index: usize, place: Place, row: Option<Row>, told: bool, now: u64) {
     let left_alone = slot.left_alone();
     let digest = slot.unit.objects[index].digest;
     let object = &mut slot.objects[index];
     object.refused = None;
     object.place = Some(place);
-    if held.is_some() {
-        object.held = held;
-    }
     let Some(row) = row else { return };
-    let same = row.digest == Some(digest) && row.unit == slot.owner.unit;
-    if same || left_alone {
-        object.work = Work::None;
+    if row.unit != slot.owner.unit {
+        // It must be written to be this unit's; until then it is only begun.
+        object.held = Some(Held { digest: None, fields: None, adopted: row.adopted });
+        return;
+    }
+    if row.digest == Some(digest) || left_alone {
+        object.work = if told && !left_alone { Work::Check } else { Work::None };
         object.judge(Judgement { health: ObjectHealth::Current, message: String::new() }, now);
     }
     object.held = Some(Held { digest: row.digest, fields: row.fields, adopted: row.adopted });
@@ -383,6 +393,7 @@ fn begin_anew(slot: &mut Slot, new_revision: bool, now: u64) {
     if slot.is_deployed() && !new_revision {
         return;
     }
+    slot.in_force = false;
     slot.followed = false;
     slot.timed_out = false;
     slot.deadline = None;

@@ -21,7 +21,7 @@ mod observe;
 mod schedule;
 mod slot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +85,8 @@ pub struct Engine {
     /// Inventory that no object of the plan has claimed yet, because its kind is not known.
     unclaimed: BTreeMap<ObjectId, Row>,
     watches: BTreeMap<(String, String), CancellationToken>,
+    /// Kinds of which the watch has told something.
+    told: BTreeSet<(String, String)>,
     sightings: mpsc::Sender<Sighting>,
     wake: Arc<Notify>,
     cluster: ClusterReport,
@@ -161,6 +163,7 @@ impl Engine {
             index: BTreeMap::new(),
             unclaimed: BTreeMap::new(),
             watches: BTreeMap::new(),
+            told: BTreeSet::new(),
             sightings,
             wake: Arc::new(Notify::new()),
             cluster: ClusterReport::default(),

@@ -152,7 +152,10 @@ impl Engine {
                         || object.refused.is_some()
                 });
                 if running.writes {
-                    slot.prepared = !failed;
+                    let pending = |object: &Object| {
+                        object.work != Work::None && object.due().is_none_or(|at| at <= now)
+                    };
+                    slot.prepared = !failed && !slot.objects.iter().any(pending);
                     self.view.lock().metrics.last_apply = running.since.elapsed();
                 } else {
                     slot.followed = true;
@@ -162,7 +165,13 @@ impl Engine {
                     false => slot.failures = 0,
                 }
             }
-            End::Again => slot.asked = !running.writes,
+            End::Again => {
+                slot.asked = !running.writes;
+                // Others may have waited for the same kinds; together they hear their first list.
+                for key in self.slots.keys().copied().collect::<Vec<_>>() {
+                    self.place(key);
+                }
+            }
             End::Blocked(text) => {
                 if slot.leaving {
                     Self::retry(slot);
@@ -241,7 +250,10 @@ impl Object {
                 self.judge(Judgement { health: ObjectHealth::InProgress, message }, now);
             }
             Outcome::Differs(text) if mode == DriftMode::Repair => {
-                tracing::debug!(text, "drifted");
+                self.judge(
+                    Judgement { health: ObjectHealth::InProgress, message: format!("drifted: {text}") },
+                    now,
+                );
                 self.work = Work::Write;
                 self.drifted = true;
             }

@@ -19,6 +19,9 @@ impl Engine {
     /// Takes in what a watch saw.
     pub(super) fn observe(&mut self, sighting: Sighting) {
         let Sighting { resource, seen } = sighting;
+        if !matches!(seen, Seen::Lost(_)) {
+            self.told.insert((resource.group.clone(), resource.kind.clone()));
+        }
         match seen {
             Seen::Live(live) => self.saw(&resource, &live),
             Seen::Gone(live) => {

@@ -156,6 +156,7 @@ impl Engine {
             Verdict::Healthy if unfinished => (UnitState::Provisioning, "is being applied".to_owned()),
             Verdict::Healthy => {
                 slot.deployed = Some(slot.unit.hash);
+                slot.in_force = true;
                 slot.deadline = None;
                 (UnitState::Deployed, String::new())
             }

@@ -146,7 +146,10 @@ pub(super) struct Slot {
     pub(super) state: UnitState,
     pub(super) message: String,
     pub(super) since: UnixMillis,
+    /// Hash with which it was last healthy.
     pub(super) deployed: Option<Digest>,
+    /// That was the unit as it is now, and nothing else was begun since.
+    pub(super) in_force: bool,
     pub(super) repairs: u64,
     /// It left the plan.
     pub(super) leaving: bool,
@@ -191,9 +194,9 @@ impl Slot {
         &self.unit.objects[index]
     }
 
-    /// Whether the unit's revision was deployed healthy before.
+    /// Whether the unit as it is now was deployed healthy.
     pub(super) fn is_deployed(&self) -> bool {
-        self.deployed == Some(self.unit.hash)
+        self.in_force
     }
 
     /// Once and done: what a unit that is applied once must not be bothered with any more.

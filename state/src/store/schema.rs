@@ -28,8 +28,10 @@ const TABLES: &str = "
     CREATE TABLE blob (digest BLOB PRIMARY KEY, content BLOB NOT NULL) STRICT;
     CREATE TABLE unit (
         id TEXT PRIMARY KEY, spec BLOB NOT NULL, good BLOB, deployed BLOB,
-        state INTEGER NOT NULL, message TEXT NOT NULL, since INTEGER NOT NULL, repairs INTEGER NOT NULL
+        state INTEGER NOT NULL, message TEXT NOT NULL, since INTEGER NOT NULL, repairs INTEGER NOT NULL,
+        revision INTEGER NOT NULL DEFAULT 0, open INTEGER NOT NULL DEFAULT 0
     ) STRICT;
+    CREATE TABLE revision (number INTEGER PRIMARY KEY AUTOINCREMENT) STRICT;
     CREATE TABLE object (
         grp TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
         version TEXT NOT NULL, unit TEXT NOT NULL, ordinal INTEGER NOT NULL,

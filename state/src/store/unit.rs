@@ -166,15 +166,57 @@ impl Store {
         })
     }
 
+    /// The number under which a revision is being brought about: the same until it is deployed, also after a
+    /// crash; another one whenever the unit changes, comes back to what it was, or begins a new life.
+    pub(crate) async fn open_revision(&self, unit: &Unit, now: UnixMillis) -> Result<u64, StoreError> {
+        let id = unit.id.to_string();
+        let spec = postcard::to_stdvec(unit).expect("a unit consists of types that postcard encodes");
+        self.write("open a revision", move |connection| {
+            let open: Option<i64> = connection
+                .query_row(
+                    "SELECT revision FROM unit WHERE id = ?1 AND open AND spec = ?2",
+                    params![id, spec],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            if let Some(number) = open {
+                return Ok(number.cast_unsigned());
+            }
+            connection.execute("INSERT INTO revision DEFAULT VALUES", [])?;
+            let number = connection.last_insert_rowid();
+            connection.execute("DELETE FROM revision WHERE number < ?1", params![number])?;
+            connection.execute("DELETE FROM hook WHERE unit = ?1", params![id])?;
+            connection.execute(
+                "INSERT INTO unit (id, spec, state, message, since, repairs, revision, open)
+                 VALUES (?1, ?2, ?3, '', ?4, 0, ?5, 1)
+                 ON CONFLICT (id) DO UPDATE SET spec = ?2, revision = ?5, open = 1",
+                params![id, spec, state_number(UnitState::Provisioning), now.cast_signed(), number],
+            )?;
+            Ok(number.cast_unsigned())
+        })
+        .durable()
+        .await
+    }
+
+    /// The number of a unit's last revision.
+    pub(crate) async fn last_revision(&self, id: String) -> Result<u64, StoreError> {
+        self.read("read a unit's revision", move |connection| {
+            let number: Option<i64> = connection
+                .query_row("SELECT revision FROM unit WHERE id = ?1", params![id], |row| row.get(0))
+                .optional()?;
+            Ok(number.unwrap_or(0).cast_unsigned())
+        })
+        .await
+    }
+
     /// Notes durably that a revision is healthy: what comes next is an upgrade.
     pub(crate) fn put_deployed(&self, unit: &Unit) -> Written<()> {
         let (id, hash) = (unit.id.to_string(), unit.hash.0);
-        let spec = postcard::to_stdvec(unit).expect("a unit consists of types that postcard encodes");
-        self.write("note that a unit is deployed", move |transaction| {
-            transaction
+        self.write("note that a unit is deployed", move |connection| {
+            connection
                 .execute(
-                    "UPDATE unit SET spec = ?2, good = ?2, deployed = ?3 WHERE id = ?1",
-                    params![id, spec, hash],
+                    "UPDATE unit SET good = spec, deployed = ?2, open = 0 WHERE id = ?1",
+                    params![id, hash],
                 )
                 .map(|_| ())
         })
@@ -200,7 +242,7 @@ impl Store {
         .await
     }
 
-    /// Notes that a hook has succeeded. Runs of other events or revisions are forgotten with it.
+    /// Notes that a hook has succeeded.
     pub(crate) fn hook_done(&self, unit: String, run: String, position: u32) -> Written<()> {
         self.write("note a finished hook", move |transaction| {
             transaction

@@ -94,19 +94,19 @@ async fn play(seed: u64) {
         match chance.below(6) {
             0 | 1 => {
                 model = draw(&mut chance);
-                history.push(format!("plan {model:?}"));
+                world.wire.note(&mut history, format!("plan {model:?}"));
                 generation = Some(running.offer(world.plan(planned(&model))).await);
             }
             2 if world.get(&path).await.is_some() => {
-                history.push(format!("edit {path}"));
+                world.wire.note(&mut history, format!("edit {path}"));
                 world.try_edit(&path, json!({"data": {"key": "edited"}})).await;
             }
             3 if world.get(&path).await.is_some() => {
-                history.push(format!("delete {path}"));
+                world.wire.note(&mut history, format!("delete {path}"));
                 world.try_delete(&path).await;
             }
             4 => {
-                history.push("kill".to_owned());
+                world.wire.note(&mut history, "kill".to_owned());
                 running.kill().await;
                 running = world.start().await;
             }
@@ -131,8 +131,9 @@ async fn play(seed: u64) {
     }
     let full = running.handle().full_report().await;
     panic!(
-        "seed {seed}\n{}\nwanted {:?}\nactual {:?}\n{state:?}\n{full:#?}",
+        "seed {seed}\n{}\n{:#?}\nwanted {:?}\nactual {:?}\n{state:?}\n{full:#?}",
         history.join("\n"),
+        world.wire.writes(),
         wanted(&model),
         actual(&world).await
     );

@@ -59,9 +59,10 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Requests whose line contains this, since the start.
-    pub(super) fn count(&self, part: &str) -> usize {
-        self.log.lock().unwrap().iter().filter(|line| line.contains(part)).count()
+    /// Notes a step of a story, among the requests.
+    pub(super) fn note(&self, history: &mut Vec<String>, step: String) {
+        self.log.lock().unwrap().push(format!("== {step}"));
+        history.push(step);
     }
 
     /// Writes since the start.
@@ -112,6 +113,9 @@ pub(super) fn client_through(client: &Client, wire: &Arc<Wire>) -> Client {
 
 impl World {
     pub(super) async fn new() -> Self {
+        // With RUST_LOG=state=debug a failing test tells its story.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let controllers = CancellationToken::new();
         let client = match std::env::var_os("SKEIN_STATE_TEST_KUBECONFIG") {
             Some(file) => real_client(&PathBuf::from(file)).await,
@@ -251,7 +255,7 @@ impl Running {
     pub(super) async fn offer(&self, (plan, blobs): (SignedPlan, Vec<BlobPart>)) -> Generation {
         match self.handle().offer(plan, blobs).await {
             Offered::Stored(head) => head.generation,
-            other => panic!("not stored: {other:?}"),
+            other @ (Offered::Missing(_) | Offered::Refused(_)) => panic!("not stored: {other:?}"),
         }
     }
 

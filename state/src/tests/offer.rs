@@ -16,7 +16,7 @@ fn generation(counter: u64) -> Generation {
 fn refused(offered: &Offered) -> RefusalReason {
     match offered {
         Offered::Refused(refusal) => refusal.reason,
-        other => panic!("{other:?}"),
+        other @ (Offered::Stored(_) | Offered::Missing(_)) => panic!("{other:?}"),
     }
 }
 

@@ -65,7 +65,9 @@ async fn run(fatal: Option<i64>) -> (Vec<Value>, Vec<String>, i64) {
             let attempt = async {
                 match running.handle().offer(signed.clone(), blobs.clone()).await {
                     Offered::Stored(_) => {}
-                    other => assert!(faults.dead(), "{other:?}"),
+                    other @ (Offered::Missing(_) | Offered::Refused(_)) => {
+                        assert!(faults.dead(), "{other:?}")
+                    }
                 }
                 running
                     .until("carried out", |running| {

@@ -1,6 +1,6 @@
 //! Helm hooks: objects that are run at a moment of a release's life and waited for.
 //!
-//! Each run of a hook is marked on its object with event and revision. After a crash an object that carries
+//! Each run of a hook is marked on its object with event and revision number. After a crash an object that carries
 //! the mark is waited for, not made again; a hook that has succeeded is noted durably before its object is
 //! deleted, so no hook of a revision runs to success twice.
 
@@ -25,8 +25,20 @@ impl Worker {
             return Ok(());
         }
         hooks.sort_by_key(|(_, hook)| hook.weight);
-        let run = format!("{event:?} {}", self.unit.hash);
         let store = &self.context.store;
+        let number = match event {
+            HookEvent::PreDelete | HookEvent::PostDelete => {
+                store.last_revision(self.owner.unit.clone()).await
+            }
+            HookEvent::PreInstall
+            | HookEvent::PostInstall
+            | HookEvent::PreUpgrade
+            | HookEvent::PostUpgrade
+            | HookEvent::PreRollback
+            | HookEvent::PostRollback
+            | HookEvent::Test => store.open_revision(&self.unit, self.context.now()).await,
+        };
+        let run = format!("{event:?} {}", number.map_err(|error| Trouble::store(&error))?);
         let done = store.hooks_done(self.owner.unit.clone(), run.clone()).await;
         let done = done.map_err(|error| Trouble::store(&error))?;
         if self.unit.create_namespace && done.len() < hooks.len() {
