@@ -11,7 +11,7 @@ use spool::Spool;
 use state::EngineHandle;
 use telemetry::{Batch, Labels, Sample, Series};
 
-use crate::intake::Intake;
+use crate::intake::{Intake, Sender};
 
 /// Name of the agent's own `job` label.
 const JOB: &str = "edge-agent";
@@ -67,7 +67,7 @@ pub fn start(intake: Intake, interval: Duration, clock: Arc<dyn Clock>, process:
                 _ = ticks.tick() => {}
             }
             let batch = batch(&registry, i64::try_from(clock.now()).unwrap_or(i64::MAX));
-            if let Err(error) = intake.keep(&batch).await {
+            if let Err(error) = intake.keep(&batch, Sender::GivesUp).await {
                 tracing::warn!(%error, "own metrics are lost");
             }
         }

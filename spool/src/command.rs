@@ -18,6 +18,8 @@ pub(crate) struct Batch {
     pub(crate) first: UnixMillis,
     pub(crate) last: UnixMillis,
     pub(crate) state: Option<(String, Bytes)>,
+    /// Whether it is counted as lost when it is not taken in.
+    pub(crate) counted: bool,
 }
 
 pub(crate) enum Command {

@@ -99,10 +99,10 @@ pub enum OpenError {
     },
 }
 
-/// Why a batch is not in the spool. It is counted as a gap in each case but [`PushError::Closed`].
+/// Why a batch is not in the spool. [`Spool::push`] counts it as a gap in each case but [`PushError::Closed`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
-    /// Bigger than its lane may ever be, or no room that lanes of its priority may claim.
+    /// Bigger than its lane may ever be or than what a link carries, or no room that its priority may claim.
     #[error("batch of {size} bytes does not fit into lane {}, which may hold {limit} bytes", class.as_str())]
     NoRoom {
         /// Its lane.
@@ -164,14 +164,30 @@ impl Spool {
         first: UnixMillis,
         last: UnixMillis,
     ) -> Result<u64, PushError> {
-        self.push_batch(Batch { class, payload, points, first, last, state: None }).await
+        self.push_batch(Batch { class, payload, points, first, last, state: None, counted: true }).await
+    }
+
+    /// As [`Spool::push`], for a batch whose sender keeps it until it is taken and will come again: one that is not
+    /// taken in is not lost, so it is not counted.
+    ///
+    /// # Errors
+    /// [`PushError`].
+    pub async fn offer(
+        &self,
+        class: TelemetryClass,
+        payload: Bytes,
+        points: u32,
+        first: UnixMillis,
+        last: UnixMillis,
+    ) -> Result<u64, PushError> {
+        self.push_batch(Batch { class, payload, points, first, last, state: None, counted: false }).await
     }
 
     /// Adds a batch and, in the same transaction, sets the state of that name: what was made of the state
     /// and the state itself are durable together or not at all.
     ///
     /// # Errors
-    /// [`PushError`]; the state is then unchanged.
+    /// [`PushError`]; the state is then unchanged, and the batch is not counted as lost: it can be made again.
     #[expect(clippy::too_many_arguments, reason = "a batch's parts, and a name and a value")]
     pub async fn push_with_state(
         &self,
@@ -184,7 +200,7 @@ impl Spool {
         value: Bytes,
     ) -> Result<u64, PushError> {
         let state = Some((name.to_owned(), value));
-        self.push_batch(Batch { class, payload, points, first, last, state }).await
+        self.push_batch(Batch { class, payload, points, first, last, state, counted: false }).await
     }
 
     async fn push_batch(&self, batch: Batch) -> Result<u64, PushError> {

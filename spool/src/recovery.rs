@@ -61,6 +61,9 @@ impl Writer {
 
     /// Counts a batch that could not be stored, nor its gap.
     pub(crate) fn set_unsaved(&mut self, batch: &Batch) {
+        if !batch.counted {
+            return;
+        }
         let gap = gap_of(batch, GapReason::DiskFull);
         match &mut self.unsaved[number(batch.class)] {
             Some(held) => absorb(held, &gap),

@@ -284,6 +284,20 @@ fn a_disk_full_of_higher_priority_refuses_and_counts() {
 }
 
 #[test]
+fn a_batch_that_no_link_carries_or_whose_sender_comes_again_is_refused_without_being_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let spool = open(&folder.path().join("spool"), budgets(64 << 20, 64 << 20), &Now::default());
+        let limit = protocol::lane::TELEMETRY_PAYLOAD_BYTES_MAX;
+        let refused = spool.offer(METRICS, Bytes::from(vec![7; limit + 1]), 10, 1, 1).await;
+        let (size, limit) = (limit as u64 + 1, limit as u64);
+        assert_eq!(refused, Err(PushError::NoRoom { class: METRICS, size, limit }));
+        assert_eq!(spool.report().points_dropped, 0);
+        assert_eq!(spool.offer(METRICS, Bytes::from(vec![7; 100]), 10, 1, 1).await, Ok(1));
+    });
+}
+
+#[test]
 fn a_second_process_is_told_that_the_spool_is_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("spool");

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use protocol::lane::TELEMETRY_PAYLOAD_BYTES_MAX;
 use protocol::message::StreamHead;
 use protocol::report::SpoolReport;
 use protocol::telemetry::{Gap, GapReason, TelemetryAck, TelemetryClass, TelemetryItem};
@@ -234,7 +235,7 @@ impl Writer {
         let (class, size, now) = (batch.class, batch.payload.len() as u64, self.clock.now());
         self.expire(class, now)?;
         let lane_max = self.budgets.lane(class).bytes_max;
-        let limit = lane_max.min(self.budgets.bytes_max);
+        let limit = lane_max.min(self.budgets.bytes_max).min(TELEMETRY_PAYLOAD_BYTES_MAX as u64);
         if size > limit {
             self.drop_incoming(batch)?;
             return Ok(Err(PushError::NoRoom { class, size, limit }));
@@ -258,6 +259,9 @@ impl Writer {
 
     /// A batch that is not taken in becomes a gap at the end of its lane.
     fn drop_incoming(&mut self, batch: &Batch) -> rusqlite::Result<()> {
+        if !batch.counted {
+            return Ok(());
+        }
         self.add_gap(batch.class, gap_of(batch, GapReason::Bytes))
     }
 

@@ -22,8 +22,8 @@ pub const EXTERNAL: [&str; 3] = [crate::promql::split::REGION, EDGE, CLUSTER];
 
 /// Longest encoded request, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 1 << 20;
-/// Longest encoded answer, in bytes.
-pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Longest encoded answer, in bytes: a bit less than a link's longest response.
+pub const ANSWER_BYTES_MAX: usize = (16 << 20) - 4096;
 
 const VERSION: u8 = 1;
 
@@ -173,8 +173,22 @@ struct WireAnswer {
 }
 
 impl QueryAnswer {
-    /// The answer as bytes; `grid` is that of the request.
+    /// The answer as bytes; `grid` is that of the request. An answer over [`ANSWER_BYTES_MAX`] becomes an error that
+    /// says so.
     pub fn encode(&self, grid: Grid) -> Bytes {
+        let sealed = self.sealed(grid);
+        if sealed.len() <= ANSWER_BYTES_MAX {
+            return sealed;
+        }
+        let why = format!(
+            "the answer of one region has {} bytes, at most {ANSWER_BYTES_MAX} travel: aggregate, select less, or take a larger step",
+            sealed.len()
+        );
+        let edges = self.edges.clone();
+        Self { result: Err(Error::Execution(why)), edges, notes: self.notes.clone() }.sealed(grid)
+    }
+
+    fn sealed(&self, grid: Grid) -> Bytes {
         let result = match &self.result {
             Ok(Answered::Value(Value::Scalar(values))) => WireResult::Scalar(values.clone()),
             Ok(Answered::Value(Value::Text(text))) => WireResult::Text(text.clone()),

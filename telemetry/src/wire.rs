@@ -19,10 +19,14 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use crate::column::{self, ColumnError, Order, Reader};
-use crate::{Batch, Labels, Sample, Series};
+use crate::{Batch, Labels, Millis, Sample, Series};
 
 const VERSION: u8 = 1;
 const LEVEL: i32 = 3;
+/// Most series in a part.
+const PART_SERIES_MAX: usize = 50_000;
+/// Most samples in a part.
+const PART_SAMPLES_MAX: usize = 1_000_000;
 
 /// What a batch may not exceed.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +76,56 @@ pub enum WireError {
 
 /// Encodes a batch. The same batch gives the same bytes.
 pub fn encode(batch: &Batch) -> Bytes {
-    let body = Encoder::default().body(batch);
+    encode_series(&batch.series)
+}
+
+/// A part of a batch, encoded, and what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The encoded batch.
+    pub payload: Bytes,
+    /// Samples in it.
+    pub points: usize,
+    /// Time of the oldest sample.
+    pub first: Millis,
+    /// Time of the newest sample.
+    pub last: Millis,
+}
+
+/// Encodes a batch as parts of at most so many bytes each, which also stay inside the default [`Limits`]. Series
+/// without samples are left out. A single sample that is bigger on its own is a part nevertheless.
+pub fn encode_within(batch: &Batch, bytes_max: usize) -> Vec<Part> {
+    let mut parts = Vec::new();
+    split_series(&batch.series, bytes_max, &mut parts);
+    parts
+}
+
+fn split_series(series: &[Series], bytes_max: usize, parts: &mut Vec<Part>) {
+    let points: usize = series.iter().map(|series| series.samples.len()).sum();
+    let times = || series.iter().flat_map(|series| series.samples.iter().map(|sample| sample.at));
+    let (Some(first), Some(last)) = (times().min(), times().max()) else { return };
+    if series.len() <= PART_SERIES_MAX && points <= PART_SAMPLES_MAX {
+        let payload = encode_series(series);
+        if payload.len() <= bytes_max || points == 1 {
+            parts.push(Part { payload, points, first, last });
+            return;
+        }
+    }
+    if let [one] = series {
+        let (left, right) = one.samples.split_at(points / 2);
+        for samples in [left, right] {
+            let half = Series { labels: one.labels.clone(), samples: samples.to_vec() };
+            split_series(&[half], bytes_max, parts);
+        }
+    } else {
+        let (left, right) = series.split_at(series.len() / 2);
+        split_series(left, bytes_max, parts);
+        split_series(right, bytes_max, parts);
+    }
+}
+
+fn encode_series(series: &[Series]) -> Bytes {
+    let body = Encoder::default().body(series);
     let mut out = vec![VERSION];
     column::put_varint(&mut out, body.len() as u64);
     match zstd::bulk::compress(&body, LEVEL) {
@@ -129,11 +182,11 @@ impl<'a> Encoder<'a> {
         index
     }
 
-    fn body(mut self, batch: &'a Batch) -> Vec<u8> {
-        let mut shape_of = Vec::with_capacity(batch.series.len());
+    fn body(mut self, all: &'a [Series]) -> Vec<u8> {
+        let mut shape_of = Vec::with_capacity(all.len());
         let mut columns: Vec<Vec<Vec<i64>>> = Vec::new();
-        let mut times_of = Vec::with_capacity(batch.series.len());
-        for series in &batch.series {
+        let mut times_of = Vec::with_capacity(all.len());
+        for series in all {
             let names: Vec<i64> = series.labels.iter().map(|(name, _)| self.string(name)).collect();
             let next = self.shapes.len() as i64;
             let shape = *self.shape_index.entry(names).or_insert_with_key(|names| {
@@ -161,7 +214,7 @@ impl<'a> Encoder<'a> {
             column::put_varint(&mut out, names.len() as u64);
             column::put_integers(&mut out, names, Order::First);
         }
-        column::put_varint(&mut out, batch.series.len() as u64);
+        column::put_varint(&mut out, all.len() as u64);
         column::put_integers(&mut out, &shape_of, Order::First);
         columns.iter().flatten().for_each(|values| column::put_integers(&mut out, values, Order::First));
         column::put_varint(&mut out, self.times.len() as u64);
@@ -170,7 +223,7 @@ impl<'a> Encoder<'a> {
             column::put_integers(&mut out, times, Order::Second);
         }
         column::put_integers(&mut out, &times_of, Order::First);
-        for series in &batch.series {
+        for series in all {
             let values: Vec<f64> = series.samples.iter().map(|sample| sample.value).collect();
             column::put_numbers(&mut out, &values);
         }
@@ -331,6 +384,22 @@ mod tests {
     }
 
     #[test]
+    fn parts_keep_to_their_size_and_lose_nothing() {
+        let batch = scrape(300, 5);
+        let parts = encode_within(&batch, 600);
+        assert!(parts.len() > 2 && parts.iter().all(|part| part.payload.len() <= 600));
+        let back: Vec<Series> =
+            parts.iter().flat_map(|part| decode(&part.payload, &Limits::default()).unwrap().series).collect();
+        assert_eq!(back, batch.series);
+        assert_eq!(parts.iter().map(|part| part.points).sum::<usize>(), batch.points());
+        let mut one = scrape(1, 400);
+        one.series[0].samples.iter_mut().for_each(|sample| sample.value = (sample.value + 2.0).sqrt());
+        assert!(encode_within(&one, 150).len() > 1, "a single long series is cut in time");
+        assert_eq!(encode_within(&Batch::default(), 10), []);
+        assert_eq!(encode_within(&scrape(1, 1), 10).len(), 1);
+    }
+
+    #[test]
     fn limits_are_named() {
         let bytes = encode(&scrape(10, 3));
         let limits = |series_max, samples_max| Limits { series_max, samples_max, ..Limits::default() };
@@ -379,7 +448,7 @@ mod tests {
 
         #[test]
         fn a_perturbed_body_never_panics(batch in batches(), at: prop::sample::Index, with: u8, cut: prop::sample::Index) {
-            let mut body = Encoder::default().body(&batch);
+            let mut body = Encoder::default().body(&batch.series);
             let at = at.index(body.len());
             body[at] = with;
             body.truncate(cut.index(body.len() + 1));

@@ -13,11 +13,14 @@ use identity::Clock;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, ListParams};
 use process::Process;
+use protocol::lane::TELEMETRY_PAYLOAD_BYTES_MAX;
 use protocol::telemetry::TelemetryClass;
 use spool::Spool;
 use state::EngineHandle;
 use telemetry::cost::{Ledger, PriceBook};
 use telemetry::wire;
+
+use crate::intake::extent;
 
 /// Objects per page of a list: bounds what is in memory at once.
 const PAGE: u32 = 100;
@@ -80,24 +83,25 @@ impl Costs {
         self.pages::<Pod>("pods", |page| pods.extend(page.iter().filter_map(facts::pod))).await?;
         self.pages::<Node>("nodes", |page| nodes.extend(page.iter().map(facts::node))).await?;
         ledger.advance(now, pods, nodes, &self.prices());
-        let batch = ledger.write_out();
-        let points = u32::try_from(batch.points()).unwrap_or(u32::MAX);
-        let Some((first, last)) = batch.span() else { return Ok(()) };
-        let unsigned = |at: i64| u64::try_from(at).unwrap_or_default();
-        let (payload, kept) = (wire::encode(&batch), Bytes::from(ledger.encode()));
+        let (batch, next) = ledger.write_out();
+        let mut parts = wire::encode_within(&batch, TELEMETRY_PAYLOAD_BYTES_MAX);
+        let Some(last) = parts.pop() else { return Ok(()) };
+        for part in parts {
+            // Without the ledger: should the last part fail, the same is said again and stored once.
+            let (points, first, last) = extent(&part);
+            self.spool
+                .offer(TelemetryClass::Cost, part.payload, points, first, last)
+                .await
+                .map_err(CountError::Spool)?;
+        }
+        let (points, from, to) = extent(&last);
+        let kept = Bytes::from(next.encode());
         self.spool
-            .push_with_state(
-                TelemetryClass::Cost,
-                payload,
-                points,
-                unsigned(first),
-                unsigned(last),
-                LEDGER,
-                kept,
-            )
+            .push_with_state(TelemetryClass::Cost, last.payload, points, from, to, LEDGER, kept)
             .await
-            .map(|_| ())
-            .map_err(CountError::Spool)
+            .map_err(CountError::Spool)?;
+        *ledger = next;
+        Ok(())
     }
 
     /// The ledger that was kept; a new one when there is none, or none that can be read.

@@ -16,6 +16,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
 use process::metrics::Counter;
+use protocol::lane::TELEMETRY_PAYLOAD_BYTES_MAX;
 use protocol::telemetry::TelemetryClass;
 use spool::Spool;
 use telemetry::otlp::Converter;
@@ -34,6 +35,21 @@ pub struct Intake {
     converter: Arc<Mutex<Converter>>,
     points: Counter,
     rejected: Counter,
+}
+
+/// What becomes of a batch that the spool cannot take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// Its sender keeps it and sends it again: nothing is lost.
+    ComesAgain,
+    /// Nobody else has it: it is counted as lost.
+    GivesUp,
+}
+
+/// Points, oldest and newest time of a part, as the spool counts them.
+pub(crate) fn extent(part: &wire::Part) -> (u32, u64, u64) {
+    let unsigned = |at: i64| u64::try_from(at).unwrap_or_default();
+    (u32::try_from(part.points).unwrap_or(u32::MAX), unsigned(part.first), unsigned(part.last))
 }
 
 /// The spool could not take a batch now.
@@ -64,7 +80,7 @@ impl Intake {
         let now = i64::try_from(self.clock.now()).unwrap_or(i64::MAX);
         let (batch, rejected) =
             self.converter.lock().unwrap_or_else(PoisonError::into_inner).decode_metrics(request, now);
-        self.keep(&batch).await?;
+        self.keep(&batch, Sender::ComesAgain).await?;
         self.rejected.add(rejected.points);
         let partial_success = (rejected.points > 0).then(|| ExportMetricsPartialSuccess {
             rejected_data_points: i64::try_from(rejected.points).unwrap_or(i64::MAX),
@@ -77,15 +93,20 @@ impl Intake {
     ///
     /// # Errors
     /// [`NotKept`] when the spool cannot take it.
-    pub async fn keep(&self, batch: &Batch) -> Result<(), NotKept> {
-        let points = u32::try_from(batch.points()).unwrap_or(u32::MAX);
-        let Some((first, last)) = batch.span() else { return Ok(()) };
-        let unsigned = |at: i64| u64::try_from(at).unwrap_or_default();
-        self.spool
-            .push(TelemetryClass::Metrics, wire::encode(batch), points, unsigned(first), unsigned(last))
-            .await
-            .map_err(|error| NotKept(error.to_string()))?;
-        self.points.add(u64::from(points));
+    pub async fn keep(&self, batch: &Batch, sender: Sender) -> Result<(), NotKept> {
+        for part in wire::encode_within(batch, TELEMETRY_PAYLOAD_BYTES_MAX) {
+            let (points, first, last) = extent(&part);
+            let kept = match sender {
+                Sender::ComesAgain => {
+                    self.spool.offer(TelemetryClass::Metrics, part.payload, points, first, last).await
+                }
+                Sender::GivesUp => {
+                    self.spool.push(TelemetryClass::Metrics, part.payload, points, first, last).await
+                }
+            };
+            kept.map_err(|error| NotKept(error.to_string()))?;
+            self.points.add(u64::from(points));
+        }
         Ok(())
     }
 }

@@ -234,21 +234,24 @@ impl Ledger {
         }
     }
 
-    /// The accounts as samples at the time of the last advance; ended pods are written a last time and
-    /// forgotten. Series come in order of their labels.
-    pub fn write_out(&mut self) -> Batch {
-        let Some(at) = self.at else { return Batch::default() };
+    /// The accounts as samples at the time of the last advance, and the ledger as it is once these are durable: there
+    /// the ended pods are forgotten. To be stored together; as long as they are not, this ledger says the same again.
+    ///
+    /// Series come in order of their labels.
+    pub fn write_out(&self) -> (Batch, Self) {
+        let mut next = self.clone();
+        let Some(at) = next.at else { return (Batch::default(), next) };
         let mut series = Vec::new();
-        for account in self.pods.values_mut() {
-            account.write(at, &self.currency, &mut series);
+        for account in next.pods.values_mut() {
+            account.write(at, &next.currency, &mut series);
         }
-        for account in self.nodes.values_mut() {
-            account.write(at, &self.currency, &mut series);
+        for account in next.nodes.values_mut() {
+            account.write(at, &next.currency, &mut series);
         }
-        self.pods.retain(|_, account| account.ended.is_none());
-        self.nodes.retain(|_, account| !account.gone);
+        next.pods.retain(|_, account| account.ended.is_none());
+        next.nodes.retain(|_, account| !account.gone);
         series.sort_by(|left, right| left.labels.cmp(&right.labels));
-        Batch { series }
+        (Batch { series }, next)
     }
 }
 
@@ -409,21 +412,28 @@ mod tests {
             .collect()
     }
 
+    /// Writes out and takes it that this was stored.
+    fn written(ledger: &mut Ledger) -> Batch {
+        let (batch, next) = ledger.write_out();
+        *ledger = next;
+        batch
+    }
+
     #[test]
     fn a_pod_is_charged_for_exactly_the_time_it_ran() {
         let mut ledger = Ledger::default();
         ledger.advance(0, vec![], vec![], &book());
         ledger.advance(2 * HOUR, vec![pod("a", 0.5, HOUR / 2)], vec![], &book());
-        let batch = ledger.write_out();
+        let batch = written(&mut ledger);
         assert_eq!(samples(&batch, POD_COST, "a", "cpu"), [(HOUR / 2, 0.0), (2 * HOUR, 1.5)]);
         ledger.advance(3 * HOUR, vec![], vec![], &book());
-        let batch = ledger.write_out();
+        let batch = written(&mut ledger);
         assert_eq!(samples(&batch, POD_COST, "a", "cpu"), [(3 * HOUR, 2.5)]);
         assert!(
             samples(&batch, POD_HOURLY, "a", "cpu").iter().all(|(_, value)| crate::sample::is_stale(*value))
         );
         ledger.advance(4 * HOUR, vec![], vec![], &book());
-        assert_eq!(ledger.write_out(), Batch::default(), "an ended pod is forgotten");
+        assert_eq!(written(&mut ledger), Batch::default(), "an ended pod is forgotten");
     }
 
     #[test]
@@ -437,7 +447,7 @@ mod tests {
         };
         ledger.advance(0, vec![facts.clone()], vec![], &book());
         ledger.advance(HOUR, vec![facts], vec![], &book());
-        let batch = ledger.write_out();
+        let batch = written(&mut ledger);
         assert_eq!(samples(&batch, POD_COST, "a", "cpu").last(), Some(&(HOUR, 4.0)));
         assert_eq!(samples(&batch, POD_COST, "a", "ram").last(), Some(&(HOUR, 2.0)));
         assert_eq!(samples(&batch, POD_USAGE_HOURS, "a", "ram").last(), Some(&(HOUR, GIB)));
@@ -448,13 +458,26 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.advance(0, vec![pod("a", 1.0, 0), pod("b", 1.0, 0)], vec![], &book());
         ledger.advance(HOUR, vec![pod("a", 1.0, 0), pod("b", 1.0, 0)], vec![], &book());
-        ledger.write_out();
+        written(&mut ledger);
         let mut back = Ledger::decode(&ledger.encode()).unwrap();
         back.advance(3 * HOUR, vec![pod("a", 1.0, 0), pod("c", 1.0, 2 * HOUR)], vec![], &book());
-        let batch = back.write_out();
+        let batch = written(&mut back);
         assert_eq!(samples(&batch, POD_COST, "a", "cpu"), [(3 * HOUR, 6.0)]);
         assert_eq!(samples(&batch, POD_COST, "b", "cpu"), [(HOUR, 2.0)]);
         assert_eq!(samples(&batch, POD_COST, "c", "cpu"), [(2 * HOUR, 0.0), (3 * HOUR, 2.0)]);
+    }
+
+    #[test]
+    fn what_was_not_stored_is_written_out_again() {
+        let mut ledger = Ledger::default();
+        ledger.advance(0, vec![pod("a", 1.0, 0)], vec![], &book());
+        ledger.advance(HOUR, vec![], vec![], &book());
+        let (lost, _) = ledger.write_out();
+        ledger.advance(2 * HOUR, vec![], vec![], &book());
+        let again = written(&mut ledger);
+        assert_eq!(samples(&again, POD_COST, "a", "cpu"), samples(&lost, POD_COST, "a", "cpu"));
+        assert_eq!(samples(&again, POD_COST, "a", "cpu"), [(0, 0.0), (HOUR, 2.0)]);
+        assert_eq!(written(&mut ledger), Batch::default());
     }
 
     #[test]
@@ -464,7 +487,7 @@ mod tests {
         ledger.advance(2 * HOUR, vec![pod("a", 1.0, HOUR)], vec![], &book());
         ledger.advance(HOUR, vec![pod("a", 1.0, HOUR)], vec![], &book());
         ledger.advance(2 * HOUR, vec![pod("a", 1.0, HOUR)], vec![], &book());
-        assert_eq!(samples(&ledger.write_out(), POD_COST, "a", "cpu").last(), Some(&(2 * HOUR, 2.0)));
+        assert_eq!(samples(&written(&mut ledger), POD_COST, "a", "cpu").last(), Some(&(2 * HOUR, 2.0)));
     }
 
     #[test]

@@ -55,6 +55,13 @@ impl Stored {
     }
 }
 
+/// Writes out and takes it that this was stored.
+fn written(ledger: &mut Ledger) -> crate::Batch {
+    let (batch, next) = ledger.write_out();
+    *ledger = next;
+    batch
+}
+
 fn request(start: Millis, end: Millis, group_by: &[&str]) -> AllocationRequest {
     let group_by = group_by.iter().map(|name| name.parse().unwrap()).collect();
     AllocationRequest { start, end, step: 0, group_by, include_idle: false }
@@ -77,7 +84,7 @@ fn three_hours() -> Stored {
             pods.push(pod("b", "billing", 0.5, 0));
         }
         ledger.advance(at, pods, vec![node.clone()], &book());
-        stored.add(ledger.write_out());
+        stored.add(written(&mut ledger));
     }
     stored
 }
@@ -150,9 +157,9 @@ fn regions_are_merged_by_window_and_name() {
     let mut other = Stored::new("c2");
     let mut ledger = Ledger::default();
     ledger.advance(0, vec![pod("z", "shop", 1.0, 0)], vec![], &book());
-    other.add(ledger.write_out());
+    other.add(written(&mut ledger));
     ledger.advance(HOUR, vec![pod("z", "shop", 1.0, 0)], vec![], &book());
-    other.add(ledger.write_out());
+    other.add(written(&mut ledger));
     let request = request(0, 3 * HOUR, &["namespace"]);
     let rows = [three_hours(), other]
         .iter()
@@ -214,21 +221,22 @@ proptest! {
                         *ran.entry(name).or_default() += now - started;
                     }
                 }
-                Step::Write | Step::LoseBatch => {}
+                Step::Write => {}
+                Step::LoseBatch => drop(ledger.write_out()),
                 Step::Restart => {
                     // The ledger as it was stored with the last batch; changes are always stored here.
                     ledger.advance(now, facts(&running), vec![], &book());
-                    stored.add(ledger.write_out());
+                    stored.add(written(&mut ledger));
                     ledger = Ledger::decode(&ledger.encode()).unwrap();
                 }
             }
             ledger.advance(now, facts(&running), vec![], &book());
             if matches!(step, Step::Write) {
-                stored.add(ledger.write_out());
+                stored.add(written(&mut ledger));
             }
         }
         ledger.advance(now, facts(&running), vec![], &book());
-        stored.add(ledger.write_out());
+        stored.add(written(&mut ledger));
         for (name, started) in running {
             *ran.entry(name).or_default() += now - started;
         }

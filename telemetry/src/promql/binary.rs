@@ -1,6 +1,6 @@
 //! Operators between numbers, between series and numbers, between series.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::Labels;
 use crate::labels::METRIC_NAME;
@@ -130,8 +130,8 @@ fn signature(binary: &Binary, labels: &Labels) -> Labels {
 }
 
 /// Series by signature, in order.
-fn by_signature<'a>(binary: &Binary, series: &'a [StepSeries]) -> HashMap<Labels, Vec<&'a StepSeries>> {
-    let mut found: HashMap<Labels, Vec<&StepSeries>> = HashMap::new();
+fn by_signature<'a>(binary: &Binary, series: &'a [StepSeries]) -> BTreeMap<Labels, Vec<&'a StepSeries>> {
+    let mut found: BTreeMap<Labels, Vec<&StepSeries>> = BTreeMap::new();
     for series in series {
         found.entry(signature(binary, &series.labels)).or_default().push(series);
     }
