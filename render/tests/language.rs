@@ -381,8 +381,7 @@ fn deep_recursion_ends_in_an_error_and_not_in_an_overflow() {
     assert!(run(&parens, &Limits::default()).unwrap_err().to_string().contains("nests deeper"));
     let yaml = format!("a: {}{}", "[".repeat(5000), "]".repeat(5000));
     assert!(matches!(run(&yaml, &Limits::default()), Err(RenderError::Manifest { .. })));
-    let cycle =
-        "{{- $d := dict }}{{ $_ := set $d \"self\" $d }}a: {{ toJson $d | quote }}\nb: {{ toYaml $d | quote }}";
+    let cycle = "{{- $d := dict }}{{ $_ := set $d \"self\" $d }}a: {{ toJson $d | quote }}\nb: {{ toYaml $d | quote }}";
     assert_eq!(run(cycle, &Limits::default()).unwrap().objects[0].value["a"], "");
     assert!(
         run("{{- $d := dict }}{{ $_ := set $d \"self\" $d }}{{ deepCopy $d }}", &Limits::default()).is_err()

@@ -181,6 +181,10 @@ impl<'h> Machine<'h> {
         self.step(frame, branch.offset)?;
         let mark = frame.variables.len();
         let value = self.pipeline(frame, dot, &branch.pipe)?;
+        if let (Value::Int(count) | Value::Int64(count), true) = (&value, branch.pipe.declares.len() > 1) {
+            let fault = Fault::message(format!("can't use {count} to iterate over more than one variable"));
+            return Err(at(frame, branch.pipe.offset, &context_of(&branch.pipe), fault));
+        }
         let scope = frame.variables.len();
         let mut ran = false;
         let mut index = 0;

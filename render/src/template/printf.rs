@@ -196,7 +196,7 @@ fn formatted(value: &Value, verb: char, spec: &Spec, depth: usize) -> Vec<u8> {
         Value::Nil | Value::Null => format!("%!{verb}(<nil>)").into_bytes(),
         Value::Bool(flag) => match verb {
             't' | 'v' => pad(flag.to_string().into_bytes(), spec, false),
-            _ => complaint(value, verb),
+            _ => complaint(value, verb, spec),
         },
         Value::Int(number) | Value::Int64(number) => integer(value, *number, verb, spec),
         Value::Float(number) => float(value, *number, verb, spec),
@@ -231,7 +231,7 @@ fn formatted(value: &Value, verb: char, spec: &Spec, depth: usize) -> Vec<u8> {
         Value::Object(object) => match verb {
             'v' | 's' => string(value, object.print().as_bytes(), 's', spec),
             'q' => string(value, object.print().as_bytes(), 'q', spec),
-            _ => complaint(value, verb),
+            _ => complaint(value, verb, spec),
         },
     }
 }
@@ -241,9 +241,10 @@ fn element(value: &Value, verb: char, spec: &Spec, depth: usize) -> Vec<u8> {
     if value.is_nil() { pad(b"<nil>".to_vec(), spec, false) } else { formatted(value, verb, spec, depth - 1) }
 }
 
-fn complaint(value: &Value, verb: char) -> Vec<u8> {
+/// `%!d(string=x)`: the verb does not fit, the value prints with the same flags.
+fn complaint(value: &Value, verb: char, spec: &Spec) -> Vec<u8> {
     let mut out = format!("%!{verb}({}=", value.type_name()).into_bytes();
-    out.extend(display(value));
+    out.extend(formatted(value, 'v', spec, 200));
     out.push(b')');
     out
 }
@@ -279,13 +280,13 @@ fn integer(value: &Value, number: i64, verb: char, spec: &Spec) -> Vec<u8> {
             let letter = u32::try_from(number).ok().and_then(char::from_u32).unwrap_or('\u{FFFD}');
             let text = match verb {
                 'c' => letter.to_string(),
-                'q' => format!("'{letter}'"),
+                'q' => super::quote::quote_letter(letter),
                 _ => format!("U+{magnitude:04X}"),
             };
             return pad(text.into_bytes(), &Spec { zero: false, ..spec.clone() }, false);
         }
-        'e' | 'E' | 'f' | 'F' | 'g' | 'G' | 's' | 't' => return complaint(value, verb),
-        _ => return complaint(value, verb),
+        'e' | 'E' | 'f' | 'F' | 'g' | 'G' | 's' | 't' => return complaint(value, verb, spec),
+        _ => return complaint(value, verb, spec),
     };
     let least = spec.precision.unwrap_or(0);
     let zeros = "0".repeat(least.saturating_sub(digits.len()));
@@ -310,7 +311,7 @@ fn float(value: &Value, number: f64, verb: char, spec: &Spec) -> Vec<u8> {
         ('e' | 'E', precision) => exponent_form(magnitude, precision.unwrap_or(6)),
         ('g' | 'G' | 'v', None) => shortest(magnitude, 'g'),
         ('g' | 'G' | 'v', Some(precision)) => general_form(magnitude, precision.max(1)),
-        _ => return complaint(value, verb),
+        _ => return complaint(value, verb, spec),
     };
     if !number.is_finite() {
         let text = shortest(number, 'g');
@@ -370,7 +371,7 @@ fn string(value: &Value, bytes: &[u8], verb: char, spec: &Spec) -> Vec<u8> {
                 .collect();
             digits.join(separator).into_bytes()
         }
-        _ => return complaint(value, verb),
+        _ => return complaint(value, verb, spec),
     };
     pad(text, spec, false)
 }

@@ -66,6 +66,20 @@ pub(crate) fn quote(bytes: &[u8]) -> String {
     out
 }
 
+/// Go's `strconv.QuoteRune`.
+pub(crate) fn quote_letter(letter: char) -> String {
+    match letter {
+        '\'' => "'\\''".to_owned(),
+        '"' => "'\"'".to_owned(),
+        _ => {
+            let mut out = String::from("'");
+            push_escaped(&mut out, letter);
+            out.push('\'');
+            out
+        }
+    }
+}
+
 fn push_escaped(out: &mut String, letter: char) {
     match letter {
         '"' => out.push_str("\\\""),

@@ -212,7 +212,12 @@ fn item(list: &List, key: &Value) -> Answer {
 fn escaped(args: Args<'_>, escape: fn(&str) -> String) -> Value {
     let text = match args.0 {
         [Value::Str(text)] => text.bytes().to_vec(),
-        _ => sprint(args.0),
+        values => {
+            // Nothing prints here as it does in an action.
+            let shown =
+                |value: &Value| if value.is_nil() { Value::text("<no value>") } else { value.clone() };
+            sprint(&values.iter().map(shown).collect::<Vec<_>>())
+        }
     };
     Value::text(&escape(&String::from_utf8_lossy(&text)))
 }

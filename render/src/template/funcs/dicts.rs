@@ -64,8 +64,8 @@ pub(super) static TABLE: &[Function] = &[
     variadic("mustMerge", 1, |env, args| merge(env, args, false)),
     variadic("mergeOverwrite", 1, |env, args| merge(env, args, true)),
     variadic("mustMergeOverwrite", 1, |env, args| merge(env, args, true)),
-    exact("deepCopy", 1, |env, args| deep_copy(env, &args.any(0), 0)),
-    exact("mustDeepCopy", 1, |env, args| deep_copy(env, &args.any(0), 0)),
+    exact("deepCopy", 1, copy),
+    exact("mustDeepCopy", 1, copy),
     variadic("dig", 3, dig),
 ];
 
@@ -125,6 +125,14 @@ fn merge_into(
     Ok(())
 }
 
+fn copy(env: &mut Env<'_>, args: Args<'_>) -> Answer {
+    let value = args.any(0);
+    if value.is_nil() {
+        return Err(Fault::message("reflect: call of reflect.Value.Type on zero Value"));
+    }
+    deep_copy(env, &value, 0)
+}
+
 fn deep_copy(env: &mut Env<'_>, value: &Value, depth: usize) -> Answer {
     if depth > env.limits.nesting_depth {
         return Err(Fault::Limit { name: "nesting_depth", maximum: env.limits.nesting_depth as u64 });
@@ -151,6 +159,13 @@ fn dig(_: &mut Env<'_>, args: Args<'_>) -> Answer {
     let (last, before) = (args.len() - 1, args.len() - 2);
     let mut value = args.any(last);
     for at in 0..before {
+        let key = args.any(at);
+        if !matches!(key, Value::Str(_)) {
+            let text = format!("interface conversion: interface {{}} is {}, not string", nil_aware(&key));
+            return Err(Fault::message(text));
+        }
+    }
+    for at in 0..before {
         let Value::Dict(dict) = &value else {
             let text = format!(
                 "interface conversion: interface {{}} is {}, not map[string]interface {{}}",
@@ -158,8 +173,10 @@ fn dig(_: &mut Env<'_>, args: Args<'_>) -> Answer {
             );
             return Err(Fault::message(text));
         };
-        if dict.kind() == DictKind::Values {
-            let text = "interface conversion: interface {} is common.Values, not map[string]interface {}";
+        if dict.kind() != DictKind::Any {
+            let kind = value.type_name();
+            let text =
+                format!("interface conversion: interface {{}} is {kind}, not map[string]interface {{}}");
             return Err(Fault::message(text));
         }
         match dict.get(&args.utf8(at)?) {

@@ -1,7 +1,8 @@
 //! Base64, base32, and JSON as sprig and Helm offer them.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
 use super::{Answer, Function, exact};
 use crate::template::args::Args;
@@ -39,18 +40,49 @@ pub(crate) fn base64_encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Standard base64; line breaks are ignored, as Go does. The error is Go's text.
+/// Standard base64; line breaks are ignored, as Go does. The error is Go's text, with the byte Go names.
 pub(crate) fn base64_decode(text: &[u8]) -> Result<Vec<u8>, String> {
     let clean: Vec<u8> = text.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    STANDARD.decode(&clean).map_err(|problem| {
-        let at = match problem {
-            base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
-            base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => {
-                clean.len() / 4 * 4
+    match first_bad_byte(text) {
+        Some(at) => Err(format!("illegal base64 data at input byte {at}")),
+        None => LENIENT.decode(&clean).map_err(|problem| problem.to_string()),
+    }
+}
+
+/// Padded base64 whose last letter may carry unused bits, as Go's default encoding allows.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+/// Where Go stops reading, if it does.
+fn first_bad_byte(text: &[u8]) -> Option<usize> {
+    let solid =
+        |from: usize| (from..text.len()).find(|at| !matches!(text[*at], b'\r' | b'\n')).unwrap_or(text.len());
+    let mut in_group = 0;
+    let mut at = 0;
+    while at < text.len() {
+        match text[at] {
+            b'\r' | b'\n' => {}
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' => in_group = (in_group + 1) % 4,
+            b'=' if in_group >= 2 => {
+                let mut next = solid(at + 1);
+                if in_group == 2 {
+                    if next == text.len() {
+                        return Some(text.len());
+                    }
+                    if text[next] != b'=' {
+                        return Some(next - 1);
+                    }
+                    next = solid(next + 1);
+                }
+                return (next < text.len()).then_some(next);
             }
-        };
-        format!("illegal base64 data at input byte {at}")
-    })
+            _ => return Some(at),
+        }
+        at += 1;
+    }
+    (in_group > 0).then(|| text.len() - in_group)
 }
 
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";

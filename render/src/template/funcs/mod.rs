@@ -4,6 +4,7 @@ pub(crate) mod builtin;
 pub(crate) mod certificates;
 pub(crate) mod crypto;
 pub(crate) mod dates;
+mod decimals;
 pub(crate) mod defaults;
 pub(crate) mod dicts;
 pub(crate) mod encoding;

@@ -1,6 +1,6 @@
 //! sprig's arithmetic. Integers wrap as Go's do; conversions are `spf13/cast`'s: what cannot be converted is zero.
 
-use super::{Answer, Function, exact, variadic};
+use super::{Answer, Function, decimals, exact, variadic};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
@@ -36,16 +36,16 @@ pub(super) static TABLE: &[Function] = &[
                 .fold(to_int(&args.any(0)), |product, value| product.wrapping_mul(to_int(value))),
         ))
     }),
-    exact("add1f", 1, |_, args| Ok(Value::Float(decimal(to_float(&args.any(0)) + 1.0)))),
-    variadic("addf", 0, |_, args| Ok(fold(0.0, args.0, |a, b| a + b))),
-    variadic("subf", 1, |_, args| Ok(fold(to_float(&args.any(0)), args.rest(1), |a, b| a - b))),
+    exact("add1f", 1, |_, args| Ok(Value::Float(decimals::add(to_float(&args.any(0)), 1.0)))),
+    variadic("addf", 0, |_, args| Ok(fold(0.0, args.0, decimals::add))),
+    variadic("subf", 1, |_, args| Ok(fold(to_float(&args.any(0)), args.rest(1), decimals::sub))),
     variadic("divf", 1, |_, args| {
         if args.rest(1).iter().any(|value| to_float(value) == 0.0) {
             return Err(Fault::message("decimal division by 0"));
         }
-        Ok(fold(to_float(&args.any(0)), args.rest(1), |a, b| a / b))
+        Ok(fold(to_float(&args.any(0)), args.rest(1), decimals::div))
     }),
-    variadic("mulf", 1, |_, args| Ok(fold(to_float(&args.any(0)), args.rest(1), |a, b| a * b))),
+    variadic("mulf", 1, |_, args| Ok(fold(to_float(&args.any(0)), args.rest(1), decimals::mul))),
     variadic("biggest", 1, |_, args| Ok(extreme(args, i64::max))),
     variadic("max", 1, |_, args| Ok(extreme(args, i64::max))),
     variadic("min", 1, |_, args| Ok(extreme(args, i64::min))),
@@ -122,13 +122,8 @@ fn divide(args: Args<'_>, operation: fn(i64, i64) -> i64) -> Answer {
     Ok(Value::Int64(operation(to_int(&args.any(0)), divisor)))
 }
 
-/// Rounds away binary noise, since sprig computes in decimals: `0.1 + 0.2` is `0.3`.
-fn decimal(value: f64) -> f64 {
-    format!("{value:.15e}").parse().unwrap_or(value)
-}
-
 fn fold(first: f64, rest: &[Value], operation: fn(f64, f64) -> f64) -> Value {
-    Value::Float(rest.iter().fold(first, |value, next| decimal(operation(value, to_float(next)))))
+    Value::Float(rest.iter().fold(first, |value, next| operation(value, to_float(next))))
 }
 
 fn extreme(args: Args<'_>, pick: fn(i64, i64) -> i64) -> Value {

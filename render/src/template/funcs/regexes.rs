@@ -12,7 +12,7 @@ use crate::template::value::{Text, Value};
 
 pub(super) static TABLE: &[Function] = &[
     exact("regexMatch", 2, |env, args| {
-        let text = args.string(1)?;
+        let text = args.string(0).and_then(|_| args.string(1))?;
         Ok(Value::Bool(compile(env, args).is_ok_and(|regex| regex.is_match(text.bytes()))))
     }),
     exact("mustRegexMatch", 2, |env, args| {

@@ -79,7 +79,8 @@ pub(super) static TABLE: &[Function] = &[
         replace(env, old.bytes(), new.bytes(), text.bytes())
     }),
     exact("plural", 3, |_, args| {
-        Ok(Value::Str(if args.int(2)? == 1 { args.string(0)? } else { args.string(1)? }))
+        let (one, many, count) = (args.string(0)?, args.string(1)?, args.int(2)?);
+        Ok(Value::Str(if count == 1 { one } else { many }))
     }),
     exact("toString", 1, |_, args| Ok(Value::Str(strval(&args.any(0))))),
     exact("toStrings", 1, |_, args| Ok(Value::strings(strings_of(&args.any(0))))),

@@ -6,10 +6,14 @@ use crate::template::value::{Dict, Value};
 /// Spaces per level of nested tables.
 const INDENT: usize = 2;
 
-/// The value as TOML; only a map is a document.
+/// The value as TOML; a map is a document, a single value stands alone.
 pub(crate) fn encode(value: &Value) -> Result<String, String> {
-    let Value::Dict(dict) = value else {
-        return Err("toml: top-level values must be Go maps or structs".to_owned());
+    let dict = match value {
+        Value::Dict(dict) => dict,
+        Value::Bool(_) | Value::Int(_) | Value::Int64(_) | Value::Float(_) | Value::Str(_) => {
+            return inline(value, 1);
+        }
+        _ => return Err("toml: top-level values must be Go maps or structs".to_owned()),
     };
     let mut out = String::new();
     table(&mut out, dict, &[], 200)?;

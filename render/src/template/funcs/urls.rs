@@ -62,6 +62,12 @@ fn parse(_: &mut Env<'_>, args: Args<'_>) -> Answer {
         }
         None => (String::new(), body),
     };
+    let first = rest.split(['/', '?']).next().unwrap_or_default();
+    if scheme.is_empty() && first.contains(':') {
+        let text =
+            format!("unable to parse url: parse {text:?}: first path segment in URL cannot contain colon");
+        return Err(Fault::message(text));
+    }
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut opaque = "";
     let mut authority = "";

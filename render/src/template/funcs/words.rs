@@ -64,7 +64,8 @@ pub(crate) fn uncapitalize(text: &str) -> String {
 
 /// The first letters of the words.
 pub(crate) fn initials(text: &str) -> String {
-    text.split_whitespace().filter_map(|word| word.chars().next()).collect()
+    // goutils takes the first byte, not the first letter.
+    text.split_whitespace().filter_map(|word| word.bytes().next()).map(char::from).collect()
 }
 
 /// Upper becomes lower; lower becomes upper, or title case at a word's start.
