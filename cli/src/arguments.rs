@@ -68,8 +68,12 @@ pub fn dispatch(arguments: Vec<OsString>) -> ExitCode {
         Command::Up(arguments) => up::run(arguments, state),
         Command::Status(arguments) => asked(async { status::show(&StateDir::find(state)?, arguments).await }),
         Command::Kubeconfig(arguments) => report(kubeconfig::show(state, &arguments)),
-        Command::Stop(arguments) => asked(async { part::act(&StateDir::find(state)?, &arguments, "stop").await }),
-        Command::Start(arguments) => asked(async { part::act(&StateDir::find(state)?, &arguments, "start").await }),
+        Command::Stop(arguments) => {
+            asked(async { part::act(&StateDir::find(state)?, &arguments, "stop").await })
+        }
+        Command::Start(arguments) => {
+            asked(async { part::act(&StateDir::find(state)?, &arguments, "start").await })
+        }
         Command::Token(command) => asked(async { token::run(state, command).await }),
         Command::Enroll(arguments) => enroll::run(arguments, state),
         Command::Query(arguments) => asked(async { query::show(state, arguments).await }),

@@ -20,9 +20,13 @@ pub async fn supervisor(state: &StateDir, method: reqwest::Method, path: &str) -
         .timeout(Duration::from_secs(30))
         .build()
         .context("failed to make an HTTP client")?;
-    let answer = client.request(method, format!("http://supervisor{path}")).send().await.with_context(|| {
-        format!("no `skein up` runs on the state directory {}; start one, or give --state DIR", state.path().display())
-    })?;
+    let answer =
+        client.request(method, format!("http://supervisor{path}")).send().await.with_context(|| {
+            format!(
+                "no `skein up` runs on the state directory {}; start one, or give --state DIR",
+                state.path().display()
+            )
+        })?;
     if answer.status().is_success() {
         return Ok(answer);
     }

@@ -32,7 +32,9 @@ pub enum StateDirError {
         source: std::io::Error,
     },
     /// Another `skein up` runs there.
-    #[error("the state directory \"{path}\" is in use by `skein up` with process id {pid}; stop that one, or give another --state DIR")]
+    #[error(
+        "the state directory \"{path}\" is in use by `skein up` with process id {pid}; stop that one, or give another --state DIR"
+    )]
     Held {
         /// Which.
         path: PathBuf,

@@ -1,5 +1,6 @@
 //! The composition root: what the edge agent is made of and in which order it begins.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
@@ -59,7 +60,8 @@ pub async fn serve(
     let (identity_sender, identity) = watch::channel(Arc::new(identity));
     let engine =
         start_engine(client.clone(), state.join("state.sqlite"), &identity, &clock, &process).await?;
-    let hello = Hello { engine: engine.clone(), spool: spool.clone() };
+    let name = identity.borrow().name.clone();
+    let hello = Hello { name, engine: engine.clone(), spool: spool.clone() };
     let config = UplinkConfig {
         identity: identity.clone(),
         incarnation: clock.now(),
@@ -215,6 +217,7 @@ impl state::Clock for EngineClock {
 
 /// What the agent tells at each connection.
 struct Hello {
+    name: String,
     engine: EngineHandle,
     spool: Spool,
 }
@@ -225,6 +228,7 @@ impl HelloSource for Hello {
             stored: self.engine.head(),
             applied: self.engine.applied(),
             streams: self.spool.streams(),
+            facts: BTreeMap::from([("name".to_owned(), self.name.clone())]),
             ..HelloFacts::default()
         }
     }

@@ -28,7 +28,8 @@ pub async fn serve(process: &Process, address: SocketAddr, own: Router) -> Resul
     let router = own.merge(standard(process));
     let cancel = process.cancel.clone();
     process.tasks.spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(async move { cancel.cancelled().await });
+        let served =
+            axum::serve(listener, router).with_graceful_shutdown(async move { cancel.cancelled().await });
         if let Err(error) = served.await {
             tracing::error!(%error, "the HTTP endpoint failed");
         }
@@ -45,7 +46,10 @@ fn standard(process: &Process) -> Router {
         .route(
             "/metrics",
             get(async move || {
-                ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::exposition(&registry.gather()))
+                (
+                    [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+                    metrics::exposition(&registry.gather()),
+                )
             }),
         )
 }

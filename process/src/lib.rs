@@ -51,6 +51,7 @@ impl Process {
     /// Ends all tasks and waits for them, at most [`DRAIN_DEADLINE`].
     pub async fn drain(&self) {
         self.cancel.cancel();
+        self.metrics.clear();
         self.tasks.close();
         if tokio::time::timeout(DRAIN_DEADLINE, self.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "tasks were still running at the deadline");

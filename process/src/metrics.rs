@@ -98,6 +98,11 @@ impl Registry {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(source));
     }
 
+    /// Lets go of all sources, and so of whatever they hold; at the end of a program.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Everything, by name.
     pub fn gather(&self) -> Vec<Family> {
         let mut gathering = Gathering::default();
@@ -142,7 +147,9 @@ pub fn exposition(families: &[Family]) -> String {
 
 /// Memory and processor time of this process, from the kernel's accounting; left out where it cannot be read.
 fn process(gathering: &mut Gathering) {
-    if let Some(bytes) = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| resident(&status)) {
+    if let Some(bytes) =
+        std::fs::read_to_string("/proc/self/status").ok().and_then(|status| resident(&status))
+    {
         gathering.gauge("process_resident_memory_bytes", "Resident memory of the process.", &[], bytes);
     }
     if let Some(seconds) = std::fs::read_to_string("/proc/self/stat").ok().and_then(|stat| processor(&stat)) {

@@ -18,7 +18,9 @@ pub(crate) fn cancel_on_signal(process: &Process) {
                     }
                 });
             }
-            Err(error) => tracing::warn!(%error, "failed to listen for a signal; the program can only be killed"),
+            Err(error) => {
+                tracing::warn!(%error, "failed to listen for a signal; the program can only be killed")
+            }
         }
     }
 }

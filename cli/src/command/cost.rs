@@ -55,7 +55,8 @@ pub(crate) async fn show(state: Option<PathBuf>, arguments: Arguments) -> Result
 }
 
 fn rows(data: &Value) -> String {
-    let mut table = super::table(&["NAME", "CPU CORE-HOURS", "RAM GIB-HOURS", "CPU COST", "RAM COST", "TOTAL"]);
+    let mut table =
+        super::table(&["NAME", "CPU CORE-HOURS", "RAM GIB-HOURS", "CPU COST", "RAM COST", "TOTAL"]);
     let mut total = 0.0;
     for set in data.as_array().into_iter().flatten() {
         for (name, allocation) in set.as_object().into_iter().flatten() {
@@ -89,6 +90,9 @@ mod tests {
             "web": {"totalCost": 0.006},
         }]);
         let text = rows(&data);
-        assert!(text.lines().last().is_some_and(|line| line.starts_with("TOTAL") && line.ends_with("0.04000")), "{text}");
+        assert!(
+            text.lines().last().is_some_and(|line| line.starts_with("TOTAL") && line.ends_with("0.04000")),
+            "{text}"
+        );
     }
 }

@@ -27,7 +27,8 @@ pub(crate) struct Arguments {
 
 /// The same as `edge-agent run --token TOKEN ...`; the state directory is the edge's own here.
 pub(crate) fn run(arguments: Arguments, state: Option<PathBuf>) -> ExitCode {
-    let mut agent: Vec<OsString> = vec!["edge-agent".into(), "run".into(), "--token".into(), arguments.token.into()];
+    let mut agent: Vec<OsString> =
+        vec!["edge-agent".into(), "run".into(), "--token".into(), arguments.token.into()];
     agent.extend(["--kubeconfig".into(), arguments.kubeconfig.into_os_string()]);
     agent.extend(arguments.name.into_iter().flat_map(|name| ["--name".into(), name.into()]));
     agent.extend(state.into_iter().flat_map(|state| ["--state".into(), state.into_os_string()]));

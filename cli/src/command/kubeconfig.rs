@@ -22,7 +22,9 @@ pub(crate) fn show(state: Option<PathBuf>, arguments: &Arguments) -> Result<()> 
             .into_iter()
             .flatten()
             .flatten()
-            .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".yaml")?.replacen('-', "/", 1)))
+            .filter_map(|entry| {
+                Some(entry.file_name().to_str()?.strip_suffix(".yaml")?.replacen('-', "/", 1))
+            })
             .collect();
         known.sort();
         bail!(

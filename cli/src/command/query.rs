@@ -104,7 +104,10 @@ mod tests {
             {"metric": {"region": "eu"}, "value": [1.0, "0.5"]},
             {"metric": {"__name__": "up", "region": "us"}, "value": [1.0, "1"]},
         ]});
-        assert_eq!(rows(&data), "SERIES               VALUE\n{region=\"eu\"}        0.5\nup{region=\"us\"}      1");
+        assert_eq!(
+            rows(&data),
+            "SERIES               VALUE\n{region=\"eu\"}        0.5\nup{region=\"us\"}      1"
+        );
         assert_eq!(rows(&serde_json::json!({"resultType": "vector", "result": []})), "no series");
     }
 

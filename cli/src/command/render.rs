@@ -85,13 +85,18 @@ fn chart(path: &Path, limits: &render::Limits) -> Result<render::Chart> {
     let mut files = Vec::new();
     let mut pending = vec![path.to_owned()];
     while let Some(folder) = pending.pop() {
-        for entry in std::fs::read_dir(&folder).with_context(|| format!("failed to read {}", folder.display()))? {
+        for entry in
+            std::fs::read_dir(&folder).with_context(|| format!("failed to read {}", folder.display()))?
+        {
             let entry = entry?.path();
             if entry.is_dir() {
                 pending.push(entry);
             } else {
                 let name = entry.strip_prefix(path)?.to_string_lossy().into_owned();
-                files.push((name, std::fs::read(&entry).with_context(|| format!("failed to read {}", entry.display()))?));
+                files.push((
+                    name,
+                    std::fs::read(&entry).with_context(|| format!("failed to read {}", entry.display()))?,
+                ));
             }
         }
     }
@@ -102,19 +107,23 @@ fn chart(path: &Path, limits: &render::Limits) -> Result<render::Chart> {
 fn values(arguments: &Arguments) -> Result<Value> {
     let mut values = Value::Object(Map::new());
     for path in &arguments.values {
-        let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
         let over = render::parse_values(&text).with_context(|| format!("in {}", path.display()))?;
         values = render::merge_values(values, over);
     }
     for pair in arguments.set.iter().flat_map(|set| set.split(',')) {
-        let (key, value) = pair.split_once('=').with_context(|| format!("--set {pair}: expected KEY=VALUE"))?;
+        let (key, value) =
+            pair.split_once('=').with_context(|| format!("--set {pair}: expected KEY=VALUE"))?;
         let value = match value {
             "true" => Value::Bool(true),
             "false" => Value::Bool(false),
             "null" => Value::Null,
             other => other.parse::<i64>().map_or_else(|_| Value::from(other), Value::from),
         };
-        let nested = key.rsplit('.').fold(value, |inner, name| Value::Object(Map::from_iter([(name.to_owned(), inner)])));
+        let nested = key
+            .rsplit('.')
+            .fold(value, |inner, name| Value::Object(Map::from_iter([(name.to_owned(), inner)])));
         values = render::merge_values(values, nested);
     }
     Ok(values)

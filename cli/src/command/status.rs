@@ -206,7 +206,12 @@ async fn own_status(part: &Part) -> Option<Value> {
 }
 
 /// The link as the agent itself sees it; a stopped agent has none; else what the hub says.
-fn link(own: Option<&Value>, part: &Part, supervised: &Supervised, object: &Value) -> (&'static str, Option<String>) {
+fn link(
+    own: Option<&Value>,
+    part: &Part,
+    supervised: &Supervised,
+    object: &Value,
+) -> (&'static str, Option<String>) {
     let here = !supervised.parts.is_empty() && !part.state.is_empty();
     let (state, since) = match own {
         Some(own) => (own.pointer("/link/state"), own.pointer("/link/since")),
@@ -232,7 +237,19 @@ fn human(mesh: &Mesh) -> String {
     for row in &mesh.regions {
         regions.add_row([row.name.clone(), row.link.to_owned(), since(&row.since), pid(row.pid)]);
     }
-    let header = ["EDGE", "REGION", "LINK", "SINCE", "SERVICES", "APPLIED", "DESIRED", "SPOOL", "GAPS", "OTLP/HTTP", "PID"];
+    let header = [
+        "EDGE",
+        "REGION",
+        "LINK",
+        "SINCE",
+        "SERVICES",
+        "APPLIED",
+        "DESIRED",
+        "SPOOL",
+        "GAPS",
+        "OTLP/HTTP",
+        "PID",
+    ];
     let mut edges = super::table(&header);
     for row in &mesh.edges {
         edges.add_row([
@@ -289,7 +306,10 @@ mod tests {
 
     #[test]
     fn a_mesh_of_which_nothing_is_known_is_still_shown() {
-        let text = human(&Mesh { edges: vec![EdgeRow { name: "a".into(), ..EdgeRow::default() }], ..Mesh::default() });
+        let text = human(&Mesh {
+            edges: vec![EdgeRow { name: "a".into(), ..EdgeRow::default() }],
+            ..Mesh::default()
+        });
         assert!(text.contains("?/?"), "{text}");
     }
 }

@@ -140,7 +140,10 @@ pub(crate) async fn mint(client: &kube::Client, wanted: Wanted) -> Result<String
         status: None,
     };
     let tokens = Api::<JoinToken>::namespaced(client.clone(), SYSTEM_NAMESPACE);
-    tokens.create(&PostParams::default(), &object).await.context("the management cluster refused the JoinToken")?;
+    tokens
+        .create(&PostParams::default(), &object)
+        .await
+        .context("the management cluster refused the JoinToken")?;
     Ok(token.to_string())
 }
 
@@ -152,13 +155,19 @@ async fn endpoints(
 ) -> Result<Vec<String>> {
     if wanted.role == TokenRole::Region {
         let listed = trust.get("hubEndpoints").map(String::as_str).unwrap_or_default();
-        return Ok(listed.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect());
+        return Ok(listed
+            .split(',')
+            .map(str::trim)
+            .filter(|one| !one.is_empty())
+            .map(str::to_owned)
+            .collect());
     }
-    let region = Api::<Region>::all(client.clone())
-        .get_opt(wanted.region.as_str())
-        .await?
-        .with_context(|| format!("no Region \"{}\"; kubectl get regions lists those there are", wanted.region))?;
-    let endpoints = region.status.and_then(|status| status.agent).map(|agent| agent.endpoints).unwrap_or_default();
+    let region =
+        Api::<Region>::all(client.clone()).get_opt(wanted.region.as_str()).await?.with_context(|| {
+            format!("no Region \"{}\"; kubectl get regions lists those there are", wanted.region)
+        })?;
+    let endpoints =
+        region.status.and_then(|status| status.agent).map(|agent| agent.endpoints).unwrap_or_default();
     if endpoints.is_empty() {
         bail!("the agent of region \"{}\" has not linked yet, so its address is unknown", wanted.region);
     }
@@ -171,8 +180,9 @@ fn pins(trust: &BTreeMap<String, String>) -> Result<Vec<[u8; 32]>> {
         .split(',')
         .map(|pin| {
             let mut bytes = [0; 32];
-            hex::decode_to_slice(pin.trim(), &mut bytes)
-                .with_context(|| format!("pin \"{pin}\" in ConfigMap kcm-system/skein-trust is not 64 hex digits"))?;
+            hex::decode_to_slice(pin.trim(), &mut bytes).with_context(|| {
+                format!("pin \"{pin}\" in ConfigMap kcm-system/skein-trust is not 64 hex digits")
+            })?;
             Ok(bytes)
         })
         .collect()
@@ -190,7 +200,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let number = number.parse::<u64>().ok().filter(|number| *number > 0).ok_or_else(wrong)?;
-    number.checked_mul(seconds).filter(|seconds| *seconds <= 10 * 365 * 86_400).map(Duration::from_secs).ok_or_else(wrong)
+    number
+        .checked_mul(seconds)
+        .filter(|seconds| *seconds <= 10 * 365 * 86_400)
+        .map(Duration::from_secs)
+        .ok_or_else(wrong)
 }
 
 #[cfg(test)]

@@ -86,7 +86,8 @@ async fn serve_charts(mesh: &Mesh, management: &kube::Client) -> Result<()> {
     let url = format!("http://{}{}/", listener.local_addr()?, charts::PATH);
     let (router, cancel) = (charts::repository()?, mesh.cancel.clone());
     mesh.tasks.spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(async move { cancel.cancelled().await });
+        let served =
+            axum::serve(listener, router).with_graceful_shutdown(async move { cancel.cancelled().await });
         if let Err(error) = served.await {
             tracing::error!(%error, "the chart repository failed");
         }
@@ -130,7 +131,10 @@ async fn ensure_region_object(management: &kube::Client, name: &str) -> Result<(
         return Ok(());
     }
     let region = Region::new(name, RegionSpec::default());
-    regions.create(&Default::default(), &region).await.with_context(|| format!("failed to make Region {name}"))?;
+    regions
+        .create(&Default::default(), &region)
+        .await
+        .with_context(|| format!("failed to make Region {name}"))?;
     Ok(())
 }
 

@@ -79,7 +79,8 @@ impl Children {
         let (doing_sender, doing) = watch::channel(Doing::Stopped);
         let removed = self.cancel.child_token();
         children.insert(spec.part.clone(), Supervised { wanted, doing, removed: removed.clone() });
-        let keeper = Keeper { program: self.program.clone(), spec, wanted: wanted_receiver, doing: doing_sender };
+        let keeper =
+            Keeper { program: self.program.clone(), spec, wanted: wanted_receiver, doing: doing_sender };
         self.tasks.spawn(keeper.keep(removed));
     }
 
@@ -177,7 +178,8 @@ impl Keeper {
         };
         if let Some(status) = ended {
             let part = &self.spec.part;
-            let status = status.map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string());
+            let status =
+                status.map_or_else(|error| error.to_string(), |status: ExitStatus| status.to_string());
             tracing::warn!(part, status, log = %self.spec.log.display(), "ended by itself and is started again");
             return false;
         }

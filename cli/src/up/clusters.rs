@@ -78,7 +78,8 @@ impl Clusters {
                 pod_start: Duration::from_millis(300),
             },
         };
-        let cluster = Cluster::open(options).await.with_context(|| format!("failed to open the cluster of {part}"))?;
+        let cluster =
+            Cluster::open(options).await.with_context(|| format!("failed to open the cluster of {part}"))?;
         let listener = self.ports.listen(&format!("cluster/{part}")).await?;
         let address: SocketAddr = listener.local_addr()?;
         let (url, cancel) = (format!("http://{address}"), self.cancel.child_token());
@@ -152,7 +153,8 @@ pub fn third_party() -> Result<Vec<CustomResourceDefinition>> {
     THIRD_PARTY
         .files()
         .map(|file| {
-            let text = file.contents_utf8().with_context(|| format!("{} is not text", file.path().display()))?;
+            let text =
+                file.contents_utf8().with_context(|| format!("{} is not text", file.path().display()))?;
             serde_saphyr::from_str(text).with_context(|| format!("failed to read {}", file.path().display()))
         })
         .collect()

@@ -94,7 +94,8 @@ pub fn serve(mesh: Mesh) -> Result<()> {
         .with_state(mesh.clone());
     let cancel = mesh.cancel.clone();
     mesh.tasks.spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(async move { cancel.cancelled().await });
+        let served =
+            axum::serve(listener, router).with_graceful_shutdown(async move { cancel.cancelled().await });
         if let Err(error) = served.await {
             tracing::error!(%error, "the supervisor's socket failed");
         }
@@ -210,14 +211,17 @@ async fn remove_agent(State(mesh): State<Mesh>, Path(name): Path<String>) -> Res
     let part = format!("edge/{name}");
     mesh.children.remove(&part);
     mesh.ports.change(|record| {
-        record.embedded.values_mut().filter(|embedded| embedded.agent.as_ref() == Some(&name)).for_each(|embedded| {
-            embedded.agent = None;
-        });
+        record.embedded.values_mut().filter(|embedded| embedded.agent.as_ref() == Some(&name)).for_each(
+            |embedded| {
+                embedded.agent = None;
+            },
+        );
     })?;
     match std::fs::remove_dir_all(mesh.state.agent(&part)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failed(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to remove the agent's state: {error}")))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failed(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("failed to remove the agent's state: {error}"),
+        )),
         _ => Ok(StatusCode::NO_CONTENT),
     }
 }

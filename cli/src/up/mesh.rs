@@ -86,7 +86,14 @@ impl Mesh {
         self.supervise(&part, "edge-agent", &["run"], arguments, http.to_string())
     }
 
-    fn supervise(&self, part: &str, agent: &str, command: &[&str], own: Vec<OsString>, http: String) -> Result<()> {
+    fn supervise(
+        &self,
+        part: &str,
+        agent: &str,
+        command: &[&str],
+        own: Vec<OsString>,
+        http: String,
+    ) -> Result<()> {
         let folder = self.state.agent(part);
         std::fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
         let mut arguments: Vec<OsString> = vec!["agent".into(), agent.into()];
@@ -97,7 +104,8 @@ impl Mesh {
         arguments.extend(["--bound-file".into(), self.bound_file(part).into_os_string()]);
         arguments.extend(["--http".into(), http.into(), "--exit-with-parent".into()]);
         let wanted = !self.ports.record().stopped.contains(part);
-        let spec = Spec { part: part.to_owned(), arguments, log: folder.join("log"), bound: self.bound_file(part) };
+        let spec =
+            Spec { part: part.to_owned(), arguments, log: folder.join("log"), bound: self.bound_file(part) };
         self.children.supervise(spec, wanted);
         Ok(())
     }

@@ -83,7 +83,8 @@ fn wanted(mut record: Record, arguments: &Arguments) -> Result<Record> {
         None => record.edges.len(),
     };
     for index in record.edges.len()..count {
-        let region = record.regions.get(index % record.regions.len()).context("a mesh has at least one region")?;
+        let region =
+            record.regions.get(index % record.regions.len()).context("a mesh has at least one region")?;
         record.edges.insert(format!("edge-{}", index + 1), region.clone());
     }
     Ok(record)

@@ -26,7 +26,8 @@ impl Progress {
 
     /// Everything is there.
     pub(crate) fn ready(&self, mesh: &Mesh) {
-        let program = std::env::current_exe().map_or_else(|_| "skein".to_owned(), |path| path.display().to_string());
+        let program =
+            std::env::current_exe().map_or_else(|_| "skein".to_owned(), |path| path.display().to_string());
         let state = format!("--state {}", mesh.state.path().display());
         print(&format!(
             "\nready in {:.1} s; Ctrl-C stops everything, a second `up` resumes it\n\n\

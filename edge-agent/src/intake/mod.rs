@@ -1,7 +1,7 @@
 //! OTLP intake for metrics: what arrives is durable in the spool before it is acknowledged.
 //!
-//! - [`grpc`]: OTLP/gRPC
-//! - [`http`]: OTLP/HTTP with protobuf or JSON, plain or gzip
+//! - [`grpc`] takes OTLP/gRPC
+//! - [`http`] takes OTLP/HTTP with protobuf or JSON, plain or gzip
 //!
 //! Answers follow the OTLP specification 1.x: what cannot be taken for good is partial success or 400, what may
 //! succeed later is `UNAVAILABLE` or 503 with a pause.

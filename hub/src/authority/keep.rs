@@ -29,7 +29,7 @@ pub enum AuthorityKeptError {
         name: &'static str,
         /// What the API server says.
         #[source]
-        source: kube::Error,
+        source: Box<kube::Error>,
     },
     /// The Secret does not hold an authority.
     #[error(
@@ -135,7 +135,13 @@ fn object(
     name: &'static str,
     source: kube::Error,
 ) -> AuthorityKeptError {
-    AuthorityKeptError::Object { action, kind, namespace: namespace.to_owned(), name, source }
+    AuthorityKeptError::Object {
+        action,
+        kind,
+        namespace: namespace.to_owned(),
+        name,
+        source: Box::new(source),
+    }
 }
 
 fn labels() -> BTreeMap<String, String> {

@@ -2,6 +2,7 @@
 
 pub mod bundle;
 pub mod canonical;
+pub mod helm;
 pub mod prices;
 pub mod rendering;
 pub mod unit;

@@ -18,6 +18,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::bundle::{Bundle, Piece, piece};
 use super::canonical::canonical;
+use super::helm::{Helm, Job};
+use crate::cache::Key;
 use crate::services::resolve::Renderer;
 use crate::services::template::Body;
 
@@ -53,6 +55,24 @@ pub struct Options {
     pub skip_schema_validation: bool,
 }
 
+/// Why there is no bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrendered {
+    /// Why, with file and line where there are.
+    pub message: String,
+    /// What is announced when there is one.
+    pub waits_for: Option<Key>,
+    /// The chart needs what only Helm has.
+    pub unsupported: bool,
+}
+
+impl Unrendered {
+    /// Until somebody changes something.
+    pub fn failed(message: String) -> Self {
+        Self { message, waits_for: None, unsupported: false }
+    }
+}
+
 /// Where seeds are kept.
 pub trait Seeds: Send + Sync {
     /// The seed of a release of a set, if one is kept.
@@ -75,6 +95,7 @@ pub struct Seed {
 /// The renderer that remembers.
 pub struct Bundles {
     seeds: Box<dyn Seeds>,
+    helm: Option<Helm>,
     limits: Limits,
     memory: Mutex<Memory>,
 }
@@ -87,10 +108,10 @@ struct Memory {
 
 impl Bundles {
     /// Nothing remembered yet.
-    pub fn new(seeds: Box<dyn Seeds>) -> Self {
+    pub fn new(seeds: Box<dyn Seeds>, helm: Option<Helm>) -> Self {
         let count = NonZeroUsize::new(REMEMBERED.0).unwrap_or(NonZeroUsize::MIN);
         let memory = Memory { bundles: LruCache::new(count), bytes: 0, drawn: HashMap::new() };
-        Self { seeds, limits: Limits::default(), memory: Mutex::new(memory) }
+        Self { seeds, helm, limits: Limits::default(), memory: Mutex::new(memory) }
     }
 
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
@@ -124,7 +145,7 @@ impl Bundles {
         *self.memory().drawn.entry(name).or_insert_with(|| self.seeds.draw())
     }
 
-    fn fresh(&self, request: &Request<'_>) -> Result<Bundle, String> {
+    fn fresh(&self, request: &Request<'_>) -> Result<Bundle, Unrendered> {
         match request.body {
             Body::Chart(chart) => {
                 let seed = self.seed(request);
@@ -137,13 +158,15 @@ impl Bundles {
                 }
                 Ok(bundle)
             }
-            Body::Manifests(files) => manifests_bundle(files, request, &self.limits),
+            Body::Manifests(files) => {
+                manifests_bundle(files, request, &self.limits).map_err(Unrendered::failed)
+            }
         }
     }
 }
 
 impl Renderer for Bundles {
-    fn render(&self, request: &Request<'_>) -> Result<Arc<Bundle>, String> {
+    fn render(&self, request: &Request<'_>) -> Result<Arc<Bundle>, Unrendered> {
         let common = digest(request, None);
         // Equal input gives equal bundles whoever asks, unless the chart wants randomness: then each set has its own.
         let own = || digest(request, request.store);
@@ -156,7 +179,24 @@ impl Renderer for Bundles {
             }
             None => {}
         }
-        let bundle = Arc::new(self.fresh(request)?);
+        let bundle = match (self.fresh(request), &self.helm, request.body) {
+            (Ok(bundle), _, _) => Arc::new(bundle),
+            (Err(unrendered), Some(helm), Body::Chart(chart)) if unrendered.unsupported => {
+                let values = values(request.documents).map_err(Unrendered::failed)?;
+                let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+                return helm.ask(own(), || Job {
+                    archive: chart.digest.clone(),
+                    name: request.name.to_owned(),
+                    namespace: request.namespace.to_owned(),
+                    values,
+                    kubernetes_version: request.kubernetes_version.map(str::to_owned),
+                    labels: request.labels.iter().map(owned).collect(),
+                    skip_crds: request.options.skip_crds,
+                    skip_schema_validation: request.options.skip_schema_validation,
+                });
+            }
+            (Err(unrendered), _, _) => return Err(unrendered),
+        };
         if bundle.entropy {
             self.remember(own(), &bundle);
         }
@@ -194,8 +234,8 @@ fn chart_bundle(
     request: &Request<'_>,
     limits: &Limits,
     entropy: &mut Seeded,
-) -> Result<Bundle, String> {
-    let values = values(request.documents)?;
+) -> Result<Bundle, Unrendered> {
+    let values = values(request.documents).map_err(Unrendered::failed)?;
     let mut capabilities = Capabilities::default();
     if let Some(version) = request.kubernetes_version {
         version.clone_into(&mut capabilities.kube_version);
@@ -215,14 +255,19 @@ fn chart_bundle(
         skip_crds: request.options.skip_crds,
         skip_schema_validation: request.options.skip_schema_validation,
     };
-    let rendered = render::render(&input, entropy, &NoCluster).map_err(|error| error.to_string())?;
+    let rendered = render::render(&input, entropy, &NoCluster).map_err(|error| Unrendered {
+        message: error.to_string(),
+        waits_for: None,
+        unsupported: error.unsupported_function().is_some(),
+    })?;
     let mut bundle = Bundle { entropy: rendered.used_entropy || rendered.used_clock, ..Bundle::default() };
     for object in rendered.crds.into_iter().chain(rendered.objects) {
         add(&mut bundle, object.value, request.labels)
-            .map_err(|error| format!("{}: {error}", object.source))?;
+            .map_err(|error| Unrendered::failed(format!("{}: {error}", object.source)))?;
     }
     for hook in rendered.hooks {
-        let entry = piece(&hook.object.value).map_err(|error| format!("{}: {error}", hook.object.source))?;
+        let entry = piece(&hook.object.value)
+            .map_err(|error| Unrendered::failed(format!("{}: {error}", hook.object.source)))?;
         bundle.hooks.push(Piece {
             entry: HookEntry {
                 object: entry.entry,
@@ -234,6 +279,65 @@ fn chart_bundle(
         });
     }
     Ok(bundle)
+}
+
+/// A bundle from what `helm template` printed: objects in its order, hooks by their annotations.
+pub(super) fn from_manifests(text: &str, labels: &[(String, String)]) -> Result<Bundle, String> {
+    let labels: Vec<_> = labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let objects =
+        render::parse_yaml_documents(text, &Limits::default()).map_err(|error| error.to_string())?;
+    let mut bundle = Bundle::default();
+    for object in objects {
+        let annotation = |name: &str| {
+            let value = object.pointer("/metadata/annotations")?.get(name)?.as_str()?;
+            Some(value.to_owned())
+        };
+        let Some(events) = annotation("helm.sh/hook") else {
+            add(&mut bundle, object, &labels)?;
+            continue;
+        };
+        let words = |text: String| text.split(',').map(|word| word.trim().to_owned()).collect::<Vec<_>>();
+        let deletion = annotation("helm.sh/hook-delete-policy").map(words).unwrap_or_default();
+        let mut deletion: Vec<_> = deletion.iter().filter_map(|word| deletion_named(word)).collect();
+        if deletion.is_empty() {
+            deletion.push(HookDeletion::BeforeCreation);
+        }
+        let entry = piece(&object)?;
+        bundle.hooks.push(Piece {
+            entry: HookEntry {
+                object: entry.entry,
+                events: words(events).iter().filter_map(|word| event_named(word)).collect(),
+                weight: annotation("helm.sh/hook-weight").and_then(|text| text.parse().ok()).unwrap_or(0),
+                deletion,
+            },
+            content: entry.content,
+        });
+    }
+    Ok(bundle)
+}
+
+fn event_named(word: &str) -> Option<HookEvent> {
+    Some(match word {
+        "pre-install" => HookEvent::PreInstall,
+        "post-install" => HookEvent::PostInstall,
+        "pre-upgrade" => HookEvent::PreUpgrade,
+        "post-upgrade" => HookEvent::PostUpgrade,
+        "pre-delete" => HookEvent::PreDelete,
+        "post-delete" => HookEvent::PostDelete,
+        "pre-rollback" => HookEvent::PreRollback,
+        "post-rollback" => HookEvent::PostRollback,
+        "test" | "test-success" => HookEvent::Test,
+        _ => return None,
+    })
+}
+
+fn deletion_named(word: &str) -> Option<HookDeletion> {
+    Some(match word {
+        "before-hook-creation" => HookDeletion::BeforeCreation,
+        "hook-succeeded" => HookDeletion::Succeeded,
+        "hook-failed" => HookDeletion::Failed,
+        _ => return None,
+    })
 }
 
 fn manifests_bundle(
@@ -392,7 +496,12 @@ mod tests {
         }))
     }
 
-    fn render(bundles: &Bundles, body: &Body, set: &str, documents: &[&str]) -> Result<Arc<Bundle>, String> {
+    fn render(
+        bundles: &Bundles,
+        body: &Body,
+        set: &str,
+        documents: &[&str],
+    ) -> Result<Arc<Bundle>, Unrendered> {
         let documents: Vec<_> = documents.iter().map(|text| (*text).to_owned()).collect();
         bundles.render(&Request {
             body,
@@ -413,21 +522,21 @@ mod tests {
     #[test]
     fn a_password_is_drawn_once_per_set_and_outlives_the_hub() {
         let kept = Kept::default();
-        let bundles = Bundles::new(Box::new(kept.clone()));
+        let bundles = Bundles::new(Box::new(kept.clone()), None);
         let body = chart(SECRET);
         let one = render(&bundles, &body, "one", &[]).unwrap();
         assert!(one.entropy);
         assert_ne!(render(&bundles, &body, "two", &[]).unwrap(), one);
         assert_eq!(render(&bundles, &body, "one", &[]).unwrap(), one);
         assert_eq!(kept.0.lock().unwrap().len(), 2);
-        let after_restart = Bundles::new(Box::new(kept));
+        let after_restart = Bundles::new(Box::new(kept), None);
         assert_eq!(render(&after_restart, &body, "one", &[]).unwrap(), one);
     }
 
     #[test]
     fn equal_input_is_rendered_once_whoever_asks_and_keeps_no_seed() {
         let kept = Kept::default();
-        let bundles = Bundles::new(Box::new(kept.clone()));
+        let bundles = Bundles::new(Box::new(kept.clone()), None);
         let body = chart(PLAIN);
         let one = render(&bundles, &body, "one", &["a: {b: 3}", "a: {b: 4}"]).unwrap();
         assert!(Arc::ptr_eq(&one, &render(&bundles, &body, "two", &["a: {b: 3}", "a: {b: 4}"]).unwrap()));
@@ -440,10 +549,12 @@ mod tests {
     #[test]
     fn a_chart_that_fails_names_file_and_line() {
         let body = chart("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Values.no.such }}}\n");
-        let error = render(&Bundles::new(Box::new(Kept::default())), &body, "one", &[]).unwrap_err();
+        let error =
+            render(&Bundles::new(Box::new(Kept::default()), None), &body, "one", &[]).unwrap_err().message;
         assert!(error.contains("x/templates/x.yaml:3"), "{error}");
         let body = chart("metadata:\n  name: {{ nosuchfunction }}\n");
-        let error = render(&Bundles::new(Box::new(Kept::default())), &body, "one", &[]).unwrap_err();
+        let error =
+            render(&Bundles::new(Box::new(Kept::default()), None), &body, "one", &[]).unwrap_err().message;
         assert!(error.contains("x/templates/x.yaml:2") && error.contains("nosuchfunction"), "{error}");
     }
 }
