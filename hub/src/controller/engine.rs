@@ -19,6 +19,7 @@ use super::writer::Writer;
 use crate::cache::{Cache, Change, Key, Kind};
 use crate::changes::Changes;
 use crate::observed::Observed;
+use crate::planner::helm::Helm;
 use crate::planner::rendering::Bundles;
 use crate::plans::PlanBook;
 use crate::roster::{ObjectName, Roster};
@@ -122,11 +123,18 @@ impl Engine {
     fn new(parts: Parts, process: &Process) -> Self {
         let Parts { client, settings, cache, roster, sources, plans, observed } = parts;
         let writer = Writer::new(client.clone(), process);
+        let helm = settings.helm.clone().map(|binary| Helm {
+            binary,
+            archives: settings.state_dir.join("charts"),
+            cache: cache.clone(),
+            process: process.clone(),
+            answers: Arc::default(),
+        });
         Self {
             writer: writer.clone(),
             events: Events::new(client.clone(), process),
             identities: Identities::new(client, cache.clone(), process),
-            bundles: Bundles::new(Box::new(Secrets { cache: cache.clone(), writer })),
+            bundles: Bundles::new(Box::new(Secrets { cache: cache.clone(), writer }), helm),
             settings,
             cache,
             roster,

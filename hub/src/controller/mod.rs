@@ -31,6 +31,7 @@ mod reconcile;
 mod region;
 mod seeds;
 mod service_set;
+mod sets;
 mod sheet;
 mod template;
 mod wakeups;

@@ -20,7 +20,7 @@ use super::target::Target;
 use super::template::{Content, Lack, Sight};
 use super::values;
 use crate::planner::bundle::Bundle;
-use crate::planner::rendering::{Options, Request};
+use crate::planner::rendering::{Options, Request, Unrendered};
 use crate::planner::unit::{Frame, merged, unit};
 use crate::roster::ObjectName;
 
@@ -30,7 +30,7 @@ pub trait Renderer {
     ///
     /// # Errors
     /// Why it cannot be rendered, with file and line where there are.
-    fn render(&self, request: &Request<'_>) -> Result<Arc<Bundle>, String>;
+    fn render(&self, request: &Request<'_>) -> Result<Arc<Bundle>, Unrendered>;
 }
 
 /// What is known of units on their target.
@@ -329,7 +329,13 @@ impl Scene<'_, '_> {
             store: Some((&self.claim.set.0, &self.claim.set.1)),
             options: rendering_options(&options),
         };
-        let bundle = self.renderer.render(&request).map_err(Problem::failed)?;
+        let bundle = self.renderer.render(&request).map_err(|unrendered| match unrendered.waits_for {
+            Some(key) => {
+                self.sight.view.note(key.kind, &key.namespace, &key.name);
+                Problem::pending(unrendered.message)
+            }
+            None => Problem::failed(unrendered.message),
+        })?;
         let own = dependencies_of(service).into_iter().map(|name| self.unit_id(&name));
         let frame = Frame {
             id: id.clone(),

@@ -8,12 +8,12 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 use super::{ClusterPlan, Valid, unit_id};
-use crate::planner::rendering::{Options, Request};
+use crate::planner::rendering::{Options, Request, Unrendered};
 use crate::planner::unit::{Frame, unit};
 use crate::services::resolve::{Built, Renderer};
-use crate::services::template::{Body, Chart};
+use crate::services::template::{Body, Chart, Sight};
 
-pub(super) fn build(valid: Valid, renderer: &dyn Renderer) -> ClusterPlan {
+pub(super) fn build(valid: Valid, sight: &Sight<'_>, renderer: &dyn Renderer) -> ClusterPlan {
     let Valid { found, region } = valid;
     let (template, chart) = match found.template {
         Ok((template, chart)) => (Ok(template), Some(chart)),
@@ -42,7 +42,12 @@ pub(super) fn build(valid: Valid, renderer: &dyn Renderer) -> ClusterPlan {
                 plan.planned = Some(built);
             }
         }
-        Err(why) => plan.chart = Err(why),
+        Err(unrendered) => {
+            if let Some(key) = unrendered.waits_for {
+                sight.view.note(key.kind, &key.namespace, &key.name);
+            }
+            plan.chart = Err(unrendered.message);
+        }
     }
     plan
 }
@@ -52,10 +57,10 @@ fn render(
     credential: Option<&Credential>,
     (chart, _): Chart,
     renderer: &dyn Renderer,
-) -> Result<Built, String> {
+) -> Result<Built, Unrendered> {
     let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
     let version = chart.version.clone();
-    let documents = [values(deployment, credential)?.to_string()];
+    let documents = [values(deployment, credential).map_err(Unrendered::failed)?.to_string()];
     let request = Request {
         body: &Body::Chart(chart),
         namespace: &namespace,

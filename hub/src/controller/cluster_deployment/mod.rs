@@ -80,7 +80,7 @@ pub(super) fn plan(
 ) -> ClusterPlan {
     let found = dereference::dereference(deployment, sight);
     let valid = validate::validate(found);
-    let mut plan = build::build(valid, renderer);
+    let mut plan = build::build(valid, sight, renderer);
     // What was good stays in force while something else fails, and while the region is paused or this is a dry run.
     let kept = before.and_then(|before| before.planned.clone().map(|built| (built, before.region.clone())));
     if plan.fresh.is_none()

@@ -112,7 +112,7 @@ impl World {
         let sight =
             Sight { view: View::new(&self.cache), sources: &self.sources, system_namespace: "kcm-system" };
         let claims = claims(&target, Some(&self.own), &self.services, |_| false);
-        resolve(&target, &claims, &sight, &Bundles::new(Box::new(NoSeeds)), &self.there)
+        resolve(&target, &claims, &sight, &Bundles::new(Box::new(NoSeeds), None), &self.there)
     }
 
     fn body(&self) -> protocol::plan::PlanBody {
