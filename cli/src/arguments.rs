@@ -58,7 +58,7 @@ enum Command {
 
 /// Reads the arguments and does what they ask. Exit code 0, or 1 with the reason on standard error, or 2 for arguments
 /// that cannot be read.
-pub fn dispatch(arguments: Vec<OsString>) -> ExitCode {
+pub(crate) fn dispatch(arguments: Vec<OsString>) -> ExitCode {
     // An agent reads its arguments itself, also those that `skein` would take for its own (--state).
     if arguments.get(1).is_some_and(|first| first == "agent") {
         return agent(&arguments[2..]);

@@ -14,7 +14,7 @@ use crate::up::host;
 ///
 /// # Errors
 /// When no `skein up` runs on the state directory, or it refuses; the text says which.
-pub async fn supervisor(state: &StateDir, method: reqwest::Method, path: &str) -> Result<reqwest::Response> {
+pub(crate) async fn supervisor(state: &StateDir, method: reqwest::Method, path: &str) -> Result<reqwest::Response> {
     let client = reqwest::Client::builder()
         .unix_socket(state.socket())
         .timeout(Duration::from_secs(30))
@@ -39,7 +39,7 @@ pub async fn supervisor(state: &StateDir, method: reqwest::Method, path: &str) -
 ///
 /// # Errors
 /// As [`supervisor`].
-pub async fn status(state: &StateDir) -> Result<host::Status> {
+pub(crate) async fn status(state: &StateDir) -> Result<host::Status> {
     Ok(supervisor(state, reqwest::Method::GET, "/status").await?.json().await?)
 }
 
@@ -47,7 +47,7 @@ pub async fn status(state: &StateDir) -> Result<host::Status> {
 ///
 /// # Errors
 /// When none of them leads to a cluster.
-pub async fn management(named: Option<&Path>, state: Option<&StateDir>) -> Result<kube::Client> {
+pub(crate) async fn management(named: Option<&Path>, state: Option<&StateDir>) -> Result<kube::Client> {
     let own = state.map(|state| state.kubeconfig("hub")).filter(|path| path.exists());
     let config = match named.map(Path::to_owned).or(own) {
         Some(path) => {
@@ -65,7 +65,7 @@ pub async fn management(named: Option<&Path>, state: Option<&StateDir>) -> Resul
 ///
 /// # Errors
 /// When neither is known.
-pub fn hub_url(named: Option<&str>, state: Option<&StateDir>) -> Result<String> {
+pub(crate) fn hub_url(named: Option<&str>, state: Option<&StateDir>) -> Result<String> {
     if let Some(url) = named {
         return Ok(url.trim_end_matches('/').to_owned());
     }

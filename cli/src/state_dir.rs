@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum StateDirError {
+pub(crate) enum StateDirError {
     /// No directory was named and none can be derived.
     #[error("no state directory: give --state DIR, or set SKEIN_STATE, XDG_STATE_HOME or HOME")]
     Unknown,
@@ -62,45 +62,45 @@ pub enum StateDirError {
 /// What the mesh consists of; the part of the state that is not found elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Record {
+pub(crate) struct Record {
     /// Names of the regions.
-    pub regions: Vec<String>,
+    pub(crate) regions: Vec<String>,
     /// Enrolled devices: edge name to region.
-    pub edges: BTreeMap<String, String>,
+    pub(crate) edges: BTreeMap<String, String>,
     /// Ports in use by role, kept from one run to the next as long as they are free.
-    pub ports: BTreeMap<String, u16>,
+    pub(crate) ports: BTreeMap<String, u16>,
     /// Child clusters that regions made here, by cluster name.
-    pub embedded: BTreeMap<String, Embedded>,
+    pub(crate) embedded: BTreeMap<String, Embedded>,
     /// Agents that were stopped on purpose.
-    pub stopped: BTreeSet<String>,
+    pub(crate) stopped: BTreeSet<String>,
 }
 
 /// A child cluster whose Kubernetes API runs in `skein up`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Embedded {
+pub(crate) struct Embedded {
     /// The version it speaks.
-    pub kubernetes_version: String,
+    pub(crate) kubernetes_version: String,
     /// The region that made it.
-    pub region: String,
+    pub(crate) region: String,
     /// Its edge agent, once there is one.
-    pub agent: Option<String>,
+    pub(crate) agent: Option<String>,
 }
 
 /// A state directory.
 #[derive(Debug, Clone)]
-pub struct StateDir(PathBuf);
+pub(crate) struct StateDir(PathBuf);
 
 /// Holds a state directory until it is dropped or the process dies.
 #[derive(Debug)]
-pub struct Held(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+pub(crate) struct Held(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
 
 impl StateDir {
     /// The directory named, or the default under the XDG state directory.
     ///
     /// # Errors
     /// [`StateDirError::Unknown`] when there is nothing to derive it from.
-    pub fn find(named: Option<PathBuf>) -> Result<Self, StateDirError> {
+    pub(crate) fn find(named: Option<PathBuf>) -> Result<Self, StateDirError> {
         let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         named
             .or_else(|| from("XDG_STATE_HOME").map(|path| path.join("skein")))
@@ -114,7 +114,7 @@ impl StateDir {
     ///
     /// # Errors
     /// [`StateDirError::Held`] when another process has it.
-    pub fn hold(&self) -> Result<Held, StateDirError> {
+    pub(crate) fn hold(&self) -> Result<Held, StateDirError> {
         let path = self.0.clone();
         for folder in ["kubeconfig", "clusters", "agents"] {
             std::fs::create_dir_all(self.0.join(folder))
@@ -146,7 +146,7 @@ impl StateDir {
     ///
     /// # Errors
     /// When `mesh.json` is there and cannot be read.
-    pub fn mesh(&self) -> Result<Option<Record>, StateDirError> {
+    pub(crate) fn mesh(&self) -> Result<Option<Record>, StateDirError> {
         let path = self.0.join("mesh.json");
         match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
@@ -161,7 +161,7 @@ impl StateDir {
     ///
     /// # Errors
     /// When `mesh.json` cannot be written.
-    pub fn keep(&self, record: &Record) -> Result<(), StateDirError> {
+    pub(crate) fn keep(&self, record: &Record) -> Result<(), StateDirError> {
         let path = self.0.join("mesh.json");
         let fresh = self.0.join("mesh.json.new");
         let written = serde_json::to_vec_pretty(record)
@@ -172,27 +172,27 @@ impl StateDir {
     }
 
     /// The directory itself.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
     /// The supervisor's socket.
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.0.join("supervisor.sock")
     }
 
     /// The kubeconfig of a part: `hub`, `region/NAME`, `edge/NAME`.
-    pub fn kubeconfig(&self, part: &str) -> PathBuf {
+    pub(crate) fn kubeconfig(&self, part: &str) -> PathBuf {
         self.0.join("kubeconfig").join(format!("{}.yaml", flat(part)))
     }
 
     /// The folder of a cluster's Kubernetes API.
-    pub fn cluster(&self, part: &str) -> PathBuf {
+    pub(crate) fn cluster(&self, part: &str) -> PathBuf {
         self.0.join("clusters").join(flat(part))
     }
 
     /// The folder of an agent.
-    pub fn agent(&self, part: &str) -> PathBuf {
+    pub(crate) fn agent(&self, part: &str) -> PathBuf {
         self.0.join("agents").join(flat(part))
     }
 }

@@ -1,3 +1,4 @@
+#![cfg(test)]
 //! The listing is the architecture: which crate may know which, and how long a file may be.
 
 use std::collections::{BTreeMap, BTreeSet};

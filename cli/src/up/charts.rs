@@ -16,13 +16,13 @@ use sha2::{Digest, Sha256};
 static CHARTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../deploy/charts");
 
 /// Path of the repository on the server.
-pub const PATH: &str = "/charts";
+pub(crate) const PATH: &str = "/charts";
 
 /// The repository as an HTTP service.
 ///
 /// # Errors
 /// When a chart cannot be packed, which is a fault of the build.
-pub fn repository() -> Result<Router> {
+pub(crate) fn repository() -> Result<Router> {
     let mut entries = BTreeMap::<String, Vec<serde_json::Value>>::new();
     let mut router = Router::new();
     for chart in CHARTS.dirs() {
@@ -78,6 +78,6 @@ mod tests {
         for chart in CHARTS.dirs() {
             assert_eq!(pack(chart, "x").unwrap(), pack(chart, "x").unwrap());
         }
-        repository().unwrap();
+        let _routes = repository().unwrap();
     }
 }

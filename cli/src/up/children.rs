@@ -26,20 +26,20 @@ const STOP_DEADLINE: Duration = Duration::from_millis(4_500);
 
 /// One agent to run.
 #[derive(Debug, Clone)]
-pub struct Spec {
+pub(crate) struct Spec {
     /// `hub`, `region/NAME` or `edge/NAME`.
-    pub part: String,
+    pub(crate) part: String,
     /// Arguments of this program that turn it into the agent.
-    pub arguments: Vec<OsString>,
+    pub(crate) arguments: Vec<OsString>,
     /// Where its log goes.
-    pub log: PathBuf,
+    pub(crate) log: PathBuf,
     /// Where it writes the addresses it bound.
-    pub bound: PathBuf,
+    pub(crate) bound: PathBuf,
 }
 
 /// What a child is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doing {
+pub(crate) enum Doing {
     /// Runs with this process id.
     Running(u32),
     /// Ended by itself; will be started again.
@@ -56,7 +56,7 @@ struct Supervised {
 
 /// All children.
 #[derive(Clone)]
-pub struct Children {
+pub(crate) struct Children {
     program: PathBuf,
     tasks: TaskTracker,
     cancel: CancellationToken,
@@ -65,12 +65,12 @@ pub struct Children {
 
 impl Children {
     /// No children yet; they run `program` and end when `cancel` does.
-    pub fn new(program: PathBuf, tasks: TaskTracker, cancel: CancellationToken) -> Self {
+    pub(crate) fn new(program: PathBuf, tasks: TaskTracker, cancel: CancellationToken) -> Self {
         Self { program, tasks, cancel, children: Arc::default() }
     }
 
     /// Supervises an agent from now on; does nothing if that part is supervised already.
-    pub fn supervise(&self, spec: Spec, wanted: bool) {
+    pub(crate) fn supervise(&self, spec: Spec, wanted: bool) {
         let mut children = self.lock();
         if children.contains_key(&spec.part) {
             return;
@@ -85,14 +85,14 @@ impl Children {
     }
 
     /// Stops supervising an agent and ends it.
-    pub fn remove(&self, part: &str) {
+    pub(crate) fn remove(&self, part: &str) {
         if let Some(child) = self.lock().remove(part) {
             child.removed.cancel();
         }
     }
 
     /// Says whether a part is to run, and waits until it does or does not. `None` if there is no such part.
-    pub async fn want(&self, part: &str, run: bool) -> Option<Doing> {
+    pub(crate) async fn want(&self, part: &str, run: bool) -> Option<Doing> {
         let mut doing = {
             let children = self.lock();
             let child = children.get(part)?;
@@ -104,7 +104,7 @@ impl Children {
     }
 
     /// What each part is doing.
-    pub fn doing(&self) -> BTreeMap<String, Doing> {
+    pub(crate) fn doing(&self) -> BTreeMap<String, Doing> {
         self.lock().iter().map(|(part, child)| (part.clone(), *child.doing.borrow())).collect()
     }
 

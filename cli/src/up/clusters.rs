@@ -23,11 +23,11 @@ use crate::state_dir::StateDir;
 static THIRD_PARTY: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../deploy/crds/third-party");
 
 /// The Kubernetes version that the clusters speak unless told otherwise.
-pub const KUBERNETES_VERSION: &str = "v1.36.3";
+pub(crate) const KUBERNETES_VERSION: &str = "v1.36.3";
 
 /// All clusters of the mesh.
 #[derive(Clone)]
-pub struct Clusters {
+pub(crate) struct Clusters {
     state: StateDir,
     ports: Ports,
     tasks: TaskTracker,
@@ -42,18 +42,18 @@ struct Running {
 }
 
 /// A cluster that answers.
-pub struct Ready {
+pub(crate) struct Ready {
     /// Talks to it without a socket.
-    pub client: kube::Client,
+    pub(crate) client: kube::Client,
     /// Its address.
-    pub url: String,
+    pub(crate) url: String,
     /// The file that lets anyone else talk to it.
-    pub kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
 }
 
 impl Clusters {
     /// No clusters yet.
-    pub fn new(state: StateDir, ports: Ports, tasks: TaskTracker, cancel: CancellationToken) -> Self {
+    pub(crate) fn new(state: StateDir, ports: Ports, tasks: TaskTracker, cancel: CancellationToken) -> Self {
         Self { state, ports, tasks, cancel, running: Arc::default() }
     }
 
@@ -61,7 +61,7 @@ impl Clusters {
     ///
     /// # Errors
     /// When its storage cannot be opened or no port can be bound.
-    pub async fn ensure(&self, part: &str, version: &str) -> Result<Ready> {
+    pub(crate) async fn ensure(&self, part: &str, version: &str) -> Result<Ready> {
         let mut running = self.running.lock().await;
         let kubeconfig = self.state.kubeconfig(part);
         if let Some(there) = running.get(part) {
@@ -104,7 +104,7 @@ impl Clusters {
     ///
     /// # Errors
     /// When its folder cannot be removed.
-    pub async fn remove(&self, part: &str) -> Result<()> {
+    pub(crate) async fn remove(&self, part: &str) -> Result<()> {
         if let Some(gone) = self.running.lock().await.remove(part) {
             gone.cancel.cancel();
         }
@@ -149,7 +149,7 @@ fn write_private(path: &std::path::Path, text: &str) -> Result<()> {
 ///
 /// # Errors
 /// When one cannot be read, which is a fault of the build.
-pub fn third_party() -> Result<Vec<CustomResourceDefinition>> {
+pub(crate) fn third_party() -> Result<Vec<CustomResourceDefinition>> {
     THIRD_PARTY
         .files()
         .map(|file| {
@@ -164,7 +164,7 @@ pub fn third_party() -> Result<Vec<CustomResourceDefinition>> {
 ///
 /// # Errors
 /// When the cluster refuses one.
-pub async fn install(client: &kube::Client, definitions: &[CustomResourceDefinition]) -> Result<()> {
+pub(crate) async fn install(client: &kube::Client, definitions: &[CustomResourceDefinition]) -> Result<()> {
     let api = Api::<CustomResourceDefinition>::all(client.clone());
     let parameters = PatchParams::apply("skein-up").force();
     for definition in definitions {

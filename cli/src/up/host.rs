@@ -25,20 +25,20 @@ use super::mesh::Mesh;
 
 /// What `GET /status` answers.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// Each part: `hub`, `region/NAME`, `edge/NAME`.
-    pub parts: BTreeMap<String, Part>,
+    pub(crate) parts: BTreeMap<String, Part>,
 }
 
 /// One agent as its supervisor sees it.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
-pub struct Part {
+pub(crate) struct Part {
     /// `running`, `restarting` or `stopped`.
-    pub state: String,
+    pub(crate) state: String,
     /// Its process id while it runs.
-    pub pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
     /// The addresses it bound.
-    pub bound: Option<Bound>,
+    pub(crate) bound: Option<Bound>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,7 +76,7 @@ struct WantedAgent {
 ///
 /// # Errors
 /// When the socket cannot be bound.
-pub fn serve(mesh: Mesh) -> Result<()> {
+pub(crate) fn serve(mesh: Mesh) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let path = mesh.state.socket();
     // Whoever holds the state directory's lock may take over the socket of a predecessor that died.

@@ -16,19 +16,19 @@ use crate::state_dir::StateDir;
 
 /// Everything the mesh on this machine is made of.
 #[derive(Clone)]
-pub struct Mesh {
+pub(crate) struct Mesh {
     /// Where it keeps its state.
-    pub state: StateDir,
+    pub(crate) state: StateDir,
     /// Its ports and record.
-    pub ports: Ports,
+    pub(crate) ports: Ports,
     /// Its agents.
-    pub children: Children,
+    pub(crate) children: Children,
     /// Its Kubernetes APIs.
-    pub clusters: Clusters,
+    pub(crate) clusters: Clusters,
     /// Owner of its tasks.
-    pub tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
     /// Cancelled when it is to end.
-    pub cancel: CancellationToken,
+    pub(crate) cancel: CancellationToken,
 }
 
 impl Mesh {
@@ -36,7 +36,7 @@ impl Mesh {
     ///
     /// # Errors
     /// When the path of this program is unknown.
-    pub fn new(state: StateDir, ports: Ports, tasks: TaskTracker, cancel: CancellationToken) -> Result<Self> {
+    pub(crate) fn new(state: StateDir, ports: Ports, tasks: TaskTracker, cancel: CancellationToken) -> Result<Self> {
         let program = std::env::current_exe().context("the path of this program is unknown")?;
         let children = Children::new(program, tasks.clone(), cancel.clone());
         let clusters = Clusters::new(state.clone(), ports.clone(), tasks.clone(), cancel.clone());
@@ -47,7 +47,7 @@ impl Mesh {
     ///
     /// # Errors
     /// When no port or folder can be had.
-    pub fn start_hub(&self) -> Result<()> {
+    pub(crate) fn start_hub(&self) -> Result<()> {
         let link = self.ports.address("hub/link", true)?;
         let http = self.ports.address("hub/http", false)?;
         let mut arguments = vec!["--listen".into(), link.to_string().into()];
@@ -59,7 +59,7 @@ impl Mesh {
     ///
     /// # Errors
     /// When no port or folder can be had.
-    pub fn start_region(&self, name: &str, token: Option<&str>) -> Result<()> {
+    pub(crate) fn start_region(&self, name: &str, token: Option<&str>) -> Result<()> {
         let part = format!("region/{name}");
         let link = self.ports.address(&format!("{part}/link"), true)?;
         let http = self.ports.address(&format!("{part}/http"), false)?;
@@ -74,7 +74,7 @@ impl Mesh {
     ///
     /// # Errors
     /// When no port or folder can be had.
-    pub fn start_edge(&self, name: &str, token: Option<&str>) -> Result<()> {
+    pub(crate) fn start_edge(&self, name: &str, token: Option<&str>) -> Result<()> {
         let part = format!("edge/{name}");
         let address = |role: &str| self.ports.address(&format!("{part}/{role}"), false);
         let (http, grpc, otlp) = (address("http")?, address("otlp-grpc")?, address("otlp-http")?);
@@ -114,7 +114,7 @@ impl Mesh {
     ///
     /// # Errors
     /// When the record cannot be written.
-    pub async fn want(&self, part: &str, run: bool) -> Result<Option<Doing>> {
+    pub(crate) async fn want(&self, part: &str, run: bool) -> Result<Option<Doing>> {
         let doing = self.children.want(part, run).await;
         if doing.is_some() {
             self.ports.change(|record| {
@@ -129,7 +129,7 @@ impl Mesh {
     }
 
     /// Where a part writes the addresses it bound.
-    pub fn bound_file(&self, part: &str) -> PathBuf {
+    pub(crate) fn bound_file(&self, part: &str) -> PathBuf {
         self.state.agent(part).join("bound.json")
     }
 
@@ -137,7 +137,7 @@ impl Mesh {
     ///
     /// # Errors
     /// When it has not within 20 seconds; its log says why.
-    pub async fn bound(&self, part: &str) -> Result<Bound> {
+    pub(crate) async fn bound(&self, part: &str) -> Result<Bound> {
         let path = self.bound_file(part);
         for _ in 0..2_000 {
             if let Ok(bound) = Bound::read(&path) {

@@ -10,14 +10,14 @@ use crate::state_dir::{Record, StateDir};
 
 /// The mesh's record of ports, written whenever one is chosen.
 #[derive(Clone)]
-pub struct Ports {
+pub(crate) struct Ports {
     state: StateDir,
     record: Arc<Mutex<Record>>,
 }
 
 impl Ports {
     /// The ports of this mesh.
-    pub fn new(state: StateDir, record: Record) -> Self {
+    pub(crate) fn new(state: StateDir, record: Record) -> Self {
         Self { state, record: Arc::new(Mutex::new(record)) }
     }
 
@@ -25,7 +25,7 @@ impl Ports {
     ///
     /// # Errors
     /// When neither the recorded port nor any other can be bound.
-    pub async fn listen(&self, role: &str) -> Result<TcpListener> {
+    pub(crate) async fn listen(&self, role: &str) -> Result<TcpListener> {
         let recorded = self.recorded(role);
         let listener = match TcpListener::bind(local(recorded)).await {
             Ok(listener) => listener,
@@ -43,7 +43,7 @@ impl Ports {
     ///
     /// # Errors
     /// When no port is free.
-    pub fn address(&self, role: &str, udp: bool) -> Result<SocketAddr> {
+    pub(crate) fn address(&self, role: &str, udp: bool) -> Result<SocketAddr> {
         let free = |port: u16| -> std::io::Result<u16> {
             let bound = if udp {
                 std::net::UdpSocket::bind(local(port))?.local_addr()?
@@ -62,7 +62,7 @@ impl Ports {
     ///
     /// # Errors
     /// When the record cannot be written.
-    pub fn change(&self, change: impl FnOnce(&mut Record)) -> Result<()> {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Record)) -> Result<()> {
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
         let before = record.clone();
         change(&mut record);
@@ -73,7 +73,7 @@ impl Ports {
     }
 
     /// The mesh as recorded now.
-    pub fn record(&self) -> Record {
+    pub(crate) fn record(&self) -> Record {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
