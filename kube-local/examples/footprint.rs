@@ -63,8 +63,7 @@ async fn main() -> anyhow::Result<()> {
         let patch = Patch::Merge(json!({"data": {"turn": turn.to_string()}}));
         let params = PatchParams::default();
         let written = Instant::now();
-        let (patched, seen) =
-            tokio::join!(api.patch("m0", &params, &patch), async { watch.next().await });
+        let (patched, seen) = tokio::join!(api.patch("m0", &params, &patch), async { watch.next().await });
         patched?;
         seen.context("the watch ended")??;
         took.push(written.elapsed());

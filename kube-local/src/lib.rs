@@ -20,6 +20,12 @@
 //!   something changed.
 //! - **Durability** (`Storage::Disk`): SQLite in WAL mode with `synchronous = NORMAL` and group commit. An
 //!   answered write survives `kill -9`; a power cut may lose the last moments, which is right for a quick start.
+//!
+//! # Not here
+//! Webhooks, quotas and limit ranges are stored and not enforced; authorization allows everything to whoever has the
+//! token; there is no exec, attach or port-forward, no `/openapi/v2`, no conversion between versions of a custom
+//! kind but strategy `None`. Protobuf bodies are read for the kinds that `http::protobuf` lists, answers are JSON.
+//! `tests/differential` holds the answers against a real kube-apiserver and names the known differences.
 
 mod clock;
 mod cluster;

@@ -229,7 +229,11 @@ impl FieldSelector {
             };
             let field = field.trim();
             if !kind.selects_field(field) {
-                let known = if kind.namespaced { "\"metadata.name\", \"metadata.namespace\"" } else { "\"metadata.name\"" };
+                let known = if kind.namespaced {
+                    "\"metadata.name\", \"metadata.namespace\""
+                } else {
+                    "\"metadata.name\""
+                };
                 let plain = kind.builtin().is_some_and(|row| row.selectable.is_empty());
                 return Err(ApiError::bad_request(if plain {
                     format!("\"{field}\" is not a known field selector: only {known}")
