@@ -6,9 +6,18 @@
 //!
 //! # Why an engine of our own
 //! Ten thousand clusters with values of their own are rendered in process within seconds, where a `helm` process each
-//! would take hours. The template language is Go's, so its value model is too: see `template::value`. What differs
-//! from Helm: there is no network (`getHostByName` is empty, as in `helm template`), zones other than UTC,
-//! `derivePassword`, DSA keys and `fromToml` answer [`RenderError::Unsupported`], for which a caller may run Helm.
+//! would take hours. The template language is Go's, so its value model is too: see `template::value`.
+//!
+//! # Where it differs from Helm v4
+//! - Maps are walked in key order wherever Go's order is random (`keys`, `values`, schema violations).
+//! - Local time is UTC. Other zones in `dateInZone`, `derivePassword`, DSA keys and `fromToml` answer
+//!   [`RenderError::Unsupported`], for which a caller may run Helm.
+//! - Integers of rendered objects keep all 64 bits, as Kubernetes reads them; values pass through floats as in Helm.
+//! - A schema may not refer to other documents: there is no network.
+//! - Texts that YAML 1.1 refuses and YAML 1.2 accepts (a tab before a key, say) may be accepted.
+//! - An endless `include` is stopped by [`Limits::call_depth`] rather than by Helm's count of repeats.
+//!
+//! `tests/charts` holds charts with Helm's own output beside them; `tests/refresh` asks Helm again.
 
 // A template value is one of ten kinds and a JSON value one of six: "any other kind" is what the code means.
 #![allow(clippy::wildcard_enum_match_arm)]

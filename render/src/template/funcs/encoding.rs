@@ -148,8 +148,13 @@ pub(crate) fn parse(text: &Text) -> Result<Value, String> {
                 .lines()
                 .nth(problem.line().saturating_sub(1))
                 .and_then(|line| line.chars().nth(problem.column().saturating_sub(1)));
+            let place = if problem.to_string().starts_with("trailing characters") {
+                "after top-level value"
+            } else {
+                "looking for beginning of value"
+            };
             match at {
-                Some(letter) => format!("invalid character '{letter}' looking for beginning of value"),
+                Some(letter) => format!("invalid character '{letter}' {place}"),
                 None => "unexpected end of JSON input".to_owned(),
             }
         },
