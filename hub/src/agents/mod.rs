@@ -6,9 +6,9 @@
 //!                               +--> Registrar (joins, renewals, cluster tokens)
 //!                               +--> Observed  (links, reports)
 //! ```
-//! - [`admission`]: who may link at all
-//! - [`server`]: routes events to sessions
-//! - [`session`]: one region: what it and its edges hold, what they are to have
+//! - `admission`: who may link at all
+//! - `server`: routes events to sessions
+//! - `session`: one region: what it and its edges hold, what they are to have
 //!
 //! # Why
 //! A session only remembers which agents are dirty, never a queue of offers: however slow a region is, it costs

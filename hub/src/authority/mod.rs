@@ -1,7 +1,7 @@
 //! The hub's authority over identities: where its keys are kept, and who becomes an agent.
 //!
-//! - [`keep`]: the Secret with the keys and the ConfigMap that tells everybody whom to trust
-//! - [`registrar`]: joins, renewals and tokens for child clusters
+//! - `keep`: the Secret with the keys and the ConfigMap that tells everybody whom to trust
+//! - `registrar`: joins, renewals and tokens for child clusters
 
 mod keep;
 mod registrar;

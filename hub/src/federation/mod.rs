@@ -1,7 +1,7 @@
 //! Questions to the whole fleet: split, asked of the regions, merged, and answered with how complete they are.
 //!
-//! - [`prometheus`]: Prometheus' HTTP API
-//! - [`cost`]: OpenCost's `/allocation`
+//! - `prometheus`: Prometheus' HTTP API
+//! - `cost`: OpenCost's `/allocation`
 //!
 //! A region that does not answer in time is named in the answer's warnings, with since when it is away and which
 //! edges it holds: a number is never silently smaller (invariant 10).
