@@ -597,3 +597,81 @@ async fn a_write_reaches_a_thousand_watchers() {
         assert!(matches!(event.unwrap().unwrap(), WatchEvent::Added(_)));
     }
 }
+
+/// Names and the `turn` of what a watcher with a selector believes to exist, from a list and its events alone.
+async fn believed(api: &Api<ConfigMap>, from: &str, until: &str, selector: &str) -> BTreeMap<String, String> {
+    let turn =
+        |map: &ConfigMap| map.data.as_ref().and_then(|data| data.get("turn")).cloned().unwrap_or_default();
+    let name = |map: &ConfigMap| map.metadata.name.clone().unwrap();
+    let mut state = BTreeMap::new();
+    let mut watch = api.watch(&WatchParams::default().labels(selector), from).await.unwrap().boxed();
+    let last: u64 = until.parse().unwrap();
+    while let Some(event) = watch.next().await {
+        let version = match event.unwrap() {
+            WatchEvent::Added(map) => {
+                assert!(state.insert(name(&map), turn(&map)).is_none(), "ADDED of a known object");
+                map.metadata.resource_version
+            }
+            WatchEvent::Modified(map) => {
+                assert!(state.insert(name(&map), turn(&map)).is_some(), "MODIFIED of an unknown object");
+                map.metadata.resource_version
+            }
+            WatchEvent::Deleted(map) => {
+                assert!(state.remove(&name(&map)).is_some(), "DELETED of an unknown object");
+                map.metadata.resource_version
+            }
+            WatchEvent::Bookmark(_) | WatchEvent::Error(_) => None,
+        };
+        if version.is_some_and(|version| version.parse::<u64>().unwrap() >= last) {
+            break;
+        }
+    }
+    state
+}
+
+#[tokio::test]
+async fn what_a_watcher_believes_is_what_a_list_shows() {
+    for seed in 1_u64..=20 {
+        let cluster = cluster().await;
+        let api = maps(&cluster);
+        let begin = api.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for turn in 0..200 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let name = format!("m{}", (random >> 33) % 6);
+            let team = if (random >> 40).is_multiple_of(2) { "red" } else { "blue" };
+            if (random >> 50).is_multiple_of(4) {
+                let deleted = api.delete(&name, &DeleteParams::default()).await;
+                assert!(deleted.is_ok() || status(deleted.unwrap_err()).code == 404);
+            } else {
+                let object = json!({
+                    "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"labels": {"team": team}},
+                    "data": {"turn": turn.to_string()},
+                });
+                api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await.unwrap();
+            }
+        }
+        // The end that every watcher sees, whatever its selector.
+        for team in ["red", "blue"] {
+            let end = json!({"metadata": {"name": format!("end-{team}"), "labels": {"team": team}}});
+            let end: ConfigMap = api.create(&post(), &from(end)).await.unwrap();
+            let until = end.metadata.resource_version.unwrap();
+            let selector = format!("team={team}");
+            let believed = believed(&api, &begin, &until, &selector).await;
+            let listed: BTreeMap<String, String> = api
+                .list(&ListParams::default().labels(&selector))
+                .await
+                .unwrap()
+                .items
+                .into_iter()
+                .map(|map| {
+                    (
+                        map.metadata.name.unwrap(),
+                        map.data.unwrap_or_default().remove("turn").unwrap_or_default(),
+                    )
+                })
+                .collect();
+            assert_eq!(believed, listed, "seed {seed}, {selector}");
+        }
+    }
+}

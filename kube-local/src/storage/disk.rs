@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::{Address, ObjectKey, Stored};
 
 const FILE_NAME: &str = "kube-local.sqlite3";
-const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS objects (
         resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
