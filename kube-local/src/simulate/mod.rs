@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Deployment -> ReplicaSet -+
-//!   StatefulSet --------------+-> Pod: Pending -> (scheduled) -> Running and Ready -> (Job) Succeeded
+//!   StatefulSet --------------+-> Pod: Pending -> (scheduled) -> Running and Ready -> Succeeded, if not restarted
 //!   DaemonSet ----------------+         |              +-> ImagePullBackOff: image contains "does-not-exist"
 //!   Job ----------------------+         +-> Unschedulable: requests exceed the one node's capacity
 //! ```

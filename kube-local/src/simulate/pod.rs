@@ -92,9 +92,9 @@ fn failing_image(pod: &Value) -> Option<&str> {
         .find(|image| image.contains(FAILING_IMAGE))
 }
 
-/// Pods of Jobs do their work and end.
+/// Pods that are not restarted for ever (those of Jobs, chart hooks and tests) do their work and end.
 fn completes(pod: &Value) -> bool {
-    items(pod, &["metadata", "ownerReferences"]).iter().any(|owner| owner["kind"] == "Job")
+    matches!(text(pod, &["spec", "restartPolicy"]), Some("Never" | "OnFailure"))
 }
 
 fn schedule(workloads: &mut Workloads, pod: &Value, key: ObjectKey) -> Result<(), ApiError> {
