@@ -59,8 +59,7 @@ impl Engine {
                 |other: &Slot| other.leaving && other.unit.id != *id && other.unit.depends_on.contains(id);
             let Some(other) = self.slots.values().find(|other| needed(other)) else { return true };
             let text = format!("waits for unit \"{}\", which depends on it, to be removed", other.unit.id);
-            self.become_state(key, UnitState::Deleting, text);
-            return false;
+            return self.wait(key, UnitState::Deleting, text);
         }
         if slot.is_deployed() {
             return true;
@@ -81,12 +80,17 @@ impl Engine {
             }
         });
         match missing {
-            Some(text) => {
-                self.become_state(key, UnitState::Pending, text);
-                false
-            }
+            Some(text) => self.wait(key, UnitState::Pending, text),
             None => true,
         }
+    }
+
+    /// A unit waits for another; told when it is news.
+    fn wait(&mut self, key: u32, state: UnitState, text: String) -> bool {
+        if self.slots.get(&key).is_some_and(|slot| slot.state != state || slot.message != text) {
+            self.become_state(key, state, text);
+        }
+        false
     }
 
     /// Begins a unit's next step.
@@ -237,7 +241,8 @@ impl Engine {
         self.slots
             .values()
             .flat_map(|slot| {
-                let retry = slot.retry_at.filter(|_| reachable && slot.running.is_none());
+                // What is past needs no timer: it is looked at after every input.
+                let retry = slot.retry_at.filter(|at| *at > now && reachable && slot.running.is_none());
                 let deadline =
                     slot.deadline.filter(|_| !slot.timed_out && slot.state == UnitState::Provisioning);
                 let grace = slot
@@ -278,6 +283,12 @@ impl Engine {
             .collect();
         for key in late {
             self.assess(key);
+            // Whatever came of it, the same moment is not waited for again.
+            if let Some(slot) = self.slots.get_mut(&key)
+                && slot.deadline.is_some_and(|at| at <= now)
+            {
+                slot.deadline = Some(now + Duration::from_millis(slot.unit.timeout_ms.max(1000)));
+            }
         }
     }
 

@@ -267,3 +267,70 @@ async fn what_is_applied_once_is_left_alone_and_what_is_reported_is_told_not_rep
     assert_eq!(world.get(&format!("{MAPS}/a")).await.unwrap()["data"]["key"], "x");
     assert_eq!(world.get(&format!("{MAPS}/b")).await.unwrap()["data"]["key"], "2");
 }
+
+#[tokio::test]
+async fn while_the_api_server_is_away_units_keep_their_state_and_a_plan_waits_for_it() {
+    let world = World::new().await;
+    let mut running = world.start().await;
+    let unit = |value: &str| Planned::new("web", vec![config_map("a", value)]);
+    running.carry_out(world.plan(vec![unit("1")])).await;
+    world.wire.cut.store(true, Ordering::SeqCst);
+    let generation =
+        running.offer(world.plan(vec![unit("2"), Planned::new("new", vec![config_map("b", "1")])])).await;
+    running
+        .until("it is noticed", |running| running.last.cluster.as_ref().is_some_and(|c| !c.reachable))
+        .await;
+    assert_eq!(running.handle().metrics().apply_errors_total, 0);
+    let units = running.handle().full_report().await.units;
+    assert!(units.iter().all(|unit| unit.state != UnitState::Failed), "{units:?}");
+    world.wire.cut.store(false, Ordering::SeqCst);
+    running.until("the plan is carried out", |running| running.last.applied == Some(generation)).await;
+    assert!(running.handle().full_report().await.cluster.is_some_and(|cluster| cluster.reachable));
+    assert_eq!(world.get(&format!("{MAPS}/a")).await.unwrap()["data"]["key"], "2");
+}
+
+#[tokio::test]
+async fn an_object_of_another_agent_is_refused_until_ownership_is_taken() {
+    let world = World::new().await;
+    let mut running = world.start().await;
+    world.create("/api/v1/namespaces", json!({"metadata": {"name": "shop"}})).await;
+    let mut theirs = config_map("a", "theirs");
+    theirs["metadata"]["annotations"] = json!({"skein.dev/unit": "x/y:z/w", "skein.dev/agent": "edge/other"});
+    world.create(MAPS, theirs).await;
+    let unit = |take: bool| {
+        Planned::new("web", vec![config_map("a", "ours")]).with(|unit| unit.take_ownership = take)
+    };
+    running.carry_out(world.plan(vec![unit(false)])).await;
+    let message = running.message("web").to_owned();
+    assert!(message.contains("belongs to unit \"x/y:z/w\" of edge/other"), "{message}");
+    assert_eq!(world.get(&format!("{MAPS}/a")).await.unwrap()["data"]["key"], "theirs");
+    running.carry_out(world.plan(vec![unit(true)])).await;
+    running.until_state("web", UnitState::Deployed).await;
+    assert_eq!(world.get(&format!("{MAPS}/a")).await.unwrap()["data"]["key"], "ours");
+}
+
+#[tokio::test]
+async fn settings_of_a_plan_are_told_also_after_a_restart() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let settings = running.handle().settings();
+    assert!(settings.borrow().is_empty());
+    let body = protocol::plan::PlanBody {
+        settings: [("prices".to_owned(), "{}".to_owned())].into(),
+        ..Default::default()
+    };
+    let encoded = body.encode();
+    let header = protocol::plan::PlanHeader {
+        agent: super::AGENT,
+        generation: protocol::id::Generation { term: 1, counter: 1 },
+        body: protocol::id::Digest::of(&encoded),
+        issued_at: 0,
+        not_after: None,
+        ext: Vec::new(),
+    };
+    let blobs = vec![protocol::message::BlobPart::make(&encoded, None)];
+    running.offer((super::sign(&header), blobs)).await;
+    running.kill().await;
+    let running = world.start().await;
+    assert_eq!(running.handle().settings().borrow().get("prices").map(String::as_str), Some("{}"));
+}
