@@ -30,7 +30,7 @@ use crate::source::Sources;
 /// Statuses of objects that sum up many others are written no more often than this.
 const SUM_PAUSE: Duration = Duration::from_millis(20);
 /// Statuses decided before new changes are looked for.
-const STATUS_BATCH: usize = 32;
+const STATUS_BATCH: usize = 8;
 
 /// What the engine is made of.
 pub(super) struct Parts {

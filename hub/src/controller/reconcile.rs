@@ -78,7 +78,7 @@ impl Engine {
     }
 
     /// A status that follows from what is read.
-    fn sighted<K: Cached, S: Serialize>(
+    fn sighted<K: Cached, S: Serialize + PartialEq>(
         &mut self,
         key: &Key,
         decide: impl FnOnce(&Self, &Key, &Sight<'_>) -> Option<(Option<S>, S, Arc<K>)>,
@@ -95,13 +95,16 @@ impl Engine {
     }
 
     /// Writes a status when it is another one, and tells what people look for.
-    pub(super) fn write_status<K: kube::Resource<DynamicType = ()>, S: Serialize>(
+    pub(super) fn write_status<K: kube::Resource<DynamicType = ()>, S: Serialize + PartialEq>(
         &self,
         key: &Key,
         object: &K,
         before: Option<&S>,
         after: &S,
     ) {
+        if before == Some(after) {
+            return;
+        }
         let value = |status: &S| serde_json::to_value(status).unwrap_or_default();
         let old = before.map_or_else(|| json!({}), value);
         let new = value(after);

@@ -86,7 +86,9 @@ impl Engine {
             | Kind::Identity
             | Kind::Plan => {}
         }
-        if super::writer::resource(key.kind).is_some() {
+        if key.kind == Kind::MultiClusterService {
+            self.sum(key.clone());
+        } else if super::writer::resource(key.kind).is_some() {
             self.dirty_statuses.insert(key.clone());
         }
     }
@@ -158,8 +160,9 @@ impl Engine {
         self.dirty_targets.extend(concerned);
         // Dependencies are judged over the whole graph.
         let all = self.cache.multi_cluster_services.names();
-        self.dirty_statuses
-            .extend(all.into_iter().map(|(_, name)| Key::new(Kind::MultiClusterService, "", &name)));
+        for (_, name) in all {
+            self.sum(Key::new(Kind::MultiClusterService, "", &name));
+        }
     }
 
     /// Finds whom a report concerns.
