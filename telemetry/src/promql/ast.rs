@@ -155,6 +155,23 @@ impl BinaryOp {
         Self::TABLE.iter().find(|(_, op)| *op == self).map_or("", |(name, _)| name)
     }
 
+    /// The higher, the tighter it binds.
+    fn precedence(self) -> u8 {
+        match self {
+            Self::Or => 1,
+            Self::And | Self::Unless => 2,
+            Self::Equal
+            | Self::NotEqual
+            | Self::Greater
+            | Self::Less
+            | Self::GreaterOrEqual
+            | Self::LessOrEqual => 3,
+            Self::Add | Self::Subtract => 4,
+            Self::Multiply | Self::Divide | Self::Modulo | Self::Atan2 => 5,
+            Self::Power => 6,
+        }
+    }
+
     /// Whether it compares.
     pub fn is_comparison(self) -> bool {
         matches!(
@@ -266,6 +283,21 @@ impl Expr {
         }
     }
 
+    /// Whether its text stands for itself beside an operator.
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Number(value) => *value >= 0.0,
+            Self::Negate(_) | Self::Binary(_) => false,
+            Self::Text(_)
+            | Self::Select(_)
+            | Self::Range(..)
+            | Self::Subquery(_)
+            | Self::Aggregate(_)
+            | Self::Call(..)
+            | Self::Part(_) => true,
+        }
+    }
+
     /// Every selector in it.
     pub fn selectors(&self) -> Vec<&Selector> {
         match self {
@@ -340,6 +372,15 @@ impl Expr {
     }
 }
 
+/// An expression, in parentheses or not.
+struct Enclosed<'a>(&'a Expr, bool);
+
+impl fmt::Display for Enclosed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.1 { write!(f, "({})", self.0) } else { fmt::Display::fmt(self.0, f) }
+    }
+}
+
 struct Duration(Millis);
 
 impl fmt::Display for Duration {
@@ -395,14 +436,22 @@ impl fmt::Display for Expr {
                 write_when(f, selector.at, selector.offset)
             }
             Self::Subquery(subquery) => {
-                write!(f, "({})[{}:", subquery.expr, Duration(subquery.range))?;
+                write!(
+                    f,
+                    "{}[{}:",
+                    Enclosed(&subquery.expr, !subquery.expr.is_closed()),
+                    Duration(subquery.range)
+                )?;
                 if let Some(step) = subquery.step {
                     write!(f, "{}", Duration(step))?;
                 }
                 f.write_str("]")?;
                 write_when(f, subquery.at, subquery.offset)
             }
-            Self::Negate(expr) => write!(f, "-({expr})"),
+            Self::Negate(expr) => {
+                let plain = expr.is_closed() || matches!(**expr, Self::Negate(_));
+                write!(f, "-{}", Enclosed(expr, !plain))
+            }
             Self::Binary(binary) => fmt::Display::fmt(binary, f),
             Self::Aggregate(aggregate) => fmt::Display::fmt(aggregate, f),
             Self::Call(function, args) => {
@@ -420,7 +469,14 @@ impl fmt::Display for Expr {
 
 impl fmt::Display for Binary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({}) {}", self.lhs, self.op.as_str())?;
+        // A chain is written without parentheses where it reads from the left, so that its text nests no deeper.
+        let binds = |expr: &Expr, least: u8| {
+            if let Expr::Binary(inner) = expr { inner.op.precedence() >= least } else { expr.is_closed() }
+        };
+        let own = self.op.precedence();
+        let from_left = self.op != BinaryOp::Power && binds(&self.lhs, own);
+        let left = Enclosed(&self.lhs, !(from_left || self.lhs.is_closed()));
+        write!(f, "{left} {}", self.op.as_str())?;
         if self.return_bool {
             f.write_str(" bool")?;
         }
@@ -435,7 +491,7 @@ impl fmt::Display for Binary {
             Cardinality::OneToMany(labels) => write!(f, " group_right({})", names(labels))?,
             Cardinality::OneToOne | Cardinality::ManyToMany => {}
         }
-        write!(f, " ({})", self.rhs)
+        write!(f, " {}", Enclosed(&self.rhs, !binds(&self.rhs, own + 1)))
     }
 }
 

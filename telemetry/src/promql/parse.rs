@@ -16,8 +16,8 @@ use crate::{Labels, Millis};
 
 /// Longest query, in bytes.
 pub(super) const QUERY_BYTES_MAX: usize = 16 << 10;
-/// Most operators and parentheses in a query: bounds the depth of every recursion over it.
-pub(super) const OPERATORS_MAX: usize = 250;
+/// How deep a query may nest, at most: parentheses, and every operator, since chains of them nest too.
+pub(super) const DEPTH_MAX: usize = 128;
 
 /// Reads a query.
 ///
@@ -25,8 +25,10 @@ pub(super) const OPERATORS_MAX: usize = 250;
 /// [`Error::Parse`] with what is wrong.
 pub fn parse(text: &str) -> Result<Expr, Error> {
     check_size(text)?;
-    let parsed = parser::parse(text).map_err(|why| Error::Parse(tidy(&why)))?;
-    lower(&parsed)
+    // The parser panics on durations that are no durations, such as `x[1e999]`; nothing of it outlives the call.
+    let parsed = std::panic::catch_unwind(|| parser::parse(text))
+        .map_err(|_| Error::Parse("a number or duration of the query is out of range".to_owned()))?;
+    lower(&parsed.map_err(|why| Error::Parse(tidy(&why)))?)
 }
 
 /// Reads a series selector, as in `match[]`.
@@ -51,25 +53,57 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, Error> {
     }
 }
 
-/// The parser's recursion, and ours, go as deep as operators and parentheses nest.
+/// The parser's recursion, and ours, goes as deep as a query nests.
 fn check_size(text: &str) -> Result<(), Error> {
     if text.len() > QUERY_BYTES_MAX {
         let size = text.len();
         return Err(Error::Parse(format!("query has {size} bytes, at most {QUERY_BYTES_MAX} are accepted")));
     }
-    let words = ["and", "or", "unless", "atan2"];
-    let symbols = text.bytes().filter(|byte| b"+-*/%^<>=!([".contains(byte)).count();
-    let words = text
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .filter(|word| words.iter().any(|found| word.eq_ignore_ascii_case(found)))
-        .count();
-    if symbols + words > OPERATORS_MAX {
-        let found = symbols + words;
+    let depth = depth_bound(text);
+    if depth > DEPTH_MAX {
         return Err(Error::Parse(format!(
-            "query has {found} operators and parentheses, at most {OPERATORS_MAX} are accepted"
+            "query nests {depth} operators and parentheses, at most {DEPTH_MAX} are accepted"
         )));
     }
     Ok(())
+}
+
+/// At least as deep as the query nests: the deepest parenthesis and the count of all operators outside matchers.
+fn depth_bound(text: &str) -> usize {
+    let (mut open, mut deepest, mut operators, mut in_braces) = (0usize, 0usize, 0usize, false);
+    let mut quote = None;
+    let mut escaped = false;
+    let mut word = String::new();
+    for c in text.chars().chain([' ']) {
+        if let Some(end) = quote {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' if end != '`' => escaped = true,
+                _ if c == end => quote = None,
+                _ => {}
+            }
+            continue;
+        }
+        if c.is_ascii_alphanumeric() || c == '_' {
+            word.push(c.to_ascii_lowercase());
+            continue;
+        }
+        operators += usize::from(matches!(word.as_str(), "and" | "or" | "unless" | "atan2"));
+        word.clear();
+        match c {
+            '"' | '\'' | '`' => quote = Some(c),
+            '{' => in_braces = true,
+            '}' => in_braces = false,
+            '(' => {
+                open += 1;
+                deepest = deepest.max(open);
+            }
+            ')' => open = open.saturating_sub(1),
+            '[' | '+' | '-' | '*' | '/' | '%' | '^' | '<' | '>' | '=' if !in_braces => operators += 1,
+            _ => {}
+        }
+    }
+    deepest + operators
 }
 
 /// The parser's message on one line.
@@ -246,6 +280,8 @@ fn since_epoch(time: SystemTime) -> Millis {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -267,6 +303,12 @@ mod tests {
             "absent(x{a=\"1\", b=~\"c\"}) == Inf",
             "hour() + day_of_week(x) + round(x) + round(x, 0.5)",
             "quantile_over_time(0.5, x[150ms])",
+            "a - (b - c) - d * (e + f) ^ g ^ h",
+            "(a ^ b) ^ c",
+            "(-1) ^ 2 + -x * -(y + z)",
+            "- - max_over_time(max_over_time(x[1h:])[2h:])",
+            "a or b and c == d unless (e or f)",
+            "(a > bool 1) > bool (b < 2)",
         ];
         for query in queries {
             let expr = parse(query).unwrap_or_else(|error| panic!("{query}: {error}"));
@@ -295,20 +337,123 @@ mod tests {
     }
 
     #[test]
+    fn a_duration_that_is_none_is_an_error() {
+        for query in ["x[1e999]", "x offset NaN", "x[5m:Inf]"] {
+            assert!(parse(query).is_err(), "{query}");
+        }
+    }
+
+    #[test]
     fn a_query_that_nests_too_deep_is_refused_before_it_is_parsed() {
         let deep = format!("{}x{}", "(".repeat(5000), ")".repeat(5000));
-        assert!(parse(&deep).unwrap_err().to_string().contains("at most 250"));
-        assert!(parse(&format!("x{}", " or x".repeat(3000))).is_err());
-        let allowed = format!("x{}", " + x".repeat(249));
+        assert!(parse(&deep).unwrap_err().to_string().contains("at most 128"));
+        assert!(parse(&format!("x{}", " or x".repeat(129))).is_err());
+        assert!(parse(&format!("{}x", "-".repeat(129))).is_err());
+        assert!(parse(&format!("x{}", "[1m:]".repeat(129))).is_err());
+        let many = vec!["sum(rate(x{a=\"=+(\",b!=\"c\",d=~\"e\"}[5m]))"; 60].join(" + ");
+        assert!(parse(&many).is_ok(), "what does not nest is not counted");
+        let allowed = format!("x{}", " + x".repeat(128));
         std::thread::Builder::new()
-            .stack_size(2 << 20)
+            .stack_size(1 << 20)
             .spawn(move || {
                 let expr = parse(&allowed).unwrap();
+                assert_eq!(
+                    parse(&expr.to_string()),
+                    Ok(expr.clone()),
+                    "a region accepts what the hub accepted"
+                );
                 let params = crate::promql::Params::new(crate::promql::Grid::instant(0));
                 assert!(crate::promql::evaluate(&expr, &params, &(), &[]).is_ok());
+                assert!(crate::promql::split(&expr, &params, &["eu".to_owned(), "us".to_owned()]).is_ok());
             })
             .unwrap()
             .join()
             .unwrap();
+    }
+
+    /// Words that make queries that are nearly right.
+    const WORDS: [&str; 62] = [
+        "up",
+        "x:y",
+        "sum",
+        "by",
+        "without",
+        "(",
+        ")",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        "=",
+        "!=",
+        "=~",
+        "!~",
+        "\"a\"",
+        "'b'",
+        "`c`",
+        "\"",
+        "\\",
+        "5m",
+        "1h30m",
+        "0x1f",
+        "1e3",
+        "1e999",
+        "NaN",
+        "-Inf",
+        "offset",
+        "@",
+        "start()",
+        "end()",
+        "rate",
+        "topk",
+        "quantile",
+        "count_values",
+        "histogram_quantile",
+        "absent",
+        "label_replace",
+        "time",
+        "vector",
+        "and",
+        "or",
+        "unless",
+        "atan2",
+        "on",
+        "ignoring",
+        "group_left",
+        "group_right",
+        "bool",
+        "+",
+        "-",
+        "*",
+        "/",
+        "%",
+        "^",
+        ">",
+        "==",
+        ":",
+        "é",
+        "\u{0}",
+        "99999999999999999999y",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_read_or_refused(words in prop::collection::vec(prop::sample::select(&WORDS[..]), 0..14), spaced: bool) {
+            let text = words.join(if spaced { " " } else { "" });
+            if let Ok(expr) = parse(&text) {
+                let params = crate::promql::Params::new(crate::promql::Grid::instant(0));
+                let _ = crate::promql::evaluate(&expr, &params, &(), &[]);
+                let _ = crate::promql::split(&expr, &params, &["eu".to_owned(), "us".to_owned()]);
+                prop_assert!(parse(&expr.to_string()).is_ok(), "{} as {}", text, expr);
+            }
+        }
+
+        #[test]
+        fn any_characters_are_read_or_refused(text in "\\PC{0,40}") {
+            let _ = parse(&text);
+        }
     }
 }
