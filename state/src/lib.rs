@@ -8,6 +8,18 @@
 //! - [`Config`], [`Verify`], [`Clock`]: what an engine is given
 //! - [`EngineHandle`]: offering plans, reading reports
 //! - inside: `store` (SQLite), `engine` (decisions, one task), `worker` (requests), `watcher` (one per kind)
+//!
+//! # Why
+//! - **Who decides about drift**: the record of field ownership, not values (see `live`).
+//! - **Whose an object is**: the inventory says which unit has it, annotations on the object say which agent.
+//!   Inventory rows are written before an object is touched, so nothing that was begun can be forgotten; an object
+//!   that another agent's annotation claims is never written or deleted.
+//! - **Moves between units** are a change of one inventory row: the object itself is neither deleted nor made
+//!   again.
+//! - **A plan that changes while a unit is worked on** calls the worker off; requests under way are waited for,
+//!   because a request that nobody waits for may take effect after the next decision.
+//! - **The last healthy revision** of each unit and its blobs are kept, so that a unit can be rolled back
+//!   without an uplink.
 
 mod api;
 mod backoff;

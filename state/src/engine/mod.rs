@@ -218,6 +218,26 @@ impl Engine {
         self.watches.insert(key, cancel);
     }
 
+    /// Ends watches of kinds that nothing is of any more. A worker may wait for what a watch sees, so not while
+    /// one is at work.
+    fn unwatch(&mut self) {
+        if self.slots.values().any(|slot| slot.running.is_some()) {
+            return;
+        }
+        let used: BTreeSet<(&str, &str)> =
+            self.index.keys().map(|id| (id.group.as_str(), id.kind.as_str())).collect();
+        let told = &mut self.told;
+        self.watches.retain(|(group, kind), cancel| {
+            let keep =
+                used.contains(&(group.as_str(), kind.as_str())) || (group.is_empty() && kind == "Node");
+            if !keep {
+                cancel.cancel();
+                told.remove(&(group.clone(), kind.clone()));
+            }
+            keep
+        });
+    }
+
     /// The API server does not answer: units keep their state until it does.
     fn lost(&mut self, reason: &str) {
         if self.reachable != Some(false) {

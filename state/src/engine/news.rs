@@ -211,6 +211,7 @@ impl Engine {
         let Some(slot) = self.slots.remove(&key) else { return };
         self.names.remove(&slot.unit.id);
         self.context.store.drop_unit(slot.owner.unit).forget();
+        self.unwatch();
         self.settle();
     }
 }
