@@ -492,6 +492,33 @@ mod tests {
         }
     }
 
+    /// What version 1 wrote must stay readable; a change here needs a new version.
+    #[test]
+    fn golden_bytes() {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let params = Params::new(Grid { start: -5, end: 60_000, step: 15_000 });
+        let evaluate = QueryRequest::Evaluate { expr: "up".to_owned(), params };
+        assert_eq!(hex(&evaluate.encode()), "010002757009c0a907b0ea01c0cf24c0a90780dac409");
+        let filter = SeriesFilter { selectors: vec!["up".to_owned()], start: 0, end: 9, limit: 3 };
+        let values = QueryRequest::LabelValues { label: "job".to_owned(), filter };
+        assert_eq!(hex(&values.encode()), "0102036a6f6201027570001203");
+        let allocation = QueryRequest::Allocation(AllocationRequest {
+            start: 1,
+            end: 2,
+            step: 3,
+            group_by: vec![GroupBy::Namespace, GroupBy::Label("app".to_owned())],
+            include_idle: true,
+        });
+        assert_eq!(hex(&allocation.encode()), "01040204060204080361707001");
+        let mut told = answer(Ok(Answered::Names(vec!["job".to_owned()])));
+        let (first, last) = (1, 2);
+        told.edges[0].gaps.push(LostRange { first, last, batches: 3, points: 4, reason: "age".to_owned() });
+        assert_eq!(
+            hex(&told.encode(Grid::instant(0))),
+            "010401036a6f62010673686f702d31010a0101010204030403616765010661206e6f7465"
+        );
+    }
+
     #[test]
     fn a_later_version_and_an_oversized_message_are_named() {
         assert_eq!(QueryRequest::decode(&[9, 1]), Err(QueryError::Version(9)));

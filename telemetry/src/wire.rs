@@ -415,6 +415,31 @@ mod tests {
         assert_eq!(encode(&scrape(20, 2)), encode(&scrape(20, 2)));
     }
 
+    /// What version 1 wrote must stay readable; a change here needs a new version.
+    #[test]
+    fn golden_bytes() {
+        let batch = Batch {
+            series: vec![
+                Series {
+                    labels: Labels::from_pairs([("__name__", "up"), ("job", "a")]),
+                    samples: vec![Sample::new(1_000, 1.0), Sample::new(16_000, 0.25)],
+                },
+                Series {
+                    labels: Labels::from_pairs([("__name__", "up"), ("job", "b")]),
+                    samples: vec![Sample::new(1_000, f64::NAN), Sample::new(16_000, 1e300)],
+                },
+            ],
+        };
+        let golden = "014228b52ffd20421102000508030201015f5f6e616d655f5f6a6f6275706162010204000202040000040400040602010204d00fe0da010400000204c801950108867ff88001cfe43c8800759c";
+        let bytes = encode(&batch);
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(text, golden);
+        let committed: Vec<u8> = (0..golden.len() / 2)
+            .map(|at| u8::from_str_radix(&golden[2 * at..2 * at + 2], 16).unwrap())
+            .collect();
+        assert_eq!(decode(&committed, &Limits::default()), Ok(batch));
+    }
+
     fn batches() -> impl Strategy<Value = Batch> {
         let labels = prop::collection::btree_map("[a-c]{1,2}", "[a-z]{1,3}", 0..4);
         let samples = prop::collection::vec((any::<i64>(), any::<u64>()), 0..6);
