@@ -9,8 +9,9 @@ use super::StoreError;
 /// Raised with every change of the tables; an older program refuses a newer file.
 const VERSION: i64 = 1;
 
-/// Pages are 4 KiB; 128 KiB of cache are enough for an inventory of thousands.
+/// One process at a time: two engines on one plan would undo each other's work. Pages are 4 KiB; 128 KiB of cache are enough for an inventory of thousands.
 const PRAGMAS: &str = "
+    PRAGMA locking_mode = EXCLUSIVE;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     PRAGMA cache_size = -128;
@@ -68,7 +69,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
-    #[error("{0}")]
+    #[error("{0}{hint}", hint = if busy(.0) { "; another process has it open" } else { "" })]
     Sqlite(rusqlite::Error),
     #[error("it has version {0}, this program knows {VERSION}: it was written by a newer program")]
     Newer(i64),
@@ -76,6 +77,10 @@ enum Problem {
 
 fn failed(path: &Path, problem: &Problem) -> StoreError {
     StoreError::Open { path: path.to_owned(), detail: problem.to_string() }
+}
+
+fn busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 fn damaged(error: &rusqlite::Error) -> bool {
@@ -93,6 +98,7 @@ fn prepare(path: &Path) -> Result<Connection, Problem> {
 /// Makes what is missing; returns the file's version.
 fn set_up(connection: &mut Connection) -> Result<i64, rusqlite::Error> {
     connection.set_prepared_statement_cache_capacity(16);
+    connection.busy_timeout(std::time::Duration::from_secs(3))?;
     connection.execute_batch(PRAGMAS)?;
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if version != 0 {
@@ -136,6 +142,17 @@ mod tests {
         std::fs::write(&path, [b'x'; 8192]).unwrap();
         drop(open(&path).unwrap());
         assert!(folder.path().join("state.db.damaged-1").exists());
+        drop(open(&path).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_is_in_use_is_refused_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let first = open(&path).unwrap();
+        let error = open(&path).unwrap_err().to_string();
+        assert!(error.contains("another process has it open"), "{error}");
+        drop(first);
         drop(open(&path).unwrap());
     }
 
