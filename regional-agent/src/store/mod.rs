@@ -40,7 +40,7 @@ use protocol::id::AgentId;
 use protocol::message::StreamHead;
 use protocol::telemetry::{TelemetryAck, TelemetryClass, TelemetryItem};
 
-pub use embedded::{Embedded, Settings};
+pub use embedded::{Embedded, Settings, StoreSize};
 
 /// An item, from whom it came and what that is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
