@@ -14,7 +14,11 @@ use crate::up::host;
 ///
 /// # Errors
 /// When no `skein up` runs on the state directory, or it refuses; the text says which.
-pub(crate) async fn supervisor(state: &StateDir, method: reqwest::Method, path: &str) -> Result<reqwest::Response> {
+pub(crate) async fn supervisor(
+    state: &StateDir,
+    method: reqwest::Method,
+    path: &str,
+) -> Result<reqwest::Response> {
     let client = reqwest::Client::builder()
         .unix_socket(state.socket())
         .timeout(Duration::from_secs(30))

@@ -36,7 +36,12 @@ impl Mesh {
     ///
     /// # Errors
     /// When the path of this program is unknown.
-    pub(crate) fn new(state: StateDir, ports: Ports, tasks: TaskTracker, cancel: CancellationToken) -> Result<Self> {
+    pub(crate) fn new(
+        state: StateDir,
+        ports: Ports,
+        tasks: TaskTracker,
+        cancel: CancellationToken,
+    ) -> Result<Self> {
         let program = std::env::current_exe().context("the path of this program is unknown")?;
         let children = Children::new(program, tasks.clone(), cancel.clone());
         let clusters = Clusters::new(state.clone(), ports.clone(), tasks.clone(), cancel.clone());
