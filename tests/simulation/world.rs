@@ -1,0 +1,411 @@
+//! The parts: how they start, how they end, and what is between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use api::skein::{Edge, EdgeSpec, EdgeStatus};
+use hub::agents::Server;
+use hub::authority::{Registrar, Signer};
+use hub::federation::{self, Federation};
+use hub::observed::Observed;
+use hub::plans::PlanBook;
+use hub::roster::Roster;
+use identity::authority::LEAF_VALIDITY_MS;
+use identity::{
+    AgentIdentity, Authority, Clock as _, DeviceKey, Entropy as _, KeyKind, PlanVerifier, SeededEntropy,
+    TlsKey,
+};
+use link::network::simulated::{Conditions, SimulatedNetwork, VirtualClock};
+use link::{Profile, Uplink, UplinkConfig};
+use process::Process;
+use protocol::id::{AgentId, EdgeId};
+use regional_agent::app::{Running, Settings, World as Surroundings, serve};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use super::edge::{Disk, Program};
+use super::model::Model;
+use super::plans;
+
+/// When every story begins.
+pub(crate) const START: u64 = 1_790_000_000_000;
+/// The regions' names.
+pub(crate) const REGIONS: [&str; 2] = ["eu", "us"];
+const HUB_PORT: u16 = 8443;
+pub(crate) const REGION_PORT: u16 = 8444;
+/// A part that ended leaves its address and its files within this many seconds.
+const SECONDS_TO_LEAVE: u32 = 120;
+
+pub(crate) fn hub_address() -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, 1).into()
+}
+
+pub(crate) fn region_address(region: usize) -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, 2 + u8::try_from(region).unwrap()).into()
+}
+
+pub(crate) fn edge_address(number: u8) -> IpAddr {
+    Ipv4Addr::new(10, 0, 1, number).into()
+}
+
+pub(crate) fn edge_id(number: u8) -> EdgeId {
+    EdgeId([number; 16])
+}
+
+/// The region of an edge.
+pub(crate) fn region_of(number: u8) -> usize {
+    usize::from(number) % REGIONS.len()
+}
+
+/// A hub while it runs.
+pub(crate) struct Hub {
+    process: Process,
+    pub(crate) plans: PlanBook,
+    pub(crate) observed: Observed,
+    federation: Federation,
+}
+
+/// A region: its folder, and its agent while it runs.
+pub(crate) struct Region {
+    folder: TempDir,
+    identity: AgentIdentity,
+    running: Option<(Process, Running)>,
+}
+
+/// An edge: its disk, and its program while it runs.
+pub(crate) struct EdgePlace {
+    pub(crate) number: u8,
+    pub(crate) version: u64,
+    pub(crate) disk: Arc<Mutex<Disk>>,
+    identity: AgentIdentity,
+    running: Option<(TaskTracker, CancellationToken)>,
+    _shown: Option<watch::Sender<Arc<AgentIdentity>>>,
+}
+
+pub(crate) struct World {
+    pub(crate) network: SimulatedNetwork,
+    pub(crate) clock: VirtualClock,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) entropy: SeededEntropy,
+    pub(crate) model: Arc<Mutex<Model>>,
+    cluster: kube_local::Cluster,
+    pub(crate) term: u64,
+    pub(crate) hub: Option<Hub>,
+    pub(crate) regions: Vec<Region>,
+    pub(crate) edges: Vec<EdgePlace>,
+}
+
+impl World {
+    /// All parts, none of which runs.
+    pub(crate) async fn new(seed: u64, edges: u8) -> Self {
+        let mut entropy = SeededEntropy::new(seed);
+        let authority =
+            Authority::create_kind("fleet.example", KeyKind::Ed25519, START, &mut entropy).unwrap();
+        let model = Arc::new(Mutex::new(Model::default()));
+        let mut world = Self {
+            network: SimulatedNetwork::new(seed, Conditions::default()),
+            clock: VirtualClock::new(START),
+            authority: Arc::new(authority),
+            entropy,
+            model,
+            cluster: kube_local::Cluster::open(kube_local::Options::default()).await.unwrap(),
+            term: 0,
+            hub: None,
+            regions: Vec::new(),
+            edges: Vec::new(),
+        };
+        for name in REGIONS {
+            let agent = AgentId::Region(name.parse().unwrap());
+            let above = SocketAddr::new(hub_address(), HUB_PORT);
+            let identity = world.identity(&agent, name, above);
+            let folder = folder();
+            identity.store(&folder.path().join("identity")).unwrap();
+            world.regions.push(Region { folder, identity, running: None });
+        }
+        for number in 1..=edges {
+            let region = region_of(number);
+            let above = SocketAddr::new(region_address(region), REGION_PORT);
+            let place = world.edge_place(number, REGIONS[region], above);
+            world.edges.push(place);
+        }
+        world
+    }
+
+    /// An edge that has never run.
+    pub(crate) fn edge_place(&mut self, number: u8, region: &str, above: SocketAddr) -> EdgePlace {
+        let identity = self.identity(&AgentId::Edge(edge_id(number)), region, above);
+        let epoch = self.entropy.below(1 << 40);
+        let disk = Disk::new(edge_id(number), epoch, self.model.clone());
+        EdgePlace {
+            number,
+            version: 0,
+            disk: Arc::new(Mutex::new(disk)),
+            identity,
+            running: None,
+            _shown: None,
+        }
+    }
+
+    pub(crate) fn identity(&mut self, agent: &AgentId, region: &str, above: SocketAddr) -> AgentIdentity {
+        let entropy = &mut self.entropy;
+        let device = DeviceKey::generate(entropy);
+        let tls = TlsKey::generate_kind(KeyKind::Ed25519, entropy).unwrap();
+        let chain = self.authority.issue(agent, &tls.signing_request().unwrap(), START, entropy).unwrap();
+        AgentIdentity {
+            agent: agent.clone(),
+            name: agent.to_string(),
+            region: region.parse().unwrap(),
+            chain,
+            tls,
+            device,
+            trust: self.authority.trust(),
+            endpoints: vec![above.to_string()],
+            not_before: START,
+            not_after: START + LEAF_VALIDITY_MS,
+        }
+    }
+
+    pub(crate) async fn pass(&self, seconds: f64) {
+        tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    }
+
+    /// The hub as it begins: a new term, the same objects.
+    pub(crate) async fn start_hub(&mut self) {
+        self.term += 1;
+        let roster = Roster::default();
+        REGIONS.iter().for_each(|name| roster.set_region(name, true));
+        for place in &self.edges {
+            let spec =
+                EdgeSpec { region: REGIONS[region_of(place.number)].to_owned(), ..EdgeSpec::default() };
+            let mut edge = Edge::new(&format!("edge-{}", place.number), spec);
+            edge.metadata.namespace = Some("skein-system".to_owned());
+            let agent_id = Some(edge_id(place.number).to_string());
+            edge.status = Some(EdgeStatus { agent_id, ..EdgeStatus::default() });
+            roster.put_edge(&edge);
+        }
+        let clock = self.clock.clone();
+        let signer = Arc::new(Signer(self.authority.clone()));
+        let plans = PlanBook::new(self.term, signer, Arc::new(move || clock.now()));
+        let observed = Observed::default();
+        for attempt in 0.. {
+            let process = Process::embedded();
+            let clock = Arc::new(self.clock.clone());
+            let client = self.cluster.client();
+            let namespace = "skein-system".to_owned();
+            let server = Server {
+                authority: self.authority.clone(),
+                registrar: Registrar::new(client, namespace, self.authority.clone(), clock.clone()),
+                plans: plans.clone(),
+                observed: observed.clone(),
+                roster: roster.clone(),
+                network: self.network.node(hub_address()),
+                clock: clock.clone(),
+            };
+            match server.start(SocketAddr::new(hub_address(), HUB_PORT), &process).await {
+                Ok(downlink) => {
+                    let federation = Federation::new(downlink, roster, observed.clone(), clock);
+                    self.hub = Some(Hub { process, plans, observed, federation });
+                    break;
+                }
+                Err(error) => assert!(attempt < SECONDS_TO_LEAVE, "the hub does not start: {error}"),
+            }
+            self.pass(1.0).await;
+        }
+        for index in 0..self.edges.len() {
+            self.publish(index);
+        }
+    }
+
+    /// The hub dies; nobody hears of it.
+    pub(crate) async fn crash_hub(&mut self) {
+        let Some(hub) = self.hub.take() else { return };
+        self.network.isolate(hub_address());
+        let process = hub.process.clone();
+        drop(hub);
+        process.drain().await;
+        self.network.rejoin(hub_address());
+    }
+
+    /// Publishes the present version of an edge's configuration.
+    pub(crate) fn publish(&self, index: usize) {
+        let (Some(hub), place) = (&self.hub, &self.edges[index]) else { return };
+        let (body, blobs) = plans::body(place.number, place.version);
+        let id = edge_id(place.number);
+        let (head, _) = hub.plans.publish(&AgentId::Edge(id), body, blobs);
+        self.model.lock().unwrap().signed(id, head);
+    }
+
+    pub(crate) async fn start_region(&mut self, region: usize) {
+        let seed = self.entropy.below(u64::MAX);
+        for attempt in 0.. {
+            let place = &self.regions[region];
+            let listen = SocketAddr::new(region_address(region), REGION_PORT);
+            let settings = Settings {
+                edge_profile: Profile::near(),
+                ..Settings::new(place.folder.path().to_owned(), listen)
+            };
+            let surroundings = Surroundings {
+                client: self.cluster.client(),
+                network: self.network.node(region_address(region)),
+                clock: Arc::new(self.clock.clone()),
+                entropy: Arc::new(move || Box::new(SeededEntropy::new(seed))),
+            };
+            let process = Process::embedded();
+            match serve(settings, place.identity.clone(), surroundings, process.clone()).await {
+                Ok((_, running)) => {
+                    self.regions[region].running = Some((process, running));
+                    return;
+                }
+                Err(error) => {
+                    process.drain().await;
+                    assert!(attempt < SECONDS_TO_LEAVE, "region {region} does not start: {error:#}");
+                }
+            }
+            self.pass(1.0).await;
+        }
+    }
+
+    /// The region's agent dies; nobody hears of it.
+    pub(crate) async fn crash_region(&mut self, region: usize) {
+        let Some((process, running)) = self.regions[region].running.take() else { return };
+        self.network.isolate(region_address(region));
+        drop(running);
+        process.drain().await;
+        self.network.rejoin(region_address(region));
+    }
+
+    pub(crate) fn start_edge(&mut self, index: usize, dies_after_storing: bool) {
+        let mut place = self.edges.remove(index);
+        self.run_edge(&mut place, dies_after_storing);
+        self.edges.insert(index, place);
+    }
+
+    /// Starts an edge's program on its disk.
+    pub(crate) fn run_edge(&mut self, place: &mut EdgePlace, dies_after_storing: bool) {
+        let (shown, identity) = watch::channel(Arc::new(place.identity.clone()));
+        let cancel = CancellationToken::new();
+        let config = UplinkConfig {
+            identity,
+            incarnation: self.clock.now(),
+            software: "edge/1".to_owned(),
+            profile: Profile::near(),
+            network: self.network.node(edge_address(place.number)),
+            clock: Arc::new(self.clock.clone()),
+            entropy: Box::new(SeededEntropy::new(self.entropy.below(u64::MAX))),
+        };
+        let disk = place.disk.clone();
+        let source = Arc::new(move || disk.lock().unwrap().hello());
+        let tasks = TaskTracker::new();
+        let (link, events) = Uplink::start(config, source, &tasks, cancel.clone()).unwrap();
+        let program = Program {
+            disk: place.disk.clone(),
+            verifier: PlanVerifier::new(&self.authority.trust()),
+            link,
+            dies_after_storing,
+            sequence: 0,
+            partial: None,
+        };
+        let ended = cancel.clone();
+        tasks.spawn(async move {
+            ended.run_until_cancelled(program.run(events)).await;
+            ended.cancel();
+        });
+        place.running = Some((tasks, cancel));
+        place._shown = Some(shown);
+    }
+
+    /// The edge's program dies; nobody hears of it.
+    pub(crate) async fn crash_edge(&mut self, index: usize) {
+        let Some((tasks, cancel)) = self.edges[index].running.take() else { return };
+        let address = edge_address(self.edges[index].number);
+        self.network.isolate(address);
+        cancel.cancel();
+        tasks.close();
+        tasks.wait().await;
+        self.network.rejoin(address);
+    }
+
+    /// Warnings of the federation about a question to all regions.
+    pub(crate) async fn ask(&self) -> Result<Vec<String>, String> {
+        let hub = self.hub.as_ref().ok_or("no hub runs")?;
+        let request = http::Request::get("/api/v1/query?query=sum(items_total)")
+            .body(axum::body::Body::empty())
+            .unwrap();
+        let response = federation::router(hub.federation.clone()).oneshot(request).await.unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        if answer["status"] != "success" {
+            return Err(format!("the question failed: {answer}"));
+        }
+        let warnings = answer["warnings"].as_array().cloned().unwrap_or_default();
+        Ok(warnings.iter().map(|text| text.as_str().unwrap_or_default().to_owned()).collect())
+    }
+
+    /// Why not everything is as it was last published, if it is not.
+    pub(crate) fn unsettled(&self) -> Option<String> {
+        let model = self.model.lock().unwrap();
+        let hub = self.hub.as_ref()?;
+        self.edges.iter().find_map(|place| {
+            let id = edge_id(place.number);
+            let newest = model.newest(id);
+            let seen = hub.observed.agent(&AgentId::Edge(id));
+            let applied = seen.as_ref().and_then(|seen| seen.applied);
+            let link = seen.as_ref().is_some_and(|seen| seen.link.up);
+            if model.acted_on(id) != newest {
+                return Some(format!("{id} acts on {:?}, the newest is {newest:?}", model.acted_on(id)));
+            }
+            if applied != newest.map(|head| head.generation) || !link {
+                return Some(format!(
+                    "the hub believes that {id} applied {applied:?}, link {link}; it is {newest:?}"
+                ));
+            }
+            None
+        })
+    }
+
+    /// Items that wait in outboxes.
+    pub(crate) fn waiting(&self) -> usize {
+        self.edges.iter().map(|place| place.disk.lock().unwrap().waiting()).sum()
+    }
+
+    /// Ends everything and reads what the regions' stores hold.
+    pub(crate) async fn end(mut self) -> Arc<Mutex<Model>> {
+        for index in 0..self.edges.len() {
+            self.crash_edge(index).await;
+        }
+        self.crash_hub().await;
+        for region in 0..self.regions.len() {
+            self.crash_region(region).await;
+            let numbers = self.edges.iter().map(|place| place.number);
+            let edges: BTreeSet<_> =
+                numbers.filter(|number| region_of(*number) == region).map(edge_id).collect();
+            let (rows, gaps) = stored(self.regions[region].folder.path());
+            self.model.lock().unwrap().check_store(&edges, &rows, &gaps);
+        }
+        self.model
+    }
+}
+
+/// A folder in memory where the machine has such.
+fn folder() -> TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
+/// Payloads and gaps in a region's store.
+fn stored(folder: &std::path::Path) -> (Vec<Vec<u8>>, BTreeMap<String, u64>) {
+    let store = rusqlite::Connection::open(folder.join("telemetry.sqlite")).unwrap();
+    let mut rows = store.prepare("SELECT payload FROM batches").unwrap();
+    let rows = rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let sum = "SELECT agent, sum(batches) FROM gaps JOIN senders ON senders.id = sender GROUP BY agent";
+    let mut gaps = store.prepare(sum).unwrap();
+    let gaps = gaps.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?))).unwrap();
+    let gaps =
+        gaps.map(|gap| gap.map(|(agent, sum)| (agent, u64::try_from(sum).unwrap())).unwrap()).collect();
+    (rows, gaps)
+}
