@@ -104,10 +104,11 @@ mod tests {
             {"metric": {"region": "eu"}, "value": [1.0, "0.5"]},
             {"metric": {"__name__": "up", "region": "us"}, "value": [1.0, "1"]},
         ]});
-        assert_eq!(
-            rows(&data),
-            "SERIES               VALUE\n{region=\"eu\"}        0.5\nup{region=\"us\"}      1"
-        );
+        let rows_of = |data: &Value| -> Vec<Vec<String>> {
+            rows(data).lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+        };
+        let expected = [["SERIES", "VALUE"], ["{region=\"eu\"}", "0.5"], ["up{region=\"us\"}", "1"]];
+        assert_eq!(rows_of(&data), expected);
         assert_eq!(rows(&serde_json::json!({"resultType": "vector", "result": []})), "no series");
     }
 
