@@ -8,6 +8,7 @@
 
 pub mod arguments;
 pub mod bound;
+mod export;
 pub mod http;
 pub mod logs;
 pub mod metrics;
@@ -82,6 +83,9 @@ where
     let code = runtime.block_on(async move {
         let process = Process::embedded();
         shutdown::cancel_on_signal(&process);
+        if let Some(endpoint) = &common.otlp_endpoint {
+            export::start(name, endpoint, &process);
+        }
         let started = tokio::select! {
             biased;
             started = app(process.clone()) => started,

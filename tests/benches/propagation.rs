@@ -7,6 +7,8 @@
 //! `cargo bench -p skein-tests --bench propagation [-- EDGES ...]` (default 100 and 1000). Prints a table and a line
 //! `BENCH {..}` for each measure; aims are judged, not enforced.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
