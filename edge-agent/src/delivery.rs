@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use link::UplinkHandle;
+use link::{LinkState, UplinkHandle};
 use process::Process;
 use protocol::telemetry::{StreamEpoch, TelemetryAck, TelemetryClass};
 use spool::Spool;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Bytes read from the spool at a time.
 const READ_BYTES: usize = 256 * 1024;
@@ -54,7 +54,7 @@ impl Delivery {
         let mut link = self.uplink.watch();
         loop {
             if self.uplink.state().up {
-                self.send_all().await;
+                self.send_all(&link).await;
             }
             tokio::select! {
                 acks = acknowledged.recv() => match acks {
@@ -86,7 +86,9 @@ impl Delivery {
     }
 
     /// Sends what may be under way, highest class first.
-    async fn send_all(&mut self) {
+    ///
+    /// Ends as soon as the link is another one: its stream begins where the acknowledgements stand, not in between.
+    async fn send_all(&mut self, link: &watch::Receiver<LinkState>) {
         for head in self.spool.streams() {
             let oldest = head.first.saturating_sub(1);
             let sent = self.sent.get(&head.class).filter(|sent| sent.epoch == head.epoch).copied();
@@ -99,6 +101,9 @@ impl Delivery {
                     break;
                 }
                 for item in items {
+                    if link.has_changed().unwrap_or(true) {
+                        return;
+                    }
                     let sequence = item.sequence;
                     if let Err(error) = self.uplink.send_telemetry(item).await {
                         tracing::debug!(%error, "telemetry waits for the link");

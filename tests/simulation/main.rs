@@ -26,7 +26,7 @@
 //! - and in the end everything holds the newest plan and no outbox has anything left
 //!
 //! # One command per seed
-//! `SKEIN_SEED=17 cargo test --release -p skein-tests --test simulation` runs one seed, `SKEIN_SEEDS=20` as many;
+//! `SKEIN_SEED=17 cargo test -p skein-tests --test simulation` runs one seed, `SKEIN_SEEDS=20` as many;
 //! otherwise 200 run. A failure names its seed.
 //!
 //! # What a seed fixes
@@ -117,7 +117,7 @@ fn whatever_the_network_and_the_machines_do_the_invariants_hold() {
     let told: Vec<_> = failures
         .iter()
         .map(|(seed, reason)| {
-            let again = "cargo test --release -p skein-tests --test simulation";
+            let again = "cargo test -p skein-tests --test simulation";
             format!("seed {seed}: {reason}\n  again: SKEIN_SEED={seed} {again}")
         })
         .collect();
