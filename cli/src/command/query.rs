@@ -12,7 +12,7 @@ use crate::state_dir::StateDir;
 /// What to ask.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// PromQL, for example 'sum by (region) (rate(skein_edge_applies_total[5m]))'
+    /// PromQL, for example `sum by (region) (rate(skein_edge_applies_total[5m]))`
     query: String,
     /// At which moment (RFC 3339 or Unix seconds); now if not given
     #[arg(long, value_name = "TIME")]
