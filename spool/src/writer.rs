@@ -128,18 +128,17 @@ impl Writer {
     }
 
     /// Carries out a group in one commit; where that fails, makes room or starts anew and takes them singly.
+    /// Answers come after the snapshot: who has one sees there what it did.
     fn process(&mut self, group: Vec<Command>) {
-        match self.attempt(&group) {
-            Ok(done) => group.into_iter().zip(done).for_each(|(command, done)| answer(command, done)),
+        let done = match self.attempt(&group) {
+            Ok(done) => done,
             Err(error) => {
                 self.recover(&error, &group);
-                for command in group {
-                    let done = self.single(&command);
-                    answer(command, done);
-                }
+                group.iter().map(|command| self.single(command)).collect()
             }
-        }
+        };
         self.show();
+        group.into_iter().zip(done).for_each(|(command, done)| answer(command, done));
         self.note_counts(false);
     }
 
