@@ -71,6 +71,24 @@ const ACCEPTED: &[Accepted] = &[
         ],
         why: "k0rdent's webhook fills an absent chartSpec.sourceRef; here the schema does",
     },
+    Accepted {
+        crd: "clusterdeployments",
+        theirs: "",
+        ours: &["        key: string", "        optional: boolean"],
+        why: "valuesFrom may name one key, and may go on without the object",
+    },
+    Accepted {
+        crd: "multiclusterservices",
+        theirs: "",
+        ours: &["        key: string", "        optional: boolean"],
+        why: "valuesFrom may name one key, and may go on without the object",
+    },
+    Accepted {
+        crd: "servicesets",
+        theirs: "",
+        ours: &["      key: string", "      optional: boolean"],
+        why: "valuesFrom may name one key, and may go on without the object",
+    },
 ];
 
 /// controller-gen's version does not apply to CRDs it did not generate.

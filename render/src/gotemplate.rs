@@ -1,6 +1,8 @@
 //! Go templates outside of charts: values that refer to cluster objects, as Sveltos offers them
-//! (`{{ .Cluster.metadata.name }}`, `{{ getField "CAPICluster" "spec.x" }}`, `{{ (getResource "Name").data.x }}`).
+//! (`{{ .Cluster.metadata.name }}`, `{{ getField "CAPICluster" "spec.x" }}`, `{{ (getResource "Name").data.x }}`,
+//! `{{ copy "Name" }}`, `{{ setField "Name" "spec.x" 1 }}`).
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -28,6 +30,16 @@ impl Entropy for Nothing {
     }
 }
 
+/// What a template became.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Expanded {
+    /// The text.
+    pub text: String,
+    /// What it asked for by name: entries of the top level (`Cluster`), and resources as `MgmtResources.Name`. What is
+    /// reached only by walking over a whole map is not among them.
+    pub used: BTreeSet<String>,
+}
+
 /// Expands a Go template over `data`, a map such as `{"Cluster": {...}, "MgmtResources": {"Name": {...}}}`.
 ///
 /// A key that does not exist is an error, as in Sveltos: a reference that leads nowhere must not become an empty
@@ -36,7 +48,12 @@ impl Entropy for Nothing {
 ///
 /// # Errors
 /// When the text is not a template or fails while it executes.
-pub fn expand_template(name: &str, text: &str, data: &Json, limits: &Limits) -> Result<String, RenderError> {
+pub fn expand_template(
+    name: &str,
+    text: &str,
+    data: &Json,
+    limits: &Limits,
+) -> Result<Expanded, RenderError> {
     let source = Arc::new(Source { name: name.to_owned(), text: text.to_owned() });
     let template_name: Arc<str> = Arc::from(name);
     let parsed =
@@ -66,5 +83,6 @@ pub fn expand_template(name: &str, text: &str, data: &Json, limits: &Limits) -> 
             function: function.to_owned(),
         });
     }
-    Ok(String::from_utf8_lossy(&output).into_owned())
+    let used = std::mem::take(&mut machine.env.touched);
+    Ok(Expanded { text: String::from_utf8_lossy(&output).into_owned(), used })
 }

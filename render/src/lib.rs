@@ -37,7 +37,7 @@ pub use capabilities::Capabilities;
 pub use chart::{Chart, ChartError, Dependency, Metadata, merge_values};
 pub use engine::{Input, Release, Rendered, render};
 pub use error::{Position, RenderError};
-pub use gotemplate::expand_template;
+pub use gotemplate::{Expanded, expand_template};
 pub use limits::Limits;
 pub use manifest::{DeletePolicy, Hook, HookEvent, ManifestError, Object, parse_values};
 pub use resources::parse_yaml_documents;

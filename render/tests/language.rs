@@ -14,7 +14,7 @@ fn data() -> Value {
 }
 
 fn expand(text: &str) -> Result<String, RenderError> {
-    expand_template("test", text, &data(), &Limits::default())
+    expand_template("test", text, &data(), &Limits::default()).map(|expanded| expanded.text)
 }
 
 #[track_caller]
@@ -187,7 +187,8 @@ fn cluster_objects_are_found_by_identifier() {
         "Cluster": {"metadata": {"name": "edge-1", "labels": {"a.b/c": "d"}}},
         "MgmtResources": {"Settings": {"data": {"zone": "z1", "list": ["p", "q"]}}},
     });
-    let expand = |text: &str| expand_template("values", text, &data, &Limits::default());
+    let expand =
+        |text: &str| expand_template("values", text, &data, &Limits::default()).map(|expanded| expanded.text);
     assert_eq!(expand("{{ .Cluster.metadata.name }}").unwrap(), "edge-1");
     assert_eq!(expand("{{ index .Cluster.metadata.labels \"a.b/c\" }}").unwrap(), "d");
     assert_eq!(expand("{{ (getResource \"Settings\").data.zone }}").unwrap(), "z1");

@@ -198,7 +198,7 @@ proptest! {
     fn any_text_is_a_template_or_an_error(text in program()) {
         let data = json!({"a": 1, "b": {"c": "x"}, "list": [1, "b", null]});
         if let Ok(out) = expand_template("t", &text, &data, &small()) {
-            prop_assert!(out.len() as u64 <= small().output_bytes + text.len() as u64);
+            prop_assert!(out.text.len() as u64 <= small().output_bytes + text.len() as u64);
         }
     }
 

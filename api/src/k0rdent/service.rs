@@ -93,10 +93,16 @@ pub enum HelmAction {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ValuesFrom {
+    /// The only key whose text counts; all keys in order of name when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Kind of the object.
     pub kind: ValuesFromKind,
-    /// Name of the object.
+    /// Name of the object; may hold Go templates over the cluster object.
     pub name: String,
+    /// Go on when the object or the key does not exist.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub optional: bool,
 }
 
 /// Kinds that can hold values.

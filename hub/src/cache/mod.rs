@@ -3,6 +3,7 @@
 //! Controllers read nothing else: a decision costs no request. What a decision read is recorded (see
 //! [`view::View`]), so that exactly the decisions a change concerns are made again.
 
+pub mod resources;
 mod store;
 pub mod view;
 mod watch;
@@ -18,6 +19,7 @@ use api::k0rdent::{
 use api::skein::{Edge, JoinToken, PriceBook};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use process::Process;
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 pub use store::{Change, Store};
@@ -26,6 +28,7 @@ pub(crate) use watch::causes;
 
 use crate::changes::{Announcer, Changes};
 use crate::source::flux::{HelmChart, HelmRepository};
+use resources::{Found, ResourceKind, Resources};
 
 /// A kind the hub looks at, or something that changes like an object does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +71,8 @@ pub enum Kind {
     FetchedChart,
     /// Whether the object exists that a Credential names.
     Identity,
+    /// An object of a kind that nobody knows beforehand; the name is `apiVersion/Kind/name`.
+    Resource,
     /// An agent's plan; namespace `region` or the edge's namespace.
     Plan,
 }
@@ -124,6 +129,7 @@ macro_rules! stores {
                 #[doc = concat!("Objects of kind `", stringify!($kind), "`.")]
                 pub $field: Store<$kind>,
             )*
+            resources: Resources,
             announcer: Announcer<Change>,
             invalid: Arc<Mutex<BTreeMap<Key, String>>>,
         }
@@ -141,6 +147,7 @@ macro_rules! stores {
             /// Watches every kind until the process ends. The receiver ends once all kinds are listed.
             pub fn watch(&self, client: &kube::Client, process: &Process) -> mpsc::Receiver<()> {
                 let (listing, listed) = mpsc::channel(1);
+                self.resources.begin(self, client, process);
                 $(watch::start::<$kind>(self, client, process, listing.clone());)*
                 listed
             }
@@ -209,6 +216,61 @@ impl Cache {
         }
     }
 
+    /// An object of any kind; the first question about a kind begins its watch.
+    pub fn resource(&self, kind: &ResourceKind, namespace: &str, name: &str) -> Found {
+        let typed = match (kind.api_version.as_str(), kind.kind.as_str()) {
+            ("v1", "ConfigMap") => self.config_maps.get(namespace, name).map(|one| as_json(&*one)),
+            ("v1", "Secret") => self.secrets.get(namespace, name).map(|one| as_json(&*one)),
+            _ => return self.resources.get(kind, namespace, name),
+        };
+        match typed {
+            Some(object) => Found::Object(Arc::new(object)),
+            None => Found::Absent(format!("{} \"{name}\" not found", kind.kind)),
+        }
+    }
+
+    /// The object that a key names, for kinds that templates may refer to.
+    pub(crate) fn resource_at(&self, key: &Key) -> Option<Arc<Value>> {
+        match key.kind {
+            Kind::ConfigMap => Some(Arc::new(as_json(&*self.config_maps.get(&key.namespace, &key.name)?))),
+            Kind::Secret => Some(Arc::new(as_json(&*self.secrets.get(&key.namespace, &key.name)?))),
+            Kind::Resource => {
+                let (rest, name) = key.name.rsplit_once('/')?;
+                let (api_version, kind) = rest.rsplit_once('/')?;
+                let kind = ResourceKind { api_version: api_version.to_owned(), kind: kind.to_owned() };
+                match self.resources.get(&kind, &key.namespace, name) {
+                    Found::Object(object) => Some(object),
+                    Found::Absent(_) | Found::Unknown => None,
+                }
+            }
+            Kind::Region
+            | Kind::Credential
+            | Kind::ClusterTemplate
+            | Kind::ServiceTemplate
+            | Kind::ClusterTemplateChain
+            | Kind::ServiceTemplateChain
+            | Kind::MultiClusterService
+            | Kind::ClusterDeployment
+            | Kind::ServiceSet
+            | Kind::Edge
+            | Kind::StateManagementProvider
+            | Kind::JoinToken
+            | Kind::PriceBook
+            | Kind::HelmRepository
+            | Kind::HelmChart
+            | Kind::FetchedChart
+            | Kind::Identity
+            | Kind::Plan => None,
+        }
+    }
+
+    /// Puts an object of any kind in, as a watch would.
+    pub fn put_resource(&self, object: Value) {
+        if let Some(key) = self.resources.put(object) {
+            self.announce(key);
+        }
+    }
+
     /// Objects that cannot be read, and why.
     pub fn invalid(&self) -> BTreeMap<Key, String> {
         self.invalid.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -226,4 +288,14 @@ impl Cache {
             }
         }
     }
+}
+
+/// An object of the core group as the API shows it.
+fn as_json<K: Cached>(object: &K) -> Value {
+    let mut value = serde_json::to_value(object).unwrap_or_default();
+    if let Some(map) = value.as_object_mut() {
+        map.insert("apiVersion".to_owned(), Value::from(K::api_version(&()).into_owned()));
+        map.insert("kind".to_owned(), Value::from(K::kind(&()).into_owned()));
+    }
+    value
 }

@@ -16,6 +16,7 @@ use super::events::Events;
 use super::identities::Identities;
 use super::seeds::Secrets;
 use super::writer::Writer;
+use crate::cache::view::Reads;
 use crate::cache::{Cache, Change, Key, Kind};
 use crate::changes::Changes;
 use crate::observed::Observed;
@@ -88,7 +89,7 @@ pub(super) struct Engine {
     /// Why the plan of a region is held back.
     pub held: BTreeMap<RegionName, String>,
     readers: HashMap<Key, BTreeSet<Subject>>,
-    reads: HashMap<Subject, BTreeSet<Key>>,
+    reads: HashMap<Subject, Reads>,
     pub dirty_targets: BTreeSet<TargetName>,
     pub dirty_regions: BTreeSet<RegionName>,
     pub dirty_statuses: BTreeSet<Key>,
@@ -106,6 +107,16 @@ pub(super) fn start(parts: Parts, process: &Process) {
     let mut listed = parts.cache.watch(&parts.client, process);
     let planned = process.readiness.guard("objects planned");
     let mut engine = Engine::new(parts, process);
+    let renders = engine.bundles.renders();
+    process.metrics.source(move |gathering| {
+        let count = renders.load(std::sync::atomic::Ordering::Relaxed) as f64;
+        gathering.counter(
+            "skein_renders_total",
+            "Charts and manifests rendered, and not only remembered.",
+            &[],
+            count,
+        );
+    });
     let cancel = process.cancel.clone();
     process.tasks.spawn(async move {
         let run = async {
@@ -250,6 +261,10 @@ impl Engine {
     /// Whoever read it decides again.
     pub(super) fn wake(&mut self, key: &Key) {
         for subject in self.readers.get(key).into_iter().flatten().cloned() {
+            let interest = self.reads.get(&subject).and_then(|read| read.get(key));
+            if interest.is_some_and(|interest| !interest.concerns(&self.cache, key)) {
+                continue;
+            }
             match subject {
                 Subject::Plan(target) => {
                     self.dirty_targets.insert(target);
@@ -262,12 +277,12 @@ impl Engine {
     }
 
     /// Remembers what a decision read.
-    pub(super) fn record(&mut self, subject: Subject, read: BTreeSet<Key>) {
+    pub(super) fn record(&mut self, subject: Subject, read: Reads) {
         let before = self.reads.get(&subject).cloned().unwrap_or_default();
         if before == read {
             return;
         }
-        for key in before.difference(&read) {
+        for key in before.keys().filter(|key| !read.contains_key(*key)) {
             if let Some(readers) = self.readers.get_mut(key) {
                 readers.remove(&subject);
                 if readers.is_empty() {
@@ -275,7 +290,7 @@ impl Engine {
                 }
             }
         }
-        for key in read.difference(&before) {
+        for key in read.keys().filter(|key| !before.contains_key(*key)) {
             self.readers.entry(key.clone()).or_default().insert(subject.clone());
         }
         if read.is_empty() {

@@ -79,9 +79,13 @@ impl Engine {
         let region = cluster.region.as_ref().ok().map(ToString::to_string);
         let rendered = cluster.planned.as_ref().and_then(|built| built.bundle.cluster.as_ref());
         let mut target = Target::of_cluster(&deployment, region, rendered);
+        if let Some(built) = &cluster.planned {
+            target.refer(&built.bundle);
+        }
         if let Some(edge) = self.roster.by_cluster(&name.namespace, &name.name) {
             target.agent = Some(edge.id);
             let object = self.cache.edges.get(&edge.namespace, &edge.name);
+            target.edge = object.as_deref().map(Target::shown_edge);
             target.kubernetes_version =
                 object.and_then(|object| object.status.as_ref()?.kubernetes_version.clone());
         }

@@ -14,6 +14,7 @@ use super::difference::difference;
 use super::engine::{Engine, Subject, TargetState};
 use super::writer::{Part, Write};
 use super::{cluster_deployment, edge, join_token, multi_cluster_service, price_book, region, template};
+use crate::cache::view::{Interest, Reads};
 use crate::cache::{Cached, Key, Kind, View};
 use crate::services::claim::Owner;
 use crate::services::dependency::check_multi_cluster_services;
@@ -73,6 +74,7 @@ impl Engine {
             | Kind::HelmChart
             | Kind::FetchedChart
             | Kind::Identity
+            | Kind::Resource
             | Kind::Plan => {}
         }
     }
@@ -88,7 +90,7 @@ impl Engine {
         let sight = Sight { view: View::new(&cache), sources: &sources, system_namespace: &namespace };
         let decided = decide(self, key, &sight);
         let read = sight.view.into_read();
-        self.record(Subject::Status(key.clone()), if decided.is_some() { read } else { BTreeSet::new() });
+        self.record(Subject::Status(key.clone()), if decided.is_some() { read } else { Reads::new() });
         if let Some((before, after, object)) = decided {
             self.write_status(key, &*object, before.as_ref(), &after);
         }
@@ -381,10 +383,10 @@ impl Engine {
         let Some(object) = self.cache.credentials.get(&key.namespace, &key.name) else { return };
         let reference = &object.spec.identity_ref;
         let (identity, read) = self.identities.look_up(reference, &key.namespace);
-        let mut reads = BTreeSet::from([read]);
+        let mut reads = Reads::from([(read, Interest::Whole)]);
         let mut problem = None;
         if let Some(region) = object.spec.region.as_ref().filter(|region| !region.is_empty()) {
-            reads.insert(Key::new(Kind::Region, "", region));
+            reads.insert(Key::new(Kind::Region, "", region), Interest::Whole);
             if region != names::LOCAL_REGION && self.cache.regions.get("", region).is_none() {
                 problem = Some(format!(
                     "failed to get Region {region}: Region.k0rdent.mirantis.com \"{region}\" not found"

@@ -84,6 +84,7 @@ impl Engine {
             | Kind::HelmChart
             | Kind::FetchedChart
             | Kind::Identity
+            | Kind::Resource
             | Kind::Plan => {}
         }
         if key.kind == Kind::MultiClusterService {

@@ -239,6 +239,6 @@ pub(super) fn resource(kind: Kind) -> Option<ApiResource> {
         Kind::Secret => of::<Secret>(),
         Kind::HelmRepository => of::<HelmRepository>(),
         Kind::HelmChart => of::<HelmChart>(),
-        Kind::FetchedChart | Kind::Identity | Kind::Plan => None,
+        Kind::FetchedChart | Kind::Identity | Kind::Resource | Kind::Plan => None,
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
@@ -98,6 +99,7 @@ pub struct Bundles {
     helm: Option<Helm>,
     limits: Limits,
     memory: Mutex<Memory>,
+    renders: Arc<AtomicU64>,
 }
 
 struct Memory {
@@ -111,7 +113,12 @@ impl Bundles {
     pub fn new(seeds: Box<dyn Seeds>, helm: Option<Helm>) -> Self {
         let count = NonZeroUsize::new(REMEMBERED.0).unwrap_or(NonZeroUsize::MIN);
         let memory = Memory { bundles: LruCache::new(count), bytes: 0, drawn: HashMap::new() };
-        Self { seeds, helm, limits: Limits::default(), memory: Mutex::new(memory) }
+        Self { seeds, helm, limits: Limits::default(), memory: Mutex::new(memory), renders: Arc::default() }
+    }
+
+    /// How many times something was rendered, and not only remembered.
+    pub fn renders(&self) -> Arc<AtomicU64> {
+        self.renders.clone()
     }
 
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
@@ -146,6 +153,7 @@ impl Bundles {
     }
 
     fn fresh(&self, request: &Request<'_>) -> Result<Bundle, Unrendered> {
+        self.renders.fetch_add(1, Ordering::Relaxed);
         match request.body {
             Body::Chart(chart) => {
                 let seed = self.seed(request);
@@ -401,15 +409,6 @@ fn values(documents: &[String]) -> Result<Value, String> {
         let over = render::parse_values(text).map_err(|error| error.to_string())?;
         Ok(render::merge_values(below, over))
     })
-}
-
-/// Expands Go templates over the cluster object.
-///
-/// # Errors
-/// Where the text is no template, or fails.
-pub fn expand(text: &str, cluster: &Value) -> Result<String, String> {
-    let data = json!({"Cluster": cluster});
-    render::expand_template("values", text, &data, &Limits::default()).map_err(|error| error.to_string())
 }
 
 fn hook_event(event: render::HookEvent) -> HookEvent {

@@ -4,7 +4,9 @@
 
 pub mod chain;
 pub mod claim;
+pub mod data;
 pub mod dependency;
+pub mod origin;
 pub mod provider;
 pub mod resolve;
 pub mod selector;

@@ -4,6 +4,7 @@
 //! A service that cannot be built does not disturb the others. What became of it before is not decided here: the
 //! caller keeps the unit it had (a source that is away must never uninstall anything).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -14,11 +15,13 @@ use protocol::plan::{Unit, UnitId, UnitKind};
 
 use super::chain::path;
 use super::claim::{Claim, Owner};
+use super::data::Data;
 use super::dependency::{ServiceName, check_services, dependencies_of, name_of};
+use super::origin::{Origin, SourceOrigin};
 use super::provider::Carrying;
 use super::target::Target;
-use super::template::{Content, Lack, Sight};
-use super::values;
+use super::template::{Body, Content, Lack, Sight};
+use super::values::{self, Documents};
 use crate::planner::bundle::Bundle;
 use crate::planner::rendering::{Options, Request, Unrendered};
 use crate::planner::unit::{Frame, merged, unit};
@@ -97,6 +100,8 @@ pub struct Built {
     pub unit: Arc<Unit>,
     /// Its content.
     pub bundle: Arc<Bundle>,
+    /// Where it came from.
+    pub origin: Arc<Origin>,
 }
 
 /// Why a service is not as it should be.
@@ -111,7 +116,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn failed(message: String) -> Self {
+    /// Until somebody changes something; what was there stays.
+    pub fn failed(message: String) -> Self {
         Self { failed: true, withdraw: false, message }
     }
 
@@ -160,10 +166,8 @@ struct Scene<'a, 's> {
 impl Scene<'_, '_> {
     fn set(&self) -> SetPlan {
         let claim = self.claim;
-        let namespace = match claim.owner {
-            Owner::ClusterDeployment => &self.target.name.namespace,
-            Owner::MultiClusterService(_) => &self.target.template_namespace,
-        };
+        let namespace = self.namespace();
+        let data = Data::new(self.target, claim, self.sight);
         let mut services: Vec<&Service> = claim.spec.services.iter().collect();
         services.sort_by_key(|service| name_of(service));
         let dependencies = check_services(&claim.spec.services).err();
@@ -184,7 +188,7 @@ impl Scene<'_, '_> {
             let version = self.version(service, content.as_ref().ok());
             written.push(written_service(service, &version));
             let type_ = content.as_ref().map_or(ServiceType::Helm, |content| type_of(content.kind));
-            let plan = self.service(service, content, version, type_, dependencies.as_deref());
+            let plan = self.service(service, content, (version, type_), dependencies.as_deref(), &data);
             plans.extend(plan);
         }
         let multi_cluster_service = match &claim.owner {
@@ -272,9 +276,9 @@ impl Scene<'_, '_> {
         &self,
         service: &Service,
         content: Result<Content, Lack>,
-        version: String,
-        type_: ServiceType,
+        (version, type_): (String, ServiceType),
         dependencies: Option<&str>,
+        data: &Data<'_>,
     ) -> Option<ServicePlan> {
         let name = name_of(service);
         let id = self.unit_id(&name);
@@ -284,7 +288,7 @@ impl Scene<'_, '_> {
         if service.disable && !self.known.is_there(&id) {
             return None;
         }
-        let outcome = self.build(service, &id, content, &version, dependencies);
+        let outcome = self.build(service, &id, content, (&version, dependencies), data);
         let (built, problem) = match outcome {
             Ok(built) => (Some(built), None),
             Err(problem) => (None, Some(problem)),
@@ -297,8 +301,8 @@ impl Scene<'_, '_> {
         service: &Service,
         id: &UnitId,
         content: Result<Content, Lack>,
-        version: &str,
-        dependencies: Option<&str>,
+        (version, dependencies): (&str, Option<&str>),
+        data: &Data<'_>,
     ) -> Result<Built, Problem> {
         if let Some(message) = (self.lost)(&name_of(service)) {
             return Err(Problem { failed: true, withdraw: true, message });
@@ -310,20 +314,20 @@ impl Scene<'_, '_> {
             Lack::Waiting(message) => Problem::pending(message),
             Lack::Missing(message) | Lack::Invalid(message) => Problem::failed(message),
         })?;
-        let documents = values::documents(
+        let mut documents = Documents::read(
             self.sight,
             &self.claim.set.0,
             &service.values_from,
             service.values.as_deref(),
-            &self.target.cluster,
-        )
-        .map_err(Problem::failed)?;
+            data,
+        )?;
+        let body = self.body(service, &content.body, &mut documents, data)?;
         let options = merged(service.helm_options.as_ref(), content.helm_options.as_ref());
         let request = Request {
-            body: &content.body,
+            body: &body,
             namespace: &id.namespace,
             name: &id.name,
-            documents: &documents,
+            documents: &documents.texts,
             kubernetes_version: self.target.kubernetes_version.as_deref(),
             labels: &[],
             store: Some((&self.claim.set.0, &self.claim.set.1)),
@@ -334,8 +338,17 @@ impl Scene<'_, '_> {
                 self.sight.view.note(key.kind, &key.namespace, &key.name);
                 Problem::pending(unrendered.message)
             }
-            None => Problem::failed(unrendered.message),
+            // Which document is wrong, the renderer cannot know.
+            None => {
+                let message = documents.fault().unwrap_or(unrendered.message);
+                Problem::failed(documents.redact(&message, data))
+            }
         })?;
+        let origin = Origin {
+            source: source_of(&service.template, version, &content),
+            documents: documents.origins,
+            objects: documents.objects.into_iter().collect(),
+        };
         let own = dependencies_of(service).into_iter().map(|name| self.unit_id(&name));
         let frame = Frame {
             id: id.clone(),
@@ -348,7 +361,37 @@ impl Scene<'_, '_> {
             removal: self.claim.carrying.removal,
             options,
         };
-        Ok(Built { unit: Arc::new(unit(frame, &bundle)), bundle })
+        Ok(Built { unit: Arc::new(unit(frame, &bundle)), bundle, origin: Arc::new(origin) })
+    }
+
+    /// The content of the template; manifests that say so are templates themselves.
+    fn body<'b>(
+        &self,
+        service: &Service,
+        body: &'b Body,
+        documents: &mut Documents,
+        data: &Data<'_>,
+    ) -> Result<Cow<'b, Body>, Problem> {
+        let Body::Manifests(files) = body else { return Ok(Cow::Borrowed(body)) };
+        let namespace = self.namespace();
+        if !values::manifests_are_templates(self.sight, namespace, &service.template) {
+            return Ok(Cow::Borrowed(body));
+        }
+        let mut expanded = Vec::new();
+        for (file, text) in files {
+            let text = data.expand(&format!("{}/{file}", service.template), text)?;
+            documents.objects.extend(text.objects);
+            expanded.push((file.clone(), text.text));
+        }
+        Ok(Cow::Owned(Body::Manifests(expanded)))
+    }
+
+    /// Where templates are looked up.
+    fn namespace(&self) -> &str {
+        match self.claim.owner {
+            Owner::ClusterDeployment => &self.target.name.namespace,
+            Owner::MultiClusterService(_) => &self.target.template_namespace,
+        }
     }
 
     fn unit_id(&self, (namespace, name): &ServiceName) -> UnitId {
@@ -362,6 +405,20 @@ fn unit_id(set: &ObjectName, namespace: &str, name: &str) -> UnitId {
         set_name: set.1.clone(),
         namespace: namespace.to_owned(),
         name: name.to_owned(),
+    }
+}
+
+fn source_of(template: &str, version: &str, content: &Content) -> SourceOrigin {
+    let (kind, version, digest) = match &content.body {
+        Body::Chart(chart) => ("chart", chart.version.clone(), chart.digest.clone()),
+        Body::Manifests(_) => ("manifests", version.to_owned(), String::new()),
+    };
+    SourceOrigin {
+        template: template.to_owned(),
+        kind: kind.to_owned(),
+        version,
+        digest,
+        stale: content.stale.as_ref().map(|failure| failure.message.clone()),
     }
 }
 

@@ -10,6 +10,7 @@ use protocol::id::EdgeId;
 use serde_json::{Value, json};
 
 use crate::cache::{Key, Kind};
+use crate::planner::bundle::Bundle;
 use crate::roster::ObjectName;
 
 /// Which object stands for a target.
@@ -72,6 +73,12 @@ pub struct Target {
     pub kubernetes_version: Option<String>,
     /// The object that Go templates in values see as `.Cluster`.
     pub cluster: Value,
+    /// What the Cluster API object refers to as its infrastructure, as it was rendered.
+    pub infrastructure: Option<Value>,
+    /// What the Cluster API object refers to as its control plane, as it was rendered.
+    pub control_plane: Option<Value>,
+    /// The `Edge` object that belongs to it, without status.
+    pub edge: Option<Value>,
     /// Whether it is being deleted.
     pub deleting: bool,
 }
@@ -98,6 +105,9 @@ impl Target {
             agent: None,
             kubernetes_version: None,
             cluster: shown,
+            infrastructure: None,
+            control_plane: None,
+            edge: None,
             deleting: deployment.metadata.deletion_timestamp.is_some(),
         }
     }
@@ -106,10 +116,7 @@ impl Target {
     pub fn of_edge(edge: &Edge, system_namespace: &str) -> Self {
         let (namespace, name) = (edge.namespace().unwrap_or_default(), edge.name_any());
         let labels = edge.labels().clone();
-        let mut cluster = json!({
-            "apiVersion": "skein.dev/v1alpha1", "kind": "Edge", "metadata": {}, "spec": edge.spec,
-        });
-        describe(&mut cluster, &namespace, &name, &labels, edge.annotations());
+        let cluster = Self::shown_edge(edge);
         let status = edge.status.as_ref();
         Self {
             uid: edge.uid().unwrap_or_default(),
@@ -123,9 +130,38 @@ impl Target {
             region: Some(edge.spec.region.clone()),
             agent: status.and_then(|status| status.agent_id.as_ref()).and_then(|id| id.parse().ok()),
             kubernetes_version: status.and_then(|status| status.kubernetes_version.clone()),
+            infrastructure: None,
+            control_plane: None,
+            edge: Some(cluster.clone()),
             cluster,
             deleting: edge.metadata.deletion_timestamp.is_some() || edge.spec.revoked,
         }
+    }
+
+    /// Takes over what the Cluster API object refers to, from the same bundle.
+    pub fn refer(&mut self, bundle: &Bundle) {
+        let of = |field: &str| {
+            let reference = self.cluster.pointer(field)?;
+            let text = |name: &str| reference.get(name).and_then(Value::as_str);
+            let (kind, name) = (text("kind")?, text("name")?);
+            let piece = bundle
+                .objects
+                .iter()
+                .find(|piece| piece.entry.key.kind == kind && piece.entry.key.name == name)?;
+            serde_json::from_slice(&piece.content).ok()
+        };
+        (self.infrastructure, self.control_plane) =
+            (of("/spec/infrastructureRef"), of("/spec/controlPlaneRef"));
+    }
+
+    /// The edge agent's object as templates see it.
+    pub fn shown_edge(edge: &Edge) -> Value {
+        let mut shown = json!({
+            "apiVersion": "skein.dev/v1alpha1", "kind": "Edge", "metadata": {}, "spec": edge.spec,
+        });
+        let (namespace, name) = (edge.namespace().unwrap_or_default(), edge.name_any());
+        describe(&mut shown, &namespace, &name, edge.labels(), edge.annotations());
+        shown
     }
 
     /// Whether it belongs to a region other than the management cluster.

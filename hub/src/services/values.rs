@@ -1,55 +1,192 @@
-//! The Helm values of a service: documents of `valuesFrom` in order, then the inline text, which may hold Go templates
-//! over the cluster object.
+//! The Helm values of a service: documents of `valuesFrom` in order, then the inline text.
+//!
+//! As in Sveltos: all keys of a ConfigMap or Secret are documents, in order of name; the inline text holds Go templates,
+//! a ConfigMap or Secret does when it says so with the annotation `projectsveltos.io/template`; the name of the object
+//! may be a template too. Beyond k0rdent, an entry may name one key, and may be optional.
 
-use api::k0rdent::{ValuesFrom, ValuesFromKind};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use api::k0rdent::{LocalSourceKind, ServiceTemplate, ValuesFrom, ValuesFromKind};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use serde_json::Value;
+use kube::ResourceExt;
 
+use super::data::{Data, hide_document};
+use super::origin::{DocumentOrigin, ObjectOrigin};
+use super::resolve::Problem;
 use super::template::Sight;
-use crate::planner::rendering;
 
-/// The documents, in the order in which they are merged.
-///
-/// # Errors
-/// What is missing or not readable.
-pub fn documents(
-    sight: &Sight<'_>,
-    namespace: &str,
-    from: &[ValuesFrom],
-    inline: Option<&str>,
-    cluster: &Value,
-) -> Result<Vec<String>, String> {
-    let mut documents = Vec::new();
-    for source in from {
-        let name = &source.name;
-        match source.kind {
-            ValuesFromKind::ConfigMap => {
-                let map = sight.view.get::<ConfigMap>(namespace, name).ok_or_else(|| {
-                    format!("failed to get ConfigMap {namespace}/{name} named in valuesFrom: ConfigMap \"{name}\" not found")
-                })?;
-                documents.extend(map.data.iter().flatten().map(|(_, text)| text.clone()));
-            }
-            ValuesFromKind::Secret => {
-                let secret = sight.view.get::<Secret>(namespace, name).ok_or_else(|| {
-                    format!("failed to get Secret {namespace}/{name} named in valuesFrom: Secret \"{name}\" not found")
-                })?;
-                for (key, bytes) in secret.data.iter().flatten() {
-                    let text = String::from_utf8(bytes.0.clone()).map_err(|_| {
-                        format!(
-                            "Secret {namespace}/{name} named in valuesFrom: key \"{key}\" is not UTF-8 text"
-                        )
-                    })?;
-                    documents.push(text);
-                }
-            }
+/// Says that the content of an object holds Go templates (Sveltos).
+pub const TEMPLATE_ANNOTATION: &str = "projectsveltos.io/template";
+
+/// The documents of a service, in the order in which they are merged.
+#[derive(Debug, Default)]
+pub struct Documents {
+    /// Their texts.
+    pub texts: Vec<String>,
+    /// Where each came from.
+    pub origins: Vec<DocumentOrigin>,
+    /// Objects that templates read.
+    pub objects: BTreeSet<ObjectOrigin>,
+}
+
+/// One ConfigMap or Secret, as documents by key.
+struct Source {
+    name: String,
+    secret: bool,
+    template: bool,
+    keys: Vec<(String, Result<String, ()>)>,
+}
+
+impl Documents {
+    /// Reads the documents.
+    ///
+    /// # Errors
+    /// What is missing, or not readable, by document and key.
+    pub fn read(
+        sight: &Sight<'_>,
+        namespace: &str,
+        from: &[ValuesFrom],
+        inline: Option<&str>,
+        data: &Data<'_>,
+    ) -> Result<Self, Problem> {
+        let mut documents = Self::default();
+        for (at, entry) in from.iter().enumerate() {
+            documents.add_source(sight, namespace, (at, entry), data)?;
         }
+        if let Some(inline) = inline.filter(|text| !text.trim().is_empty()) {
+            documents.add("values".to_owned(), inline, (true, false), data)?;
+        }
+        Ok(documents)
     }
-    if let Some(inline) = inline.filter(|text| !text.trim().is_empty()) {
-        documents.push(if inline.contains("{{") {
-            rendering::expand(inline, cluster)?
+
+    fn add_source(
+        &mut self,
+        sight: &Sight<'_>,
+        namespace: &str,
+        (at, entry): (usize, &ValuesFrom),
+        data: &Data<'_>,
+    ) -> Result<(), Problem> {
+        let name = data.expand_name(&format!("valuesFrom[{at}].name"), &entry.name)?;
+        let source = match entry.kind {
+            ValuesFromKind::ConfigMap => sight.view.get::<ConfigMap>(namespace, &name).map(of_config_map),
+            ValuesFromKind::Secret => sight.view.get::<Secret>(namespace, &name).map(of_secret),
+        };
+        let kind = match entry.kind {
+            ValuesFromKind::ConfigMap => "ConfigMap",
+            ValuesFromKind::Secret => "Secret",
+        };
+        let Some(source) = source else {
+            return if entry.optional {
+                Ok(())
+            } else {
+                Err(Problem::failed(format!(
+                    "failed to get {kind} {namespace}/{name} named in valuesFrom: {kind} \"{name}\" not found"
+                )))
+            };
+        };
+        if let Some(key) = &entry.key
+            && !entry.optional
+            && !source.keys.iter().any(|(one, _)| one == key)
+        {
+            let there: Vec<_> = source.keys.iter().map(|(one, _)| one.as_str()).collect();
+            return Err(Problem::failed(format!(
+                "{} named in valuesFrom has no key \"{key}\"; it has {}",
+                source.name,
+                if there.is_empty() { "none".to_owned() } else { there.join(", ") }
+            )));
+        }
+        for (key, text) in &source.keys {
+            if entry.key.as_ref().is_some_and(|wanted| wanted != key) {
+                continue;
+            }
+            let text = text.as_ref().map_err(|()| {
+                Problem::failed(format!(
+                    "{} named in valuesFrom: key \"{key}\" is not UTF-8 text",
+                    source.name
+                ))
+            })?;
+            let what = format!("{} key \"{key}\"", source.name);
+            self.add(what, text, (source.template, source.secret), data)?;
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        name: String,
+        text: &str,
+        (template, secret): (bool, bool),
+        data: &Data<'_>,
+    ) -> Result<(), Problem> {
+        let template = template && text.contains("{{");
+        let text = if template {
+            let expanded = data.expand(&name, text).map_err(|problem| Problem {
+                message: if secret { hide_document(&problem.message, text) } else { problem.message },
+                ..problem
+            })?;
+            self.objects.extend(expanded.objects);
+            expanded.text
         } else {
-            inline.to_owned()
-        });
+            text.to_owned()
+        };
+        self.origins.push(DocumentOrigin { name, bytes: text.len(), template, secret });
+        self.texts.push(text);
+        Ok(())
     }
-    Ok(documents)
+
+    /// The first document that is no map of values, and why.
+    pub fn fault(&self) -> Option<String> {
+        self.texts.iter().zip(&self.origins).find_map(|(text, origin)| {
+            let error = render::parse_values(text).err()?;
+            Some(format!("{}: {error}", origin.name))
+        })
+    }
+
+    /// The message without what Secrets said.
+    pub fn redact(&self, message: &str, data: &Data<'_>) -> String {
+        let secrets = self.texts.iter().zip(&self.origins).filter(|(_, origin)| origin.secret);
+        secrets.fold(data.redact(message), |message, (text, _)| hide_document(&message, text))
+    }
+}
+
+fn of_config_map(map: Arc<ConfigMap>) -> Source {
+    Source {
+        name: format!("ConfigMap {}/{}", map.namespace().unwrap_or_default(), map.name_any()),
+        secret: false,
+        template: map.annotations().contains_key(TEMPLATE_ANNOTATION),
+        keys: map.data.iter().flatten().map(|(key, text)| (key.clone(), Ok(text.clone()))).collect(),
+    }
+}
+
+fn of_secret(secret: Arc<Secret>) -> Source {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| ());
+    Source {
+        name: format!("Secret {}/{}", secret.namespace().unwrap_or_default(), secret.name_any()),
+        secret: true,
+        template: secret.annotations().contains_key(TEMPLATE_ANNOTATION),
+        keys: secret.data.iter().flatten().map(|(key, bytes)| (key.clone(), text(&bytes.0))).collect(),
+    }
+}
+
+/// Whether the manifests of a ServiceTemplate hold Go templates: the object they are in says so.
+pub fn manifests_are_templates(sight: &Sight<'_>, namespace: &str, template: &str) -> bool {
+    let Some(template) = sight.view.get::<ServiceTemplate>(namespace, template) else { return false };
+    let Some(source) = template.spec.resources.as_ref().and_then(|source| source.local_source_ref.as_ref())
+    else {
+        return template.annotations().contains_key(TEMPLATE_ANNOTATION);
+    };
+    let namespace = source.namespace.as_deref().unwrap_or(namespace);
+    let marked = match source.kind {
+        LocalSourceKind::ConfigMap => sight
+            .view
+            .get::<ConfigMap>(namespace, &source.name)
+            .is_some_and(|one| one.annotations().contains_key(TEMPLATE_ANNOTATION)),
+        LocalSourceKind::Secret => sight
+            .view
+            .get::<Secret>(namespace, &source.name)
+            .is_some_and(|one| one.annotations().contains_key(TEMPLATE_ANNOTATION)),
+        LocalSourceKind::GitRepository | LocalSourceKind::Bucket | LocalSourceKind::OciRepository => false,
+    };
+    marked || template.annotations().contains_key(TEMPLATE_ANNOTATION)
 }

@@ -1,7 +1,7 @@
 //! What functions may reach besides their arguments: entropy, the clock and the cluster as the caller provides them,
 //! and the budget of the render. Whatever is used is remembered, because it decides whether a render is reproducible.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::fault::Fault;
@@ -20,6 +20,8 @@ pub(crate) struct Env<'h> {
     pub strict_keys: bool,
     /// The objects that `getField` and `getResource` see.
     pub resources: Option<super::value::Dict>,
+    /// Which of them, and of the rest of the top level, a template asked for by name.
+    pub touched: BTreeSet<String>,
     /// Compiled regular expressions by their Go source.
     pub regexes: HashMap<String, Rc<regex::bytes::Regex>>,
     steps: u64,
@@ -37,9 +39,24 @@ impl<'h> Env<'h> {
             used_lookup: false,
             strict_keys: false,
             resources: None,
+            touched: BTreeSet::new(),
             regexes: HashMap::new(),
             steps: 0,
             output: 0,
+        }
+    }
+
+    /// Remembers that an entry of the top level, or of the resources, was asked for.
+    pub(crate) fn touch(&mut self, dict: &super::value::Dict, name: &str) {
+        let Some(root) = &self.resources else { return };
+        if root.same(dict) {
+            if name != "MgmtResources" {
+                self.touched.insert(name.to_owned());
+            }
+        } else if let Some(super::value::Value::Dict(resources)) = root.get("MgmtResources")
+            && resources.same(dict)
+        {
+            self.touched.insert(format!("MgmtResources.{name}"));
         }
     }
 

@@ -70,6 +70,7 @@ fn entry(
     if !arguments.is_empty() {
         return Err(Fault::message(format!("{name} is not a method but has arguments")));
     }
+    env.touch(dict, name);
     if env.strict_keys && !dict.contains(name) {
         return Err(Fault::message(format!("map has no entry for key {name:?}")));
     }

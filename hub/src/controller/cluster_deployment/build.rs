@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::{ClusterPlan, Valid, unit_id};
 use crate::planner::rendering::{Options, Request, Unrendered};
 use crate::planner::unit::{Frame, unit};
+use crate::services::origin::{DocumentOrigin, Origin, SourceOrigin};
 use crate::services::resolve::{Built, Renderer};
 use crate::services::template::{Body, Chart, Sight};
 
@@ -60,6 +61,13 @@ fn render(
 ) -> Result<Built, Unrendered> {
     let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
     let version = chart.version.clone();
+    let source = SourceOrigin {
+        template: deployment.spec.template.clone(),
+        kind: "chart".to_owned(),
+        version: version.clone(),
+        digest: chart.digest.clone(),
+        stale: None,
+    };
     let documents = [values(deployment, credential).map_err(Unrendered::failed)?.to_string()];
     let request = Request {
         body: &Body::Chart(chart),
@@ -83,7 +91,13 @@ fn render(
         removal: Removal::Prune,
         options: HelmOptions { timeout: Some("30m".to_owned()), ..HelmOptions::default() },
     };
-    Ok(Built { unit: Arc::new(unit(frame, &bundle)), bundle })
+    let config = DocumentOrigin {
+        name: "spec.config with what the hub adds".to_owned(),
+        bytes: documents[0].len(),
+        ..DocumentOrigin::default()
+    };
+    let origin = Origin { source, documents: vec![config], objects: Vec::new() };
+    Ok(Built { unit: Arc::new(unit(frame, &bundle)), bundle, origin: Arc::new(origin) })
 }
 
 /// `spec.config` with what k0rdent's `fillHelmValues` adds.

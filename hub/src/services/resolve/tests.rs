@@ -1,5 +1,7 @@
 //! Tables over whole resolutions: objects in, units out. No chart is needed: manifests do.
 
+mod templates;
+
 use std::collections::BTreeMap;
 
 use api::k0rdent::{ClusterDeployment, MultiClusterService};

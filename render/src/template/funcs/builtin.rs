@@ -167,7 +167,7 @@ fn position(value: &Value, length: usize) -> Result<usize, Fault> {
         .ok_or_else(|| Fault::message(format!("index out of range: {index}")))
 }
 
-fn index(_: &mut Env<'_>, args: Args<'_>) -> Answer {
+fn index(env: &mut Env<'_>, args: Args<'_>) -> Answer {
     let mut value = args.any(0);
     if value.is_nil() {
         return Err(Fault::message("index of untyped nil"));
@@ -178,10 +178,13 @@ fn index(_: &mut Env<'_>, args: Args<'_>) -> Answer {
             Value::List(list) => item(list, &key)?,
             Value::Str(text) => Value::Int(i64::from(text.bytes()[position(&key, text.bytes().len())?])),
             Value::Dict(dict) => match &key {
-                Value::Str(name) => dict.get(&name.lossy()).unwrap_or(match dict.kind() {
-                    crate::template::value::DictKind::Strings => Value::text(""),
-                    _ => Value::Nil,
-                }),
+                Value::Str(name) => {
+                    env.touch(dict, &name.lossy());
+                    dict.get(&name.lossy()).unwrap_or(match dict.kind() {
+                        crate::template::value::DictKind::Strings => Value::text(""),
+                        _ => Value::Nil,
+                    })
+                }
                 Value::Nil | Value::Null => {
                     return Err(Fault::message("value is nil; should be of type string"));
                 }

@@ -1,4 +1,4 @@
-//! What Helm adds to sprig: YAML, `required`, `fail`, `lookup`; and Sveltos' access to cluster objects.
+//! What Helm adds to sprig: YAML, `required`, `fail`, `lookup`.
 
 use super::{Answer, Function, encoding, exact};
 use crate::template::args::Args;
@@ -63,8 +63,6 @@ pub(super) static TABLE: &[Function] = &[
     exact("lookup", 4, lookup),
     exact("getHostByName", 1, |_, args| args.string(0).map(|_| Value::text(""))),
     exact("hello", 0, |_, _| Ok(Value::text("Hello!"))),
-    exact("getField", 2, get_field),
-    exact("getResource", 1, get_resource),
 ];
 
 fn to_yaml(args: Args<'_>, emit: fn(&serde_json::Value) -> String) -> Option<Value> {
@@ -121,39 +119,4 @@ fn lookup(env: &mut Env<'_>, args: Args<'_>) -> Answer {
     env.used_lookup = true;
     let found = from_json(&env.lookup.get(&version, &kind, &namespace, &name));
     Ok(if found.is_nil() { Value::Dict(Dict::empty()) } else { found })
-}
-
-/// The object of that name among the template's resources (`MgmtResources`) or its top level (`Cluster`).
-fn resource(env: &Env<'_>, name: &str) -> Answer {
-    let data = env.resources.as_ref().ok_or_else(|| Fault::Unsupported("getResource".to_owned()))?;
-    let among = match data.get("MgmtResources") {
-        Some(Value::Dict(resources)) => resources.get(name),
-        _ => None,
-    };
-    among
-        .or_else(|| data.get(name))
-        .ok_or_else(|| Fault::message(format!("resource {name:?} is not among the template's resources")))
-}
-
-/// Sveltos' `getResource "Name"`.
-fn get_resource(env: &mut Env<'_>, args: Args<'_>) -> Answer {
-    resource(env, &args.utf8(0)?)
-}
-
-/// Sveltos' `getField "Name" "spec.path"`; the first argument may also be the object itself.
-fn get_field(env: &mut Env<'_>, args: Args<'_>) -> Answer {
-    let path = args.utf8(1)?;
-    let mut value = match args.any(0) {
-        Value::Str(name) => resource(env, &name.lossy())?,
-        object => object,
-    };
-    for part in path.split('.').filter(|part| !part.is_empty()) {
-        let found = match &value {
-            Value::Dict(dict) => dict.get(part),
-            Value::List(list) => part.parse::<usize>().ok().and_then(|at| list.items().get(at).cloned()),
-            _ => None,
-        };
-        value = found.ok_or_else(|| Fault::message(format!("field {path:?} not found")))?;
-    }
-    Ok(value)
 }

@@ -17,6 +17,7 @@ pub(crate) mod reflection;
 pub(crate) mod regexes;
 pub(crate) mod semver;
 pub(crate) mod strings;
+mod sveltos;
 pub(crate) mod toml;
 pub(crate) mod urls;
 pub(crate) mod words;
@@ -79,7 +80,7 @@ static SPECIAL: [Function; 4] = [
     Function { name: "tpl", least: 2, most: 2, run: Run::Tpl },
 ];
 
-static FAMILIES: [&[Function]; 17] = [
+static FAMILIES: [&[Function]; 18] = [
     &SPECIAL,
     builtin::TABLE,
     certificates::TABLE,
@@ -96,6 +97,7 @@ static FAMILIES: [&[Function]; 17] = [
     reflection::TABLE,
     semver::TABLE,
     strings::TABLE,
+    sveltos::TABLE,
     urls::TABLE,
 ];
 
