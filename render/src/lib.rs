@@ -27,6 +27,7 @@ mod chart;
 mod engine;
 mod error;
 mod gotemplate;
+pub mod kustomize;
 mod limits;
 mod manifest;
 mod resources;
