@@ -233,6 +233,8 @@ pub fn accept_grant(
     }
     let JoinGrant { agent, name, region, chain, trust, endpoints, time, ext: _ } = grant;
     let (not_before, not_after) = check_chain(&agent, &chain, &trust, &tls, time)?;
+    // A hub that does not know yet where the region listens names none: then where the token led goes on to serve.
+    let endpoints = if endpoints.is_empty() { token.endpoints.clone() } else { endpoints };
     Ok(AgentIdentity { agent, name, region, chain, tls, device, trust, endpoints, not_before, not_after })
 }
 

@@ -215,6 +215,15 @@ fn a_grant_is_believed_only_if_it_is_what_the_token_promised() {
 }
 
 #[test]
+fn a_grant_that_names_no_endpoint_keeps_those_of_the_token() {
+    let mut scene = scene(TokenRole::Edge);
+    let mut grant = scene.grant(&edge());
+    assert_eq!(scene.accept(grant.clone()).unwrap().endpoints, ["eu.example:4433"]);
+    grant.endpoints.clear();
+    assert_eq!(scene.accept(grant).unwrap().endpoints, scene.token.endpoints);
+}
+
+#[test]
 fn renewal_needs_the_device_key_and_the_right_link() {
     let mut scene = scene(TokenRole::Edge);
     let grant = scene.grant(&edge());

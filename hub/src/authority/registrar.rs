@@ -54,6 +54,8 @@ pub struct Registrar {
     namespace: String,
     authority: Arc<Authority>,
     endpoints: Arc<OnceLock<Vec<String>>>,
+    /// Held while a token is bound.
+    turn: Arc<tokio::sync::Mutex<()>>,
     clock: Arc<dyn Clock>,
     events: Recorder,
 }
@@ -86,7 +88,7 @@ impl Registrar {
     ) -> Self {
         let reporter = Reporter { controller: "skein-hub".to_owned(), instance: None };
         let events = Recorder::new(client.clone(), reporter);
-        Self { client, namespace, authority, endpoints: Arc::default(), clock, events }
+        Self { client, namespace, authority, endpoints: Arc::default(), turn: Arc::default(), clock, events }
     }
 
     /// Says where the hub listens, once that is known; regions that join are told so.
@@ -112,6 +114,18 @@ impl Registrar {
     }
 
     async fn try_join(&self, via: Option<&RegionName>, request: &JoinRequest) -> Result<JoinGrant, Denied> {
+        let (token, decision) = self.decide(via, request).await?;
+        self.grant(&token, request, decision).await
+    }
+
+    /// Holds a join against its token, and binds the token to the device. One at a time: a token that many devices
+    /// use is one object, and they would only stand in each other's way.
+    async fn decide(
+        &self,
+        via: Option<&RegionName>,
+        request: &JoinRequest,
+    ) -> Result<(JoinToken, JoinDecision), Denied> {
+        let _turn = self.turn.lock().await;
         for _ in 0..ROUNDS {
             let token = self.token(request.token).await?;
             let checked = token_record(&token, &request.device_key)
@@ -129,11 +143,11 @@ impl Registrar {
             {
                 continue;
             }
-            return self.grant(&token, request, decision).await;
+            return Ok((token, decision));
         }
         Err(Refusal {
             reason: RefusalReason::Unavailable,
-            message: "the token is being used by several devices at once".to_owned(),
+            message: "the token is changed by others all the time".to_owned(),
             retry_after_ms: Some(1_000),
         }
         .into())
