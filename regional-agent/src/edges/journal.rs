@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -70,10 +71,22 @@ pub(super) struct Contents {
     pub(super) names: BTreeMap<EdgeId, (String, String)>,
 }
 
-/// Sends changes to the writer thread. The file is complete when the last one is dropped and the thread is done.
-#[derive(Debug, Clone)]
+/// Sends changes to the writer thread. Dropping it waits until the thread has written all of them: whoever opens
+/// the file next finds it complete, and finds no second writer.
+#[derive(Debug)]
 pub(super) struct Journal {
-    changes: mpsc::Sender<Change>,
+    /// `None` only while it is dropped.
+    changes: Option<mpsc::Sender<Change>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        drop(self.changes.take());
+        if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
+            tracing::warn!("the writer of the shelf of plans panicked; the hub sends again what is missing");
+        }
+    }
 }
 
 impl Journal {
@@ -96,18 +109,19 @@ impl Journal {
             }
         };
         let (changes, receiver) = mpsc::channel();
-        std::thread::Builder::new()
+        let writer = std::thread::Builder::new()
             .name("shelf".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || write(connection, &receiver))
             .map_err(|error| failed(error.to_string()))?;
-        Ok((Self { changes }, contents))
+        Ok((Self { changes: Some(changes), writer: Some(writer) }, contents))
     }
 
     /// Puts a change in line.
     pub(super) fn note(&self, change: Change) {
-        // The thread ends only after the last sender.
-        let _ = self.changes.send(change);
+        if self.changes.as_ref().is_none_or(|changes| changes.send(change).is_err()) {
+            tracing::warn!("a change of the shelf of plans is not kept on disk; its writer is gone");
+        }
     }
 }
 
