@@ -61,7 +61,7 @@ pub async fn serve(
         term,
     };
     let controllers =
-        Controllers::start(client.clone(), settings, plans.clone(), observed.clone(), &process).await?;
+        Controllers::start(client.clone(), settings, plans.clone(), observed.clone(), &process).await;
     let registrar =
         Registrar::new(client.clone(), system_namespace.clone(), authority.clone(), clock.clone());
     let server = Server {

@@ -4,7 +4,7 @@
 //! - [`controller`]: from changes to plans and statuses, one module per kind
 //! - [`services`]: which services a cluster is to have; pure
 //! - [`planner`]: services and rendered bundles as plans; pure
-//! - [`source`]: charts and manifests, fetched, verified and cached by digest
+//! - [`content`]: charts and manifests out of what the crate `source` fetches
 //! - [`authority`], [`agents`]: who becomes an agent, and the links to them
 //! - [`federation`]: queries and cost over all regions
 //! - [`plans`]: the newest plan of every agent; [`observed`]: what agents reported; [`roster`]: who belongs here
@@ -15,6 +15,7 @@ pub mod arguments;
 pub mod authority;
 pub mod cache;
 pub mod changes;
+pub mod content;
 pub mod controller;
 pub mod federation;
 pub mod leadership;
@@ -23,7 +24,6 @@ pub mod planner;
 pub mod plans;
 pub mod roster;
 pub mod services;
-pub mod source;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -24,10 +24,11 @@ use tokio::sync::mpsc;
 
 pub use store::{Change, Store};
 pub use view::View;
-pub(crate) use watch::causes;
 
 use crate::changes::{Announcer, Changes};
-use crate::source::flux::{HelmChart, HelmRepository};
+use crate::content::flux::{
+    Bucket, ExternalArtifact, GitRepository, HelmChart, HelmRepository, OCIRepository,
+};
 use resources::{Found, ResourceKind, Resources};
 
 /// A kind the hub looks at, or something that changes like an object does.
@@ -67,7 +68,15 @@ pub enum Kind {
     HelmRepository,
     /// Flux `HelmChart`.
     HelmChart,
-    /// A chart as it was fetched; the name is that of the request.
+    /// Flux `GitRepository`.
+    GitRepository,
+    /// Flux `Bucket`.
+    Bucket,
+    /// Flux `OCIRepository`.
+    OCIRepository,
+    /// Flux `ExternalArtifact`.
+    ExternalArtifact,
+    /// What was fetched of a source; the name is that of the source.
     FetchedChart,
     /// Whether the object exists that a Credential names.
     Identity,
@@ -189,6 +198,10 @@ stores! {
     secrets: Secret,
     helm_repositories: HelmRepository,
     helm_charts: HelmChart,
+    git_repositories: GitRepository,
+    buckets: Bucket,
+    oci_repositories: OCIRepository,
+    external_artifacts: ExternalArtifact,
 }
 
 impl Cache {
@@ -258,6 +271,10 @@ impl Cache {
             | Kind::PriceBook
             | Kind::HelmRepository
             | Kind::HelmChart
+            | Kind::GitRepository
+            | Kind::Bucket
+            | Kind::OCIRepository
+            | Kind::ExternalArtifact
             | Kind::FetchedChart
             | Kind::Identity
             | Kind::Plan => None,

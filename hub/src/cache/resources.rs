@@ -15,7 +15,8 @@ use kube::runtime::watcher::{Config, Event, watcher};
 use process::Process;
 use serde_json::Value;
 
-use super::{Cache, Key, Kind, causes};
+use super::watch::causes;
+use super::{Cache, Key, Kind};
 use crate::roster::ObjectName;
 
 /// How long until a kind that is not installed is looked for again.

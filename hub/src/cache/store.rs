@@ -85,7 +85,9 @@ impl<K: Cached> Store<K> {
         let Some(before) = before else { return Some(Change { key, desired: true }) };
         let same =
             before.resource_version().is_some() && before.resource_version() == object.resource_version();
-        (!same).then(|| Change { key, desired: desires_differ(&*before, &*object) })
+        // What other controllers fetch is told in status alone.
+        let told = K::KIND == super::Kind::ExternalArtifact;
+        (!same).then(|| Change { key, desired: told || desires_differ(&*before, &*object) })
     }
 
     pub(super) fn remove(&self, namespace: &str, name: &str) -> Option<Change> {

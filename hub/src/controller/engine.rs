@@ -19,6 +19,7 @@ use super::writer::Writer;
 use crate::cache::view::Reads;
 use crate::cache::{Cache, Change, Key, Kind};
 use crate::changes::Changes;
+use crate::content::Sources;
 use crate::observed::Observed;
 use crate::planner::helm::Helm;
 use crate::planner::rendering::Bundles;
@@ -26,7 +27,6 @@ use crate::plans::PlanBook;
 use crate::roster::{ObjectName, Roster};
 use crate::services::resolve::Resolution;
 use crate::services::target::{Target, TargetName};
-use crate::source::Sources;
 
 /// Statuses of objects that sum up many others are written no more often than this.
 const SUM_PAUSE: Duration = Duration::from_millis(20);

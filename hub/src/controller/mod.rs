@@ -43,10 +43,10 @@ use jiff::Timestamp;
 use process::Process;
 
 use crate::cache::Cache;
+use crate::content::Sources;
 use crate::observed::Observed;
 use crate::plans::{PlanBook, system_clock};
 use crate::roster::Roster;
-use crate::source::{FetchError, Sources};
 
 /// What the controllers must know.
 #[derive(Debug, Clone)]
@@ -61,14 +61,6 @@ pub struct Settings {
     pub helm: Option<PathBuf>,
     /// The term of leadership.
     pub term: u64,
-}
-
-/// Why the controllers cannot begin.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Charts cannot be fetched at all.
-    #[error("failed to prepare the fetching of charts: {0}")]
-    PrepareSources(#[source] FetchError),
 }
 
 /// The controllers.
@@ -87,9 +79,6 @@ pub struct ControllersHandle {
 
 impl Controllers {
     /// Starts watching and deciding on `process`; the process is ready once every kind is listed and planned.
-    ///
-    /// # Errors
-    /// [`StartError`].
     #[allow(clippy::unused_async)] // Part of the agreed interface: starting may come to need the API.
     pub async fn start(
         client: kube::Client,
@@ -97,15 +86,14 @@ impl Controllers {
         plans: PlanBook,
         observed: Observed,
         process: &Process,
-    ) -> Result<ControllersHandle, StartError> {
+    ) -> ControllersHandle {
         let (cache, roster) = (Cache::default(), Roster::default());
-        let sources = Sources::new(settings.state_dir.clone(), cache.clone(), system_clock(), process)
-            .map_err(StartError::PrepareSources)?;
+        let sources = Sources::new(settings.state_dir.clone(), cache.clone(), system_clock(), process);
         let handle =
             ControllersHandle { roster: roster.clone(), cache: cache.clone(), sources: sources.clone() };
         metrics(&handle, &plans, process);
         engine::start(engine::Parts { client, settings, cache, roster, sources, plans, observed }, process);
-        Ok(handle)
+        handle
     }
 }
 

@@ -7,8 +7,8 @@ use api::k0rdent::{
 use api::names::annotation;
 use kube::ResourceExt;
 
+use crate::content::{Failure, FetchedChart, told};
 use crate::services::template::{Body, Lack, Sight};
-use crate::source::FetchedChart;
 
 pub(super) fn service(template: &ServiceTemplate, sight: &Sight<'_>) -> ServiceTemplateStatus {
     let before = template.status.clone().unwrap_or_default();
@@ -31,7 +31,7 @@ pub(super) fn service(template: &ServiceTemplate, sight: &Sight<'_>) -> ServiceT
                     .or_else(|| chart.and_then(|chart| annotated(chart, annotation::CHART_K8S_CONSTRAINT))),
                 observed_generation: generation,
                 valid: true,
-                validation_error: None,
+                validation_error: content.stale.as_ref().map(stale),
                 ..before
             }
         }
@@ -46,7 +46,7 @@ pub(super) fn cluster(template: &ClusterTemplate, sight: &Sight<'_>) -> ClusterT
     let before = template.status.clone().unwrap_or_default();
     let namespace = template.namespace().unwrap_or_default();
     match sight.chart(&namespace, &template.spec.helm) {
-        Ok((chart, _)) => {
+        Ok((chart, failure)) => {
             let annotated_providers = annotated(&chart, annotation::CHART_PROVIDER).unwrap_or_default();
             let providers = annotated_providers.split(',').map(str::trim).filter(|one| !one.is_empty());
             ClusterTemplateStatus {
@@ -68,7 +68,7 @@ pub(super) fn cluster(template: &ClusterTemplate, sight: &Sight<'_>) -> ClusterT
                 },
                 schema_config_map_name: before.schema_config_map_name,
                 valid: true,
-                validation_error: None,
+                validation_error: failure.as_ref().map(stale),
             }
         }
         Err(lack) => {
@@ -76,6 +76,11 @@ pub(super) fn cluster(template: &ClusterTemplate, sight: &Sight<'_>) -> ClusterT
             ClusterTemplateStatus { valid, validation_error, ..before }
         }
     }
+}
+
+/// What is told of a template whose last good content stays in force.
+fn stale(failure: &Failure) -> String {
+    format!("the source cannot be read now, the last good revision stays: {}", told(failure))
 }
 
 /// While a chart is fetched for the first time since the hub started, what was known before stays.

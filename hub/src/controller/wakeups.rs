@@ -82,6 +82,10 @@ impl Engine {
             | Kind::Secret
             | Kind::HelmRepository
             | Kind::HelmChart
+            | Kind::GitRepository
+            | Kind::Bucket
+            | Kind::OCIRepository
+            | Kind::ExternalArtifact
             | Kind::FetchedChart
             | Kind::Identity
             | Kind::Resource

@@ -21,7 +21,9 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::cache::{Key, Kind};
-use crate::source::flux::{HelmChart, HelmRepository};
+use crate::content::flux::{
+    Bucket, ExternalArtifact, GitRepository, HelmChart, HelmRepository, OCIRepository,
+};
 
 /// Writes in flight at once.
 const CONCURRENCY: usize = 24;
@@ -239,6 +241,10 @@ pub(super) fn resource(kind: Kind) -> Option<ApiResource> {
         Kind::Secret => of::<Secret>(),
         Kind::HelmRepository => of::<HelmRepository>(),
         Kind::HelmChart => of::<HelmChart>(),
+        Kind::GitRepository => of::<GitRepository>(),
+        Kind::Bucket => of::<Bucket>(),
+        Kind::OCIRepository => of::<OCIRepository>(),
+        Kind::ExternalArtifact => of::<ExternalArtifact>(),
         Kind::FetchedChart | Kind::Identity | Kind::Resource | Kind::Plan => None,
     }
 }

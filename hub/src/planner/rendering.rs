@@ -461,7 +461,7 @@ impl Entropy for Seeded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::FetchedChart;
+    use crate::content::FetchedChart;
 
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<HashMap<String, Seed>>>, Arc<Mutex<u8>>);

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::bundle::Bundle;
 use super::canonical::canonical;
-use crate::services::template::duration;
+use crate::content::describe::duration;
 
 /// Helm's own default.
 const TIMEOUT_MS: u64 = 300_000;

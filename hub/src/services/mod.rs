@@ -10,6 +10,7 @@ pub mod origin;
 pub mod provider;
 pub mod resolve;
 pub mod selector;
+mod supply;
 pub mod target;
 pub mod template;
 pub mod values;

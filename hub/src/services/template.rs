@@ -4,19 +4,18 @@
 //! so no API write stands between an edit and its plan.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::k0rdent::{
-    ChartRef, ChartRefKind, ChartSourceKind, ChartSpec, ClusterTemplate, DeploymentType, HelmOptions,
-    HelmSpec, LocalSourceKind, ServiceTemplate, SourceSpec,
+    ChartRef, ChartRefKind, ChartSource, ChartSourceKind, ChartSpec, ClusterTemplate, DeploymentType,
+    HelmOptions, HelmSpec, ReconcileStrategy, ServiceTemplate, SourceSpec,
 };
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
 use protocol::plan::UnitKind;
 
 use crate::cache::{Kind, View};
-use crate::source::flux::{HelmChart, HelmRepository};
-use crate::source::{ChartRequest, ChartState, Failure, FetchedChart, Repository, Sources};
+use crate::content::flux::{HelmChart, HelmRepository};
+use crate::content::{ChartState, Failure, FetchedChart, Name, Sources, Wish, key};
+use crate::services::supply::Described;
 
 /// What a decision reads: API objects with a record, and charts.
 pub struct Sight<'a> {
@@ -111,19 +110,16 @@ impl Sight<'_> {
             });
         }
         let version = spec.version.clone().unwrap_or_else(|| template.name_any());
-        match (&spec.resources, &spec.kustomize) {
-            (Some(source), _) => {
-                let body = Body::Manifests(self.manifests(&namespace, source)?);
-                Ok(Content { kind: UnitKind::Resources, body, version, helm_options, stale: None })
-            }
-            (None, Some(_)) => Err(Lack::Invalid(
-                "kustomize is not supported by this hub: use helm, or resources with built manifests"
-                    .to_owned(),
-            )),
+        let (kind, (files, stale)) = match (&spec.resources, &spec.kustomize) {
+            (Some(source), _) => (UnitKind::Resources, self.manifests(&namespace, source)?),
+            (None, Some(source)) => (UnitKind::Kustomize, self.kustomization(&namespace, source)?),
             (None, None) => {
-                Err(Lack::Invalid("One of Helm, Kustomize, or Resources must be specified.".to_owned()))
+                return Err(Lack::Invalid(
+                    "One of Helm, Kustomize, or Resources must be specified.".to_owned(),
+                ));
             }
-        }
+        };
+        Ok(Content { kind, body: Body::Manifests(files), version, helm_options, stale })
     }
 
     /// The ClusterTemplate and its chart.
@@ -160,35 +156,26 @@ impl Sight<'_> {
         if let Some(reference) = &helm.chart_ref {
             return self.chart_of_reference(namespace, reference);
         }
-        Err(Lack::Invalid(match &helm.chart_source {
-            Some(_) => "helm.chartSource is not supported by this hub: use chartSpec with a HelmRepository"
-                .to_owned(),
-            None => "one of chartSpec, chartRef or chartSource must be set".to_owned(),
-        }))
+        match &helm.chart_source {
+            Some(source) => self.chart_of_source(namespace, source),
+            None => Err(Lack::Invalid("one of chartSpec, chartRef or chartSource must be set".to_owned())),
+        }
     }
 
     fn chart_of_reference(&self, namespace: &str, reference: &ChartRef) -> Result<Chart, Lack> {
         let namespace = reference.namespace.as_deref().unwrap_or(namespace);
         let name = &reference.name;
-        match reference.kind {
-            ChartRefKind::HelmChart => {}
-            ChartRefKind::OciRepository | ChartRefKind::ExternalArtifact => {
-                return Err(Lack::Invalid(format!(
-                    "chartRef {namespace}/{name}: only kind HelmChart is supported"
-                )));
-            }
-        }
+        let described = match reference.kind {
+            ChartRefKind::HelmChart => return self.chart_of_object(namespace, name),
+            ChartRefKind::OciRepository => self.oci_repository(namespace, name)?,
+            ChartRefKind::ExternalArtifact => self.external_artifact(namespace, name)?,
+        };
+        self.chart_in(described, &Wish::default())
+    }
+
+    fn chart_of_object(&self, namespace: &str, name: &str) -> Result<Chart, Lack> {
         if let Some(chart) = self.view.get::<HelmChart>(namespace, name) {
-            let spec = ChartSpec {
-                chart: chart.spec.chart.clone(),
-                version: chart.spec.version.clone().unwrap_or_else(|| "*".to_owned()),
-                source_ref: api::k0rdent::ChartSourceRef {
-                    name: chart.spec.source_ref.name.clone(),
-                    ..api::k0rdent::ChartSourceRef::default()
-                },
-                ..ChartSpec::default()
-            };
-            return self.chart_of_repository(namespace, &spec);
+            return self.chart_of_repository(namespace, &chart.spec.chart);
         }
         // k0rdent names the HelmChart of a template like the template; here the template itself will do.
         let cluster = self.view.get::<ClusterTemplate>(namespace, name);
@@ -199,22 +186,50 @@ impl Sight<'_> {
             });
         match spec {
             Some(spec) => self.chart_of_repository(namespace, spec),
-            None => Err(Lack::Invalid(format!(
-                "failed to get HelmChart {namespace}/{name}: HelmChart.source.toolkit.fluxcd.io \"{name}\" not found"
-            ))),
+            None => Err(not_found("HelmChart", namespace, name)),
+        }
+    }
+
+    fn chart_of_source(&self, namespace: &str, source: &ChartSource) -> Result<Chart, Lack> {
+        refuse_local(source.deployment_type)?;
+        let path = source.path.clone().unwrap_or_default();
+        let described =
+            self.described(namespace, source.local_source_ref.as_ref(), source.remote_source_spec.as_ref())?;
+        self.chart_in(described, &Wish { path, ..Wish::default() })
+    }
+
+    /// The chart that a description leads to.
+    fn chart_in(&self, described: Described, wish: &Wish) -> Result<Chart, Lack> {
+        let Described { name, source } = described;
+        let key = key(&name);
+        self.view.note(Kind::FetchedChart, &key.namespace, &key.name);
+        let ChartState { chart, failure } = self.sources.chart(&name, &source, wish);
+        match (chart, failure) {
+            (Some(chart), failure) => Ok((chart, failure)),
+            (None, Some(failure)) => Err(Lack::Invalid(failure.message)),
+            (None, None) => Err(waiting(&name)),
         }
     }
 
     fn chart_of_repository(&self, namespace: &str, spec: &ChartSpec) -> Result<Chart, Lack> {
-        match spec.source_ref.kind {
-            ChartSourceKind::HelmRepository => {}
-            ChartSourceKind::GitRepository | ChartSourceKind::Bucket => {
-                return Err(Lack::Invalid(format!(
-                    "sourceRef {:?} {}: this hub fetches charts from kind HelmRepository only",
-                    spec.source_ref.kind, spec.source_ref.name
-                )));
-            }
-        }
+        let mut wish = Wish {
+            path: String::new(),
+            values_files: spec.values_files.clone(),
+            ignore_missing: spec.ignore_missing_values_files == Some(true),
+            with_revision: false,
+        };
+        let name = &spec.source_ref.name;
+        let described = match spec.source_ref.kind {
+            ChartSourceKind::HelmRepository => return self.chart_of_index(namespace, spec, &wish),
+            ChartSourceKind::GitRepository => self.git_repository(namespace, name)?,
+            ChartSourceKind::Bucket => self.bucket(namespace, name)?,
+        };
+        wish.path.clone_from(&spec.chart);
+        wish.with_revision = spec.reconcile_strategy == ReconcileStrategy::Revision;
+        self.chart_in(described, &wish)
+    }
+
+    fn chart_of_index(&self, namespace: &str, spec: &ChartSpec, wish: &Wish) -> Result<Chart, Lack> {
         let name = &spec.source_ref.name;
         // A repository of the system namespace serves every namespace that has none of that name.
         let found = self
@@ -225,130 +240,67 @@ impl Sight<'_> {
                 self.view.get(self.system_namespace, name).map(|found| (self.system_namespace, found))
             });
         let Some((at, repository)) = found else {
+            return Err(not_found("HelmRepository", namespace, name));
+        };
+        self.chart_in(self.helm_repository(at, &repository, spec), wish)
+    }
+
+    /// The manifests of a source, with their names.
+    fn manifests(&self, namespace: &str, source: &SourceSpec) -> Result<Files, Lack> {
+        refuse_local(source.deployment_type)?;
+        let (tree, stale) = self.tree(namespace, source)?;
+        let manifest = |path: &str| {
+            let ending = path.rsplit('.').next().unwrap_or_default();
+            // Every key of a ConfigMap or Secret is a file, whatever it is called.
+            tree.named || matches!(ending, "yaml" | "yml" | "json")
+        };
+        let files = tree.files.iter().filter(|(path, _)| manifest(path));
+        let files = files
+            .map(|(path, bytes)| match std::str::from_utf8(bytes) {
+                Ok(text) => Ok((path.clone(), text.to_owned())),
+                Err(_) => Err(Lack::Invalid(format!("{}: \"{path}\" is not UTF-8 text", tree.origin))),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if files.is_empty() && !tree.named {
+            let path = source.path.as_deref().unwrap_or_default();
             return Err(Lack::Invalid(format!(
-                "failed to get HelmRepository {namespace}/{name}: HelmRepository.source.toolkit.fluxcd.io \"{name}\" not found"
+                "{}: there is no manifest (.yaml, .yml, .json) below path \"{path}\"",
+                tree.origin
             )));
-        };
-        let request = ChartRequest {
-            namespace: at.to_owned(),
-            repository: name.clone(),
-            chart: spec.chart.clone(),
-            version: spec.version.clone(),
-        };
-        let key = request.key();
-        self.view.note(Kind::FetchedChart, &key.namespace, &key.name);
-        let ChartState { chart, failure } =
-            self.sources.chart(&request, &self.repository(at, &repository, &spec.interval));
-        match (chart, failure) {
-            (Some(chart), failure) => Ok((chart, failure)),
-            (None, Some(failure)) => Err(Lack::Invalid(failure.message)),
-            (None, None) => Err(Lack::Waiting(format!("chart {} is being fetched", spec.chart))),
         }
+        Ok((files, stale))
     }
 
-    fn repository(&self, namespace: &str, object: &HelmRepository, interval: &str) -> Repository {
-        let secret = object.spec.secret_ref.as_ref().and_then(|secret| {
-            let secret = self.view.get::<Secret>(namespace, &secret.name)?;
-            let field = |name: &str| {
-                let bytes = secret.data.as_ref()?.get(name)?;
-                String::from_utf8(bytes.0.clone()).ok()
-            };
-            Some((field("username")?, field("password")?))
-        });
-        let requested =
-            object.annotations().get("reconcile.fluxcd.io/requestedAt").cloned().unwrap_or_default();
-        Repository {
-            url: object.spec.url.clone(),
-            credentials: secret,
-            pass_credentials: object.spec.pass_credentials,
-            insecure: object.spec.insecure,
-            interval: duration(interval).unwrap_or(Duration::from_secs(600)),
-            requested: format!("{}{requested}", object.metadata.generation.unwrap_or_default()),
-        }
-    }
-
-    fn manifests(&self, namespace: &str, source: &SourceSpec) -> Result<Vec<(String, String)>, Lack> {
-        if source.deployment_type == DeploymentType::Local {
-            return Err(Lack::Invalid(
-                "deploymentType Local is not supported by this hub: services go to the selected clusters"
-                    .to_owned(),
-            ));
-        }
-        let Some(local) = &source.local_source_ref else {
-            return Err(Lack::Invalid(
-                "remoteSourceSpec is not supported by this hub: use localSourceRef with a ConfigMap or Secret".to_owned(),
-            ));
-        };
-        let namespace = local.namespace.as_deref().unwrap_or(namespace);
-        let name = &local.name;
-        let missing = |kind: &str| {
-            Lack::Invalid(format!("failed to get {kind} {namespace}/{name}: {kind} \"{name}\" not found"))
-        };
-        match local.kind {
-            LocalSourceKind::ConfigMap => {
-                let map = self.view.get::<ConfigMap>(namespace, name).ok_or_else(|| missing("ConfigMap"))?;
-                Ok(map.data.iter().flatten().map(|(file, text)| (file.clone(), text.clone())).collect())
-            }
-            LocalSourceKind::Secret => {
-                let secret = self.view.get::<Secret>(namespace, name).ok_or_else(|| missing("Secret"))?;
-                secret
-                    .data
-                    .iter()
-                    .flatten()
-                    .map(|(file, bytes)| Ok((file.clone(), text(namespace, name, file, &bytes.0)?)))
-                    .collect()
-            }
-            LocalSourceKind::GitRepository | LocalSourceKind::Bucket | LocalSourceKind::OciRepository => {
-                Err(Lack::Invalid(format!(
-                    "localSourceRef {:?} {namespace}/{name}: this hub reads manifests from ConfigMap and Secret only",
-                    local.kind
-                )))
-            }
-        }
+    /// The objects of a kustomization.
+    #[allow(clippy::unused_self)] // It will build what `tree` finds.
+    fn kustomization(&self, _namespace: &str, _source: &SourceSpec) -> Result<Files, Lack> {
+        Err(Lack::Invalid(
+            "kustomize is not supported by this hub: use helm, or resources with built manifests".to_owned(),
+        ))
     }
 }
 
-fn text(namespace: &str, name: &str, file: &str, bytes: &[u8]) -> Result<String, Lack> {
-    String::from_utf8(bytes.to_vec())
-        .map_err(|_| Lack::Invalid(format!("Secret {namespace}/{name}: key \"{file}\" is not UTF-8 text")))
+/// Manifests by name, and why there are no newer ones.
+pub type Files = (Vec<(String, String)>, Option<Failure>);
+
+pub(super) fn waiting(name: &Name) -> Lack {
+    Lack::Waiting(format!("{} is being fetched", name.name))
 }
 
-/// A Go duration such as `10m0s`; `None` when it is none.
-pub fn duration(text: &str) -> Option<Duration> {
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|one: char| !one.is_ascii_digit() && one != '.')?;
-        let (number, after) = rest.split_at(digits);
-        let letters = after.find(|one: char| one.is_ascii_digit()).unwrap_or(after.len());
-        let (unit, next) = after.split_at(letters);
-        let seconds = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        total += Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
-        rest = next;
-    }
-    (!text.is_empty()).then_some(total)
+pub(super) fn not_found(kind: &str, namespace: &str, name: &str) -> Lack {
+    let group = match kind {
+        "ConfigMap" | "Secret" => "",
+        _ => ".source.toolkit.fluxcd.io",
+    };
+    Lack::Invalid(format!("failed to get {kind} {namespace}/{name}: {kind}{group} \"{name}\" not found"))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn go_durations_are_read() {
-        assert_eq!(duration("10m0s"), Some(Duration::from_secs(600)));
-        assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
-        assert_eq!(duration("1.5s"), Some(Duration::from_millis(1500)));
-        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
-        for wrong in ["", "5", "m", "5 m", "5d"] {
-            assert_eq!(duration(wrong), None, "{wrong}");
-        }
+fn refuse_local(deployment: DeploymentType) -> Result<(), Lack> {
+    match deployment {
+        DeploymentType::Remote => Ok(()),
+        DeploymentType::Local => Err(Lack::Invalid(
+            "deploymentType Local is not supported by this hub: services go to the selected clusters"
+                .to_owned(),
+        )),
     }
 }

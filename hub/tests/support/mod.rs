@@ -279,8 +279,7 @@ async fn controllers(
         helm: None,
         term,
     };
-    let handle =
-        Controllers::start(client.clone(), settings, plans.clone(), observed.clone(), process).await.unwrap();
+    let handle = Controllers::start(client.clone(), settings, plans.clone(), observed.clone(), process).await;
     (plans, observed, handle)
 }
 

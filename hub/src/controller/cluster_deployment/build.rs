@@ -25,10 +25,7 @@ pub(super) fn build(valid: Valid, sight: &Sight<'_>, renderer: &dyn Renderer) ->
         paused: found.region.is_some_and(|region| region.paused),
         template,
         chart: Err("the chart is not known without a template".to_owned()),
-        stale: chart
-            .as_ref()
-            .and_then(|(_, failure)| failure.as_ref())
-            .map(|failure| failure.message.clone()),
+        stale: chart.as_ref().and_then(|(_, failure)| failure.as_ref()).map(crate::content::told),
         credential: found.credential,
         fresh: None,
         planned: None,

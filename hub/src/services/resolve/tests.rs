@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cache::{Cache, View};
+use crate::content::Sources;
 use crate::planner;
 use crate::planner::rendering::{Bundles, Seed, Seeds};
 use crate::services::claim::{claims, set_name};
-use crate::source::Sources;
 
 struct NoSeeds;
 
@@ -57,8 +57,7 @@ impl World {
             cache.clone(),
             Arc::new(|| 0),
             &Process::embedded(),
-        )
-        .unwrap();
+        );
         for name in ["one", "two", "three"] {
             cache.put::<k8s_openapi::api::core::v1::ConfigMap>(read(json!({
                 "metadata": {"name": name, "namespace": "default"},

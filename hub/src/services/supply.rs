@@ -1,0 +1,220 @@
+//! Which source a template names: an object of the management cluster, or a description of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::k0rdent::{ChartSpec, LocalSourceKind, LocalSourceRef, RemoteSourceSpec, SourceSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use sha2::{Digest, Sha256};
+use source::{Artifact, Content, Source, Tree};
+
+use super::template::{Lack, Sight, not_found, waiting};
+use crate::cache::Kind;
+use crate::content::describe::{ChartWish, Describer, annotated, external};
+use crate::content::flux::{Bucket, ExternalArtifact, GitRepository, HelmRepository, OCIRepository};
+use crate::content::{Failure, Name, State, key};
+
+/// A source under its name; an error when the object or a Secret of it is wrong.
+pub(super) struct Described {
+    /// What it is called.
+    pub(super) name: Name,
+    /// Where it is.
+    pub(super) source: Result<Source, String>,
+}
+
+/// Files of a source.
+pub(super) struct Found {
+    /// By path.
+    pub(super) files: Arc<Tree>,
+    /// Whether each file was named by a person, as the keys of a ConfigMap are.
+    pub(super) named: bool,
+    /// Where they come from, for a person.
+    pub(super) origin: String,
+}
+
+impl Sight<'_> {
+    pub(super) fn helm_repository(&self, at: &str, object: &HelmRepository, spec: &ChartSpec) -> Described {
+        let wish = ChartWish {
+            chart: &spec.chart,
+            version: &spec.version,
+            interval: &spec.interval,
+            verify: spec.verify.as_ref(),
+            suspend: spec.suspend == Some(true),
+        };
+        let source = self.describer(at).helm_repository(object, &wish);
+        let name = &spec.source_ref.name;
+        let mut name = format!("HelmRepository/{name}/{}@{}", spec.chart, spec.version);
+        // Who looks at another pace, or for a signature, has another question.
+        if spec.interval != ChartSpec::default().interval {
+            name.push_str(&format!(" every {}", spec.interval));
+        }
+        if let Some(verify) = &spec.verify {
+            let keys = verify.secret_ref.as_ref().map(|secret| secret.name.as_str()).unwrap_or_default();
+            name.push_str(&format!(" signed by {keys}"));
+        }
+        if spec.suspend == Some(true) {
+            name.push_str(" suspended");
+        }
+        Described { name: Name { namespace: at.to_owned(), name }, source }
+    }
+
+    pub(super) fn git_repository(&self, namespace: &str, name: &str) -> Result<Described, Lack> {
+        let object = self.view.get::<GitRepository>(namespace, name);
+        let object = object.ok_or_else(|| not_found("GitRepository", namespace, name))?;
+        let source = self.describer(namespace).git(&object.spec.source);
+        Ok(of_object("GitRepository", namespace, name, source.map(|source| annotated(source, &*object))))
+    }
+
+    pub(super) fn bucket(&self, namespace: &str, name: &str) -> Result<Described, Lack> {
+        let object = self.view.get::<Bucket>(namespace, name);
+        let object = object.ok_or_else(|| not_found("Bucket", namespace, name))?;
+        let source = self.describer(namespace).bucket(&object.spec.source);
+        Ok(of_object("Bucket", namespace, name, source.map(|source| annotated(source, &*object))))
+    }
+
+    pub(super) fn oci_repository(&self, namespace: &str, name: &str) -> Result<Described, Lack> {
+        let object = self.view.get::<OCIRepository>(namespace, name);
+        let object = object.ok_or_else(|| not_found("OCIRepository", namespace, name))?;
+        let source = self.describer(namespace).oci(&object.spec.source);
+        Ok(of_object("OCIRepository", namespace, name, source.map(|source| annotated(source, &*object))))
+    }
+
+    pub(super) fn external_artifact(&self, namespace: &str, name: &str) -> Result<Described, Lack> {
+        let object = self.view.get::<ExternalArtifact>(namespace, name);
+        let object = object.ok_or_else(|| not_found("ExternalArtifact", namespace, name))?;
+        let artifact = object.status.as_ref().and_then(|status| status.artifact.as_ref());
+        let artifact = artifact.ok_or_else(|| {
+            Lack::Waiting(format!("ExternalArtifact {namespace}/{name} has no artifact in its status yet"))
+        })?;
+        Ok(of_object("ExternalArtifact", namespace, name, Ok(external(artifact))))
+    }
+
+    /// The source of a template.
+    pub(super) fn described(
+        &self,
+        namespace: &str,
+        local: Option<&LocalSourceRef>,
+        remote: Option<&RemoteSourceSpec>,
+    ) -> Result<Described, Lack> {
+        if let Some(local) = local {
+            let namespace = local.namespace.as_deref().unwrap_or(namespace);
+            return match local.kind {
+                LocalSourceKind::GitRepository => self.git_repository(namespace, &local.name),
+                LocalSourceKind::Bucket => self.bucket(namespace, &local.name),
+                LocalSourceKind::OciRepository => self.oci_repository(namespace, &local.name),
+                LocalSourceKind::ConfigMap | LocalSourceKind::Secret => Err(Lack::Invalid(
+                    "Secret and ConfigMap are not supported as Helm chart sources".to_owned(),
+                )),
+            };
+        }
+        let Some(remote) = remote else {
+            return Err(Lack::Invalid("One of LocalSource or RemoteSource must be specified.".to_owned()));
+        };
+        let describer = self.describer(namespace);
+        let (kind, source, address) = match (&remote.git, &remote.bucket, &remote.oci) {
+            (Some(git), _, _) => ("git", describer.git(git), &git.url),
+            (None, Some(bucket), _) => ("bucket", describer.bucket(bucket), &bucket.endpoint),
+            (None, None, Some(oci)) => ("oci", describer.oci(oci), &oci.url),
+            (None, None, None) => {
+                return Err(Lack::Invalid("One of Git, Bucket or OCI must be specified.".to_owned()));
+            }
+        };
+        // Templates with equal descriptions share one source, whatever they are called.
+        let spec = serde_json::to_string(remote).unwrap_or_default();
+        let digest = hex::encode(Sha256::digest(spec));
+        let short = digest.get(..12).unwrap_or_default();
+        let shown = source.as_ref().map_or_else(|_| address.clone(), |source| source.origin.address());
+        Ok(of_object(kind, namespace, &format!("{shown}#{short}"), source))
+    }
+
+    /// The files of a source below its path, and why there are no newer ones.
+    pub(super) fn tree(&self, namespace: &str, spec: &SourceSpec) -> Result<(Found, Option<Failure>), Lack> {
+        let path = spec.path.as_deref().unwrap_or_default();
+        if let Some(local) = &spec.local_source_ref
+            && let Some(found) = self.keys(local.namespace.as_deref().unwrap_or(namespace), local, path)
+        {
+            return Ok((found?, None));
+        }
+        let Described { name, source } =
+            self.described(namespace, spec.local_source_ref.as_ref(), spec.remote_source_spec.as_ref())?;
+        let key = key(&name);
+        self.view.note(Kind::FetchedChart, &key.namespace, &key.name);
+        let State { artifact, failure } = self.sources.ask(&name, &source);
+        let artifact = match (artifact, &failure) {
+            (Some(artifact), _) => artifact,
+            (None, Some(failure)) => return Err(Lack::Invalid(failure.message.clone())),
+            (None, None) => return Err(waiting(&name)),
+        };
+        let files = self.sources.files(&artifact, path);
+        let files = files.map_err(|why| Lack::Invalid(format!("{}: {why}", name.name)))?;
+        Ok((Found { files, named: false, origin: name.name }, failure))
+    }
+
+    /// The keys of a ConfigMap or Secret as files; `None` for other kinds.
+    fn keys(&self, namespace: &str, local: &LocalSourceRef, path: &str) -> Option<Result<Found, Lack>> {
+        let name = &local.name;
+        let (kind, data): (_, Option<BTreeMap<String, Vec<u8>>>) = match local.kind {
+            LocalSourceKind::ConfigMap => {
+                let map = self.view.get::<ConfigMap>(namespace, name);
+                (
+                    "ConfigMap",
+                    map.map(|map| {
+                        let text = map
+                            .data
+                            .iter()
+                            .flatten()
+                            .map(|(key, text)| (key.clone(), text.clone().into_bytes()));
+                        let binary = map
+                            .binary_data
+                            .iter()
+                            .flatten()
+                            .map(|(key, bytes)| (key.clone(), bytes.0.clone()));
+                        text.chain(binary).collect()
+                    }),
+                )
+            }
+            LocalSourceKind::Secret => {
+                let secret = self.view.get::<Secret>(namespace, name);
+                (
+                    "Secret",
+                    secret.map(|secret| {
+                        secret
+                            .data
+                            .iter()
+                            .flatten()
+                            .map(|(key, bytes)| (key.clone(), bytes.0.clone()))
+                            .collect()
+                    }),
+                )
+            }
+            LocalSourceKind::GitRepository | LocalSourceKind::Bucket | LocalSourceKind::OciRepository => {
+                return None;
+            }
+        };
+        let origin = format!("{kind} {namespace}/{name}");
+        Some(match data {
+            Some(data) => self.unpacked(data, origin, path),
+            None => Err(not_found(kind, namespace, name)),
+        })
+    }
+
+    /// An archive among the keys is a folder, as Sveltos has it.
+    fn unpacked(&self, data: BTreeMap<String, Vec<u8>>, origin: String, path: &str) -> Result<Found, Lack> {
+        let archive = data.iter().find(|(key, _)| key.ends_with(".tar.gz") || key.ends_with(".tgz"));
+        let Some((key, bytes)) = archive else {
+            return Ok(Found { files: Arc::new(data), named: true, origin });
+        };
+        let content = Content::File { name: key.clone(), bytes: bytes.clone().into() };
+        let files = self.sources.files(&Artifact::new(origin.clone(), content), path);
+        let files = files.map_err(|why| Lack::Invalid(format!("{origin}: key \"{key}\": {why}")))?;
+        Ok(Found { files, named: false, origin })
+    }
+
+    fn describer<'a>(&'a self, namespace: &'a str) -> Describer<'a, 'a> {
+        Describer { view: &self.view, namespace }
+    }
+}
+
+fn of_object(kind: &str, namespace: &str, name: &str, source: Result<Source, String>) -> Described {
+    Described { name: Name { namespace: namespace.to_owned(), name: format!("{kind}/{name}") }, source }
+}

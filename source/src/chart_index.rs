@@ -1,0 +1,211 @@
+//! A chart repository over HTTP: an index that lists charts with versions, addresses and digests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reqwest::StatusCode;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::access::Access;
+use crate::error::SourceError;
+use crate::fetch::{Fetcher, Known, Outcome, Payload};
+use crate::http::{authorized, unless};
+use crate::origin::ChartIndex;
+use crate::url::{self, shown};
+use crate::version::{Constraint, lenient};
+
+const SCHEMES: &[&str] = &["http", "https"];
+
+/// What a repository has.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Index {
+    #[serde(default)]
+    entries: BTreeMap<String, Vec<Entry>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Entry {
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    urls: Vec<String>,
+    #[serde(default)]
+    digest: Option<String>,
+}
+
+/// An index with what tells whether there is a newer one.
+#[derive(Clone)]
+pub(crate) struct Shelved {
+    pub(crate) index: Arc<Index>,
+    pub(crate) etag: Option<String>,
+}
+
+/// Fetches the index; the one that is known when it has not changed.
+pub(crate) async fn index(
+    fetcher: &Fetcher,
+    address: &str,
+    access: &Access,
+    known: Option<Shelved>,
+) -> Result<Shelved, SourceError> {
+    let at = url::folder(url::of(address, SCHEMES)?);
+    let at = at.join("index.yaml").map_err(|_| wrong(address))?;
+    let request = authorized(fetcher.http.client(access)?.get(at.clone()), access.credentials.as_ref());
+    let request = unless(request, known.as_ref().and_then(|known| known.etag.as_deref()));
+    let answer = fetcher.http.get(request, access, fetcher.limits.index_bytes_max, &at).await?;
+    if let (StatusCode::NOT_MODIFIED, Some(known)) = (answer.status, known) {
+        return Ok(known);
+    }
+    let etag = answer.etag();
+    let malformed = |detail: String| SourceError::Malformed { url: shown(at.as_str()), detail };
+    let text = std::str::from_utf8(&answer.body).map_err(|error| malformed(error.to_string()))?;
+    let index: Index = serde_saphyr::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    if index.entries.is_empty() && !text.contains("entries") {
+        return Err(malformed(
+            "it has no \"entries\": this is not the index of a chart repository".to_owned(),
+        ));
+    }
+    Ok(Shelved { index: Arc::new(index), etag })
+}
+
+/// Picks the newest version that satisfies the constraint and fetches it.
+pub(crate) async fn fetch(
+    fetcher: &Fetcher,
+    origin: &ChartIndex,
+    access: &Access,
+    known: Option<&Known>,
+) -> Result<Outcome, SourceError> {
+    let index = fetcher.index(&origin.url, access).await?;
+    let entry = pick(&index, origin)?;
+    let expected = entry.digest.as_deref().map(plain).filter(|digest| !digest.is_empty());
+    if let (Some(known), Some(expected)) = (known, expected)
+        && known.revision == entry.version
+        && known.digest.eq_ignore_ascii_case(expected)
+    {
+        return Ok(Outcome::Unchanged);
+    }
+    let base = url::folder(url::of(&origin.url, SCHEMES)?);
+    let mut last = SourceError::Malformed {
+        url: shown(&origin.url),
+        detail: format!("chart \"{}\" version {} has no url", origin.chart, entry.version),
+    };
+    for reference in &entry.urls {
+        match archive(fetcher, &base, reference, access, expected).await {
+            Ok(content) => {
+                return Ok(Outcome::New(Box::new(Payload::archive(entry.version.clone(), content))));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn archive(
+    fetcher: &Fetcher,
+    base: &reqwest::Url,
+    reference: &str,
+    access: &Access,
+    expected: Option<&str>,
+) -> Result<Bytes, SourceError> {
+    let at = base.join(reference).map_err(|_| wrong(reference))?;
+    let at = url::of(at.as_str(), SCHEMES)?;
+    if let Some(content) = expected.and_then(|digest| fetcher.store.content(&digest.to_ascii_lowercase())) {
+        return Ok(content);
+    }
+    let mut request = fetcher.http.client(access)?.get(at.clone());
+    if url::host(&at) == url::host(base) || access.pass_credentials {
+        request = authorized(request, access.credentials.as_ref());
+    }
+    let content = fetcher.http.get(request, access, fetcher.limits.archive_bytes_max, &at).await?.body;
+    verified(&content, expected, at.as_str())?;
+    Ok(content)
+}
+
+/// The SHA-256 of the content in hexadecimal; an error when another one was announced.
+pub(crate) fn verified(content: &[u8], expected: Option<&str>, url: &str) -> Result<String, SourceError> {
+    let got = hex::encode(Sha256::digest(content));
+    match expected.map(plain) {
+        Some(expected) if !expected.is_empty() && !expected.eq_ignore_ascii_case(&got) => {
+            Err(SourceError::Digest { url: shown(url), expected: expected.to_owned(), got })
+        }
+        _ => Ok(got),
+    }
+}
+
+fn plain(digest: &str) -> &str {
+    digest.trim().trim_start_matches("sha256:")
+}
+
+fn pick(index: &Index, origin: &ChartIndex) -> Result<Entry, SourceError> {
+    let ChartIndex { url, chart, version } = origin;
+    let constraint = Constraint::parse(version).map_err(SourceError::Version)?;
+    let entries = index.entries.get(chart).filter(|entries| !entries.is_empty()).ok_or_else(|| {
+        let near = index.entries.keys().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+        SourceError::Absent {
+            what: format!("chart \"{chart}\""),
+            url: shown(url),
+            alternative: if near.is_empty() { String::new() } else { format!("; it has {near}") },
+        }
+    })?;
+    // The very text comes first: a version need not be canonical to be named.
+    if let Some(exact) = entries.iter().find(|entry| entry.version == *version) {
+        return Ok(exact.clone());
+    }
+    let mut versions: Vec<_> =
+        entries.iter().filter_map(|entry| Some((lenient(&entry.version)?, entry))).collect();
+    versions.sort_by(|one, other| other.0.cmp(&one.0));
+    match versions.iter().find(|(version, _)| constraint.matches(version)) {
+        Some((_, entry)) => Ok((*entry).clone()),
+        None => Err(SourceError::Absent {
+            what: format!("version of chart \"{chart}\" that satisfies \"{version}\""),
+            url: shown(url),
+            alternative: versions
+                .first()
+                .map(|(newest, _)| format!("; the newest is {newest}"))
+                .unwrap_or_default(),
+        }),
+    }
+}
+
+fn wrong(address: &str) -> SourceError {
+    SourceError::Address { address: shown(address), expected: SCHEMES }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_version_that_fits_is_picked() {
+        let entries = ["1.0.0", "2.0.0-rc.1", "1.10.0", "1.9.0"].map(|version| Entry {
+            version: version.to_owned(),
+            urls: Vec::new(),
+            digest: None,
+        });
+        let index = Index { entries: BTreeMap::from([("web".to_owned(), entries.to_vec())]) };
+        let picked = |chart: &str, version: &str| {
+            let origin = ChartIndex {
+                url: "http://me:s3cret@charts.example".into(),
+                chart: chart.into(),
+                version: version.into(),
+            };
+            pick(&index, &origin).map(|entry| entry.version).map_err(|error| error.to_string())
+        };
+        assert_eq!(picked("web", "*").unwrap(), "1.10.0");
+        assert_eq!(picked("web", "2.0.0-rc.1").unwrap(), "2.0.0-rc.1");
+        assert_eq!(picked("web", "~1.9").unwrap(), "1.9.0");
+        assert!(picked("web", "3").unwrap_err().contains("the newest is 2.0.0-rc.1"));
+        assert_eq!(
+            picked("db", "*").unwrap_err(),
+            "no chart \"db\" at \"http://charts.example/\"; it has web"
+        );
+    }
+
+    #[test]
+    fn altered_content_is_refused() {
+        let digest = verified(b"chart", None, "u").unwrap();
+        assert!(verified(b"chart", Some(&format!("sha256:{digest}")), "u").is_ok());
+        assert!(verified(b"chart", Some("00"), "u").unwrap_err().to_string().contains("expected is 00"));
+    }
+}
