@@ -5,6 +5,7 @@
 
 pub mod describe;
 pub mod flux;
+mod kustomization;
 mod shelf;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ pub use source::{Failure, Name, State};
 
 use crate::cache::{Cache, Key, Kind};
 use crate::plans::Clock;
+pub use kustomization::{Kustomization, Manifests, is_kustomization};
 use shelf::Shelf;
 pub use shelf::{FetchedChart, Wish};
 
@@ -94,6 +96,37 @@ impl Sources {
     /// Why they cannot be read.
     pub fn files(&self, artifact: &source::Artifact, folder: &str) -> Result<Arc<source::Tree>, String> {
         self.shelf.files(artifact, folder)
+    }
+
+    /// A kustomization as it was last good, what it builds to, and why there is nothing newer.
+    ///
+    /// # Errors
+    /// Why it cannot be built, where it never could.
+    pub fn kustomization(
+        &self,
+        wanted: Kustomization,
+    ) -> Result<(Kustomization, Arc<Manifests>, Option<Failure>), String> {
+        self.shelf.kustomization_or_last(wanted, &self.clock)
+    }
+
+    /// What a kustomization builds to in a namespace.
+    ///
+    /// # Errors
+    /// Why it cannot be built.
+    pub fn built(&self, wanted: &Kustomization, namespace: &str) -> Result<Arc<Manifests>, String> {
+        self.shelf.built(wanted, Some(namespace))
+    }
+
+    /// The files of an object by a key that changes with it, made when nobody asked before.
+    ///
+    /// # Errors
+    /// Why they cannot be made.
+    pub fn files_by_key(
+        &self,
+        key: &str,
+        make: impl FnOnce() -> Result<Arc<source::Tree>, String>,
+    ) -> Result<Arc<source::Tree>, String> {
+        self.shelf.files_by_key(key, make)
     }
 
     /// Sources that are followed, and how many of them fail.

@@ -7,6 +7,7 @@ use lru::LruCache;
 use render::{Chart, merge_values, parse_values};
 use source::{Artifact, Content, Failure, Name, Tree, below};
 
+use super::kustomization::{Kustomization, Manifests};
 use crate::plans::Clock;
 
 /// Bytes of archives and folders that stay read, besides those in use.
@@ -44,6 +45,7 @@ pub struct Wish {
 enum Read {
     Chart(Arc<FetchedChart>),
     Files(Arc<Tree>),
+    Built(Arc<Manifests>),
 }
 
 /// What was read.
@@ -51,6 +53,7 @@ pub(super) struct Shelf {
     limits: source::Limits,
     read: Mutex<Memory>,
     last: Mutex<LruCache<String, Last>>,
+    last_built: Mutex<LruCache<String, LastBuilt>>,
 }
 
 struct Memory {
@@ -64,12 +67,19 @@ struct Last {
     failure: Option<Failure>,
 }
 
+/// The last kustomization of an origin and path that could be built, and why there is no newer one.
+struct LastBuilt {
+    kustomization: Kustomization,
+    failure: Option<Failure>,
+}
+
 impl Default for Shelf {
     fn default() -> Self {
         Self {
             limits: source::Limits::default(),
             read: Mutex::new(Memory { entries: LruCache::new(COUNT_MAX), bytes: 0 }),
             last: Mutex::new(LruCache::new(COUNT_MAX)),
+            last_built: Mutex::new(LruCache::new(COUNT_MAX)),
         }
     }
 }
@@ -170,13 +180,68 @@ impl Shelf {
             return Ok(files);
         }
         let tree = artifact.tree(&self.limits).map_err(|error| error.to_string())?;
-        let files = below(&tree, folder).ok_or_else(|| {
+        let whole = source::plain_folder(folder).is_some_and(|folder| folder.is_empty());
+        let files = if whole { Some(tree.clone()) } else { below(&tree, folder).map(Arc::new) };
+        let files = files.ok_or_else(|| {
             let there = tree.keys().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
             format!("path \"{folder}\" is not in revision {}; it begins with {there}", artifact.revision)
         })?;
-        let files = Arc::new(files);
         self.keep(key, Read::Files(files.clone()), files.values().map(Vec::len).sum());
         Ok(files)
+    }
+
+    /// Files by a key that changes with them.
+    pub(super) fn files_by_key(
+        &self,
+        key: &str,
+        make: impl FnOnce() -> Result<Arc<Tree>, String>,
+    ) -> Result<Arc<Tree>, String> {
+        let key = format!("keyed {key}");
+        if let Some(Read::Files(files)) = self.found(&key) {
+            return Ok(files);
+        }
+        let files = make()?;
+        self.keep(key, Read::Files(files.clone()), files.values().map(Vec::len).sum());
+        Ok(files)
+    }
+
+    /// What a kustomization builds to; in the namespace that it sets itself where none is given.
+    pub(super) fn built(
+        &self,
+        wanted: &Kustomization,
+        namespace: Option<&str>,
+    ) -> Result<Arc<Manifests>, String> {
+        let key = wanted.key(namespace);
+        if let Some(Read::Built(built)) = self.found(&key) {
+            return Ok(built);
+        }
+        let built = Arc::new(wanted.build(namespace)?);
+        self.keep(key, Read::Built(built.clone()), built.iter().map(|(_, text)| text.len()).sum());
+        Ok(built)
+    }
+
+    /// The kustomization, or the last one of its origin and path that could be built.
+    pub(super) fn kustomization_or_last(
+        &self,
+        wanted: Kustomization,
+        clock: &Clock,
+    ) -> Result<(Kustomization, Arc<Manifests>, Option<Failure>), String> {
+        let key = format!("{}\n{}", wanted.origin, wanted.path);
+        let outcome = self.built(&wanted, None);
+        let mut last = self.last_built.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(built) => {
+                last.put(key, LastBuilt { kustomization: wanted.clone(), failure: None });
+                Ok((wanted, built, None))
+            }
+            Err(message) => {
+                let last = last.get_mut(&key).ok_or_else(|| message.clone())?;
+                let since = last.failure.as_ref().map_or_else(|| clock(), |failure| failure.since);
+                last.failure = Some(Failure { message, since });
+                let (good, failure) = (last.kustomization.clone(), last.failure.clone());
+                Ok((good.clone(), self.built(&good, None)?, failure))
+            }
+        }
     }
 
     fn found(&self, key: &str) -> Option<Read> {
@@ -265,6 +330,27 @@ mod tests {
         assert!(shelf.chart(&artifact, &wish).unwrap_err().contains("there is no \"no.yaml\""));
         let wish = Wish { path: "charts/db".into(), ..Wish::default() };
         assert!(shelf.chart(&artifact, &wish).unwrap_err().contains("no \"charts/db\""));
+    }
+
+    #[test]
+    fn a_kustomization_that_breaks_leaves_the_last_good_one_in_force() {
+        let shelf = Shelf::default();
+        let clock: Clock = Arc::new(|| 7);
+        let wanted = |digest: &str, text: &str| Kustomization {
+            files: Arc::new(Tree::from([("kustomization.yaml".to_owned(), text.as_bytes().to_vec())])),
+            digest: digest.to_owned(),
+            path: String::new(),
+            origin: "Bucket/x".to_owned(),
+        };
+        let good =
+            "configMapGenerator: [{name: web, literals: [a=1], options: {disableNameSuffixHash: true}}]";
+        let broken = wanted("2", "resources: [gone.yaml]");
+        assert!(shelf.kustomization_or_last(broken.clone(), &clock).is_err());
+        let (_, built, failure) = shelf.kustomization_or_last(wanted("1", good), &clock).unwrap();
+        assert_eq!((built[0].0.as_str(), failure), ("ConfigMap web", None));
+        let (kept, _, failure) = shelf.kustomization_or_last(broken, &clock).unwrap();
+        assert_eq!((kept.digest.as_str(), failure.as_ref().unwrap().since), ("1", 7));
+        assert!(failure.unwrap().message.contains("gone.yaml"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub struct Origin {
 pub struct SourceOrigin {
     /// The template's kind and name.
     pub template: String,
-    /// `chart` or `manifests`.
+    /// `chart`, `manifests` or `kustomization`.
     pub kind: String,
     /// The version of the chart, or of the template.
     pub version: String,

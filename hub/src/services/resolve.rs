@@ -321,7 +321,7 @@ impl Scene<'_, '_> {
             service.values.as_deref(),
             data,
         )?;
-        let body = self.body(service, &content.body, &mut documents, data)?;
+        let body = self.body(service, &content, &id.namespace, &mut documents, data)?;
         let options = merged(service.helm_options.as_ref(), content.helm_options.as_ref());
         let request = Request {
             body: &body,
@@ -368,14 +368,19 @@ impl Scene<'_, '_> {
     fn body<'b>(
         &self,
         service: &Service,
-        body: &'b Body,
+        content: &'b Content,
+        namespace: &str,
         documents: &mut Documents,
         data: &Data<'_>,
     ) -> Result<Cow<'b, Body>, Problem> {
-        let Body::Manifests(files) = body else { return Ok(Cow::Borrowed(body)) };
-        let namespace = self.namespace();
-        if !values::manifests_are_templates(self.sight, namespace, &service.template) {
-            return Ok(Cow::Borrowed(body));
+        let mut body = Cow::Borrowed(&content.body);
+        if let Some(kustomization) = &content.kustomization {
+            let built = self.sight.sources.built(kustomization, namespace).map_err(Problem::failed)?;
+            body = Cow::Owned(Body::Manifests(documents.substituted(&built)?));
+        }
+        let Body::Manifests(files) = &*body else { return Ok(body) };
+        if !values::manifests_are_templates(self.sight, self.namespace(), &service.template) {
+            return Ok(body);
         }
         let mut expanded = Vec::new();
         for (file, text) in files {
@@ -411,7 +416,10 @@ fn unit_id(set: &ObjectName, namespace: &str, name: &str) -> UnitId {
 fn source_of(template: &str, version: &str, content: &Content) -> SourceOrigin {
     let (kind, version, digest) = match &content.body {
         Body::Chart(chart) => ("chart", chart.version.clone(), chart.digest.clone()),
-        Body::Manifests(_) => ("manifests", version.to_owned(), String::new()),
+        Body::Manifests(_) => {
+            let kind = if content.kustomization.is_some() { "kustomization" } else { "manifests" };
+            (kind, version.to_owned(), String::new())
+        }
     };
     SourceOrigin {
         template: template.to_owned(),

@@ -1,10 +1,10 @@
 //! Which source a template names: an object of the management cluster, or a description of its own.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::k0rdent::{ChartSpec, LocalSourceKind, LocalSourceRef, RemoteSourceSpec, SourceSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Resource;
 use sha2::{Digest, Sha256};
 use source::{Artifact, Content, Source, Tree};
 
@@ -30,6 +30,8 @@ pub(super) struct Found {
     pub(super) named: bool,
     /// Where they come from, for a person.
     pub(super) origin: String,
+    /// What tells the whole content of the source from another one's.
+    pub(super) digest: String,
 }
 
 impl Sight<'_> {
@@ -127,9 +129,13 @@ impl Sight<'_> {
         Ok(of_object(kind, namespace, &format!("{shown}#{short}"), source))
     }
 
-    /// The files of a source below its path, and why there are no newer ones.
-    pub(super) fn tree(&self, namespace: &str, spec: &SourceSpec) -> Result<(Found, Option<Failure>), Lack> {
-        let path = spec.path.as_deref().unwrap_or_default();
+    /// The files of a source below a path, and why there are no newer ones.
+    pub(super) fn tree(
+        &self,
+        namespace: &str,
+        spec: &SourceSpec,
+        path: &str,
+    ) -> Result<(Found, Option<Failure>), Lack> {
         if let Some(local) = &spec.local_source_ref
             && let Some(found) = self.keys(local.namespace.as_deref().unwrap_or(namespace), local, path)
         {
@@ -147,72 +153,77 @@ impl Sight<'_> {
         };
         let files = self.sources.files(&artifact, path);
         let files = files.map_err(|why| Lack::Invalid(format!("{}: {why}", name.name)))?;
-        Ok((Found { files, named: false, origin: name.name }, failure))
+        Ok((Found { files, named: false, origin: name.name, digest: artifact.digest.clone() }, failure))
     }
 
     /// The keys of a ConfigMap or Secret as files; `None` for other kinds.
     fn keys(&self, namespace: &str, local: &LocalSourceRef, path: &str) -> Option<Result<Found, Lack>> {
         let name = &local.name;
-        let (kind, data): (_, Option<BTreeMap<String, Vec<u8>>>) = match local.kind {
+        let (kind, found) = match local.kind {
             LocalSourceKind::ConfigMap => {
                 let map = self.view.get::<ConfigMap>(namespace, name);
-                (
-                    "ConfigMap",
-                    map.map(|map| {
-                        let text = map
-                            .data
-                            .iter()
-                            .flatten()
-                            .map(|(key, text)| (key.clone(), text.clone().into_bytes()));
-                        let binary = map
-                            .binary_data
-                            .iter()
-                            .flatten()
-                            .map(|(key, bytes)| (key.clone(), bytes.0.clone()));
-                        text.chain(binary).collect()
-                    }),
-                )
+                ("ConfigMap", map.map(|map| self.unpacked("ConfigMap", &*map, path, || keys_of_map(&map))))
             }
             LocalSourceKind::Secret => {
                 let secret = self.view.get::<Secret>(namespace, name);
-                (
-                    "Secret",
-                    secret.map(|secret| {
-                        secret
-                            .data
-                            .iter()
-                            .flatten()
-                            .map(|(key, bytes)| (key.clone(), bytes.0.clone()))
-                            .collect()
-                    }),
-                )
+                let found =
+                    secret.map(|secret| self.unpacked("Secret", &*secret, path, || keys_of_secret(&secret)));
+                ("Secret", found)
             }
             LocalSourceKind::GitRepository | LocalSourceKind::Bucket | LocalSourceKind::OciRepository => {
                 return None;
             }
         };
-        let origin = format!("{kind} {namespace}/{name}");
-        Some(match data {
-            Some(data) => self.unpacked(data, origin, path),
-            None => Err(not_found(kind, namespace, name)),
-        })
+        Some(found.unwrap_or_else(|| Err(not_found(kind, namespace, name))))
     }
 
     /// An archive among the keys is a folder, as Sveltos has it.
-    fn unpacked(&self, data: BTreeMap<String, Vec<u8>>, origin: String, path: &str) -> Result<Found, Lack> {
+    fn unpacked<K: Resource>(
+        &self,
+        kind: &str,
+        object: &K,
+        path: &str,
+        keys: impl FnOnce() -> Tree,
+    ) -> Result<Found, Lack> {
+        let meta = object.meta();
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let origin = format!("{kind} {}/{}", text(&meta.namespace), text(&meta.name));
+        let version = text(&meta.resource_version);
+        let identity = format!("{origin} {} {version}", text(&meta.uid));
+        let made = || Ok(Arc::new(keys()));
+        // Without a version nothing tells one state of the object from the next.
+        let data = if version.is_empty() { made() } else { self.sources.files_by_key(&identity, made) };
+        let data = data.map_err(Lack::Invalid)?;
+        let digest = if version.is_empty() {
+            source::digest_of(data.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice())))
+        } else {
+            identity
+        };
         let archive = data.iter().find(|(key, _)| key.ends_with(".tar.gz") || key.ends_with(".tgz"));
         let Some((key, bytes)) = archive else {
-            return Ok(Found { files: Arc::new(data), named: true, origin });
+            return Ok(Found { files: data, named: true, origin, digest });
         };
-        let content = Content::File { name: key.clone(), bytes: bytes.clone().into() };
-        let files = self.sources.files(&Artifact::new(origin.clone(), content), path);
+        let files = self.sources.files_by_key(&format!("{digest} below {path}"), || {
+            let content = Content::File { name: key.clone(), bytes: bytes.clone().into() };
+            self.sources.files(&Artifact::new(origin.clone(), content), path)
+        });
         let files = files.map_err(|why| Lack::Invalid(format!("{origin}: key \"{key}\": {why}")))?;
-        Ok(Found { files, named: false, origin })
+        Ok(Found { files, named: false, origin, digest })
     }
 
     fn describer<'a>(&'a self, namespace: &'a str) -> Describer<'a, 'a> {
         Describer { view: &self.view, namespace }
     }
+}
+
+fn keys_of_map(map: &ConfigMap) -> Tree {
+    let text = map.data.iter().flatten().map(|(key, text)| (key.clone(), text.clone().into_bytes()));
+    let binary = map.binary_data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone()));
+    text.chain(binary).collect()
+}
+
+fn keys_of_secret(secret: &Secret) -> Tree {
+    secret.data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone())).collect()
 }
 
 fn of_object(kind: &str, namespace: &str, name: &str, source: Result<Source, String>) -> Described {

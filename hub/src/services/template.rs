@@ -14,7 +14,9 @@ use protocol::plan::UnitKind;
 
 use crate::cache::{Kind, View};
 use crate::content::flux::{HelmChart, HelmRepository};
-use crate::content::{ChartState, Failure, FetchedChart, Name, Sources, Wish, key};
+use crate::content::{
+    ChartState, Failure, FetchedChart, Kustomization, Name, Sources, Wish, is_kustomization, key,
+};
 use crate::services::supply::Described;
 
 /// What a decision reads: API objects with a record, and charts.
@@ -52,8 +54,10 @@ impl Lack {
 pub struct Content {
     /// How it is described.
     pub kind: UnitKind,
-    /// What it holds.
+    /// What it holds; of a kustomization what it builds to by itself.
     pub body: Body,
+    /// The kustomization, to be built for the namespace of a service.
+    pub kustomization: Option<Kustomization>,
     /// The version that services have unless they say another.
     pub version: String,
     /// Helm options of every service made from it.
@@ -104,22 +108,26 @@ impl Sight<'_> {
             return Ok(Content {
                 kind: UnitKind::Helm,
                 body: Body::Chart(chart),
+                kustomization: None,
                 version,
                 helm_options,
                 stale,
             });
         }
         let version = spec.version.clone().unwrap_or_else(|| template.name_any());
-        let (kind, (files, stale)) = match (&spec.resources, &spec.kustomize) {
-            (Some(source), _) => (UnitKind::Resources, self.manifests(&namespace, source)?),
-            (None, Some(source)) => (UnitKind::Kustomize, self.kustomization(&namespace, source)?),
+        let (kind, (files, stale), kustomization) = match (&spec.resources, &spec.kustomize) {
+            (Some(source), _) => (UnitKind::Resources, self.manifests(&namespace, source)?, None),
+            (None, Some(source)) => {
+                let (kustomization, files) = self.kustomization(&namespace, source)?;
+                (UnitKind::Kustomize, files, Some(kustomization))
+            }
             (None, None) => {
                 return Err(Lack::Invalid(
                     "One of Helm, Kustomize, or Resources must be specified.".to_owned(),
                 ));
             }
         };
-        Ok(Content { kind, body: Body::Manifests(files), version, helm_options, stale })
+        Ok(Content { kind, body: Body::Manifests(files), kustomization, version, helm_options, stale })
     }
 
     /// The ClusterTemplate and its chart.
@@ -248,7 +256,12 @@ impl Sight<'_> {
     /// The manifests of a source, with their names.
     fn manifests(&self, namespace: &str, source: &SourceSpec) -> Result<Files, Lack> {
         refuse_local(source.deployment_type)?;
-        let (tree, stale) = self.tree(namespace, source)?;
+        let path = source.path.as_deref().unwrap_or_default();
+        let (tree, stale) = self.tree(namespace, source, path)?;
+        if !tree.named && is_kustomization(&tree.files) {
+            // No cluster knows a kind of that name: it can only be meant to be built.
+            return self.kustomization(namespace, source).map(|(_, files)| files);
+        }
         let manifest = |path: &str| {
             let ending = path.rsplit('.').next().unwrap_or_default();
             // Every key of a ConfigMap or Secret is a file, whatever it is called.
@@ -262,7 +275,6 @@ impl Sight<'_> {
             })
             .collect::<Result<Vec<_>, _>>()?;
         if files.is_empty() && !tree.named {
-            let path = source.path.as_deref().unwrap_or_default();
             return Err(Lack::Invalid(format!(
                 "{}: there is no manifest (.yaml, .yml, .json) below path \"{path}\"",
                 tree.origin
@@ -271,12 +283,15 @@ impl Sight<'_> {
         Ok((files, stale))
     }
 
-    /// The objects of a kustomization.
-    #[allow(clippy::unused_self)] // It will build what `tree` finds.
-    fn kustomization(&self, _namespace: &str, _source: &SourceSpec) -> Result<Files, Lack> {
-        Err(Lack::Invalid(
-            "kustomize is not supported by this hub: use helm, or resources with built manifests".to_owned(),
-        ))
+    /// A kustomization, and what it builds to by itself.
+    fn kustomization(&self, namespace: &str, source: &SourceSpec) -> Result<(Kustomization, Files), Lack> {
+        refuse_local(source.deployment_type)?;
+        // The whole tree: a kustomization refers to what lies beside it.
+        let (tree, stale) = self.tree(namespace, source, "")?;
+        let path = source.path.clone().filter(|_| !tree.named).unwrap_or_default();
+        let wanted = Kustomization { files: tree.files, digest: tree.digest, path, origin: tree.origin };
+        let (good, built, unbuilt) = self.sources.kustomization(wanted).map_err(Lack::Invalid)?;
+        Ok((good, (built.to_vec(), stale.or(unbuilt))))
     }
 }
 

@@ -4,7 +4,7 @@
 //! a ConfigMap or Secret does when it says so with the annotation `projectsveltos.io/template`; the name of the object
 //! may be a template too. Beyond k0rdent, an entry may name one key, and may be optional.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::k0rdent::{LocalSourceKind, ServiceTemplate, ValuesFrom, ValuesFromKind};
@@ -28,6 +28,8 @@ pub struct Documents {
     pub origins: Vec<DocumentOrigin>,
     /// Objects that templates read.
     pub objects: BTreeSet<ObjectOrigin>,
+    /// The keys of `valuesFrom` with their texts: what the templates in a kustomization see.
+    substitutes: BTreeMap<String, String>,
 }
 
 /// One ConfigMap or Secret, as documents by key.
@@ -108,8 +110,33 @@ impl Documents {
             })?;
             let what = format!("{} key \"{key}\"", source.name);
             self.add(what, text, (source.template, source.secret), data)?;
+            let text = self.texts.last().cloned().unwrap_or_default();
+            self.substitutes.insert(key.clone(), text);
         }
         Ok(())
+    }
+
+    /// What a kustomization built to, with the keys of `valuesFrom` put into it, as in Sveltos; without `valuesFrom`
+    /// braces mean nothing.
+    ///
+    /// # Errors
+    /// Which object holds a template that fails.
+    pub fn substituted(&self, built: &[(String, String)]) -> Result<Vec<(String, String)>, Problem> {
+        if self.substitutes.is_empty() {
+            return Ok(built.to_vec());
+        }
+        let data = serde_json::json!(self.substitutes);
+        let limits = render::Limits::default();
+        let expand = |(name, text): &(String, String)| {
+            let expanded = render::expand_template(name, text, &data, &limits).map_err(|error| {
+                let secrets = self.texts.iter().zip(&self.origins).filter(|(_, origin)| origin.secret);
+                let message =
+                    secrets.fold(error.to_string(), |message, (text, _)| hide_document(&message, text));
+                Problem::failed(message)
+            })?;
+            Ok((name.clone(), expanded.text))
+        };
+        built.iter().map(expand).collect()
     }
 
     fn add(

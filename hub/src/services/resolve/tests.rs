@@ -1,5 +1,6 @@
 //! Tables over whole resolutions: objects in, units out. No chart is needed: manifests do.
 
+mod kustomizations;
 mod templates;
 
 use std::collections::BTreeMap;
