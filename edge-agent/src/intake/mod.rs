@@ -9,7 +9,7 @@
 pub mod grpc;
 pub mod http;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use identity::Clock;
 use opentelemetry_proto::tonic::collector::metrics::v1::{
@@ -78,15 +78,21 @@ impl Intake {
         request: ExportMetricsServiceRequest,
     ) -> Result<ExportMetricsServiceResponse, NotKept> {
         let now = i64::try_from(self.clock.now()).unwrap_or(i64::MAX);
-        let (batch, rejected) =
-            self.converter.lock().unwrap_or_else(PoisonError::into_inner).decode_metrics(request, now);
-        self.keep(&batch, Sender::ComesAgain).await?;
+        let (batch, rejected, added) = self.converter().decode_metrics(request, now);
+        if let Err(error) = self.keep(&batch, Sender::ComesAgain).await {
+            self.converter().take_back(added);
+            return Err(error);
+        }
         self.rejected.add(rejected.points);
         let partial_success = (rejected.points > 0).then(|| ExportMetricsPartialSuccess {
             rejected_data_points: i64::try_from(rejected.points).unwrap_or(i64::MAX),
             error_message: rejected.message(),
         });
         Ok(ExportMetricsServiceResponse { partial_success })
+    }
+
+    fn converter(&self) -> MutexGuard<'_, Converter> {
+        self.converter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a batch durable.

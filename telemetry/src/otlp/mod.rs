@@ -92,6 +92,18 @@ struct Total {
     at: Millis,
 }
 
+/// What one request added to totals; see [`Converter::take_back`].
+#[derive(Debug, Default)]
+pub struct Added(Vec<Addition>);
+
+#[derive(Debug)]
+struct Addition {
+    labels: Labels,
+    difference: f64,
+    before: f64,
+    after: f64,
+}
+
 impl Default for Converter {
     fn default() -> Self {
         Self::new(50_000)
@@ -107,13 +119,22 @@ impl Converter {
     /// Converts a request that arrived at `now`; points without a time get that one.
     ///
     /// Series come in order of their labels, samples in order of time, each time once.
-    pub fn decode_metrics(&mut self, request: ExportMetricsServiceRequest, now: Millis) -> (Batch, Rejected) {
-        let mut output =
-            Output { converter: self, now, samples: HashMap::new(), rejected: Rejected::default() };
+    pub fn decode_metrics(
+        &mut self,
+        request: ExportMetricsServiceRequest,
+        now: Millis,
+    ) -> (Batch, Rejected, Added) {
+        let mut output = Output {
+            converter: self,
+            now,
+            samples: HashMap::new(),
+            rejected: Rejected::default(),
+            added: Added::default(),
+        };
         for resource in request.resource_metrics {
             output.resource(resource);
         }
-        let Output { samples, rejected, .. } = output;
+        let Output { samples, rejected, added, .. } = output;
         let mut series: Vec<Series> =
             samples.into_iter().map(|(labels, samples)| Series { labels, samples }).collect();
         series.sort_by(|left, right| left.labels.cmp(&right.labels));
@@ -124,7 +145,20 @@ impl Converter {
             series.samples.dedup_by_key(|sample| sample.at);
             series.samples.reverse();
         }
-        (Batch { series }, rejected)
+        (Batch { series }, rejected, added)
+    }
+
+    /// Takes back what a request added to totals: its batch was not kept, and its sender will send it again.
+    ///
+    /// Requests that were converted meanwhile keep the totals they were given; those count the one that is taken
+    /// back too, and are right again when it comes back.
+    pub fn take_back(&mut self, added: Added) {
+        for Addition { labels, difference, before, after } in added.0.into_iter().rev() {
+            if let Some(total) = self.totals.get_mut(&labels) {
+                // Exactly as it was unless others added meanwhile: sums of floating point numbers do not undo.
+                total.value = if total.value == after { before } else { total.value - difference };
+            }
+        }
     }
 
     /// Forgets delta series that were silent since `before`.
@@ -133,17 +167,19 @@ impl Converter {
     }
 
     /// Adds a difference to its total; `None` when there is no room for another series.
-    fn accumulate(&mut self, labels: &Labels, difference: f64, at: Millis) -> Option<f64> {
-        if let Some(total) = self.totals.get_mut(labels) {
+    fn accumulate(&mut self, labels: &Labels, difference: f64, at: Millis) -> Option<Addition> {
+        let labels = labels.clone();
+        if let Some(total) = self.totals.get_mut(&labels) {
+            let before = total.value;
             total.value += difference;
             total.at = total.at.max(at);
-            return Some(total.value);
+            return Some(Addition { labels, difference, before, after: total.value });
         }
         if self.totals.len() >= self.totals_max {
             return None;
         }
         self.totals.insert(labels.clone(), Total { value: difference, at });
-        Some(difference)
+        Some(Addition { labels, difference, before: 0.0, after: difference })
     }
 }
 
@@ -153,6 +189,7 @@ struct Output<'a> {
     now: Millis,
     samples: HashMap<Labels, Vec<Sample>>,
     rejected: Rejected,
+    added: Added,
 }
 
 /// The labels that a resource gives to all its series.

@@ -43,7 +43,11 @@ impl Output<'_> {
     fn sample(&mut self, labels: Labels, at: Millis, value: f64, delta: bool) {
         let value = if delta && !crate::sample::is_stale(value) {
             match self.converter.accumulate(&labels, value, at) {
-                Some(total) => total,
+                Some(addition) => {
+                    let total = addition.after;
+                    self.added.0.push(addition);
+                    total
+                }
                 None => {
                     let limit = self.converter.totals_max;
                     let why =

@@ -55,7 +55,7 @@ fn lines(batch: &Batch) -> Vec<String> {
 }
 
 fn convert(metrics: Vec<Metric>) -> (Vec<String>, Rejected) {
-    let (batch, rejected) = Converter::default().decode_metrics(request(Vec::new(), metrics), 99);
+    let (batch, rejected, _) = Converter::default().decode_metrics(request(Vec::new(), metrics), 99);
     (lines(&batch), rejected)
 }
 
@@ -70,7 +70,7 @@ fn a_resource_becomes_job_instance_promoted_labels_and_target_info() {
     ];
     let gauge = Gauge { data_points: vec![number(5_000, 0.5, vec![text("http.method", "GET")])] };
     let metrics = vec![metric("system.cpu.utilization", "1", Data::Gauge(gauge))];
-    let (batch, rejected) = Converter::default().decode_metrics(request(resource, metrics), 0);
+    let (batch, rejected, _) = Converter::default().decode_metrics(request(resource, metrics), 0);
     assert_eq!(
         lines(&batch),
         [
@@ -135,13 +135,13 @@ fn delta_sums_are_added_up_across_requests() {
     let delta = |value| sum(vec![number(1_000, value, vec![])], AggregationTemporality::Delta, true);
     let mut converter = Converter::new(1);
     let mut convert = |value| {
-        let (batch, rejected) =
+        let (batch, rejected, _) =
             converter.decode_metrics(request(vec![], vec![metric("hits", "", delta(value))]), 0);
         (lines(&batch), rejected.points)
     };
     assert_eq!(convert(3.0), (vec!["hits_total 3@1000".to_owned()], 0));
     assert_eq!(convert(4.0), (vec!["hits_total 7@1000".to_owned()], 0));
-    let (batch, rejected) =
+    let (batch, rejected, _) =
         converter.decode_metrics(request(vec![], vec![metric("other", "", delta(1.0))]), 0);
     assert!(batch.series.is_empty());
     assert_eq!(
@@ -149,8 +149,42 @@ fn delta_sums_are_added_up_across_requests() {
         (1, true)
     );
     converter.forget(2_000);
-    let (batch, _) = converter.decode_metrics(request(vec![], vec![metric("other", "", delta(1.0))]), 0);
+    let (batch, ..) = converter.decode_metrics(request(vec![], vec![metric("other", "", delta(1.0))]), 0);
     assert_eq!(lines(&batch), ["other_total 1@1000"]);
+}
+
+#[test]
+fn a_request_that_was_not_kept_is_added_up_once_however_often_it_comes() {
+    let delta = |value| sum(vec![number(1_000, value, vec![])], AggregationTemporality::Delta, true);
+    let mut converter = Converter::default();
+    let mut convert = |value, kept: bool| {
+        let (batch, _, added) =
+            converter.decode_metrics(request(vec![], vec![metric("hits", "", delta(value))]), 0);
+        if !kept {
+            converter.take_back(added);
+        }
+        lines(&batch)
+    };
+    assert_eq!(convert(0.1, true), ["hits_total 0.1@1000"]);
+    for _ in 0..3 {
+        assert_eq!(convert(0.2, false), ["hits_total 0.30000000000000004@1000"]);
+    }
+    assert_eq!(convert(0.2, true), ["hits_total 0.30000000000000004@1000"]);
+    assert_eq!(convert(4.0, true), ["hits_total 4.3@1000"]);
+}
+
+#[test]
+fn a_request_is_taken_back_from_under_another_one() {
+    let delta = |value| sum(vec![number(1_000, value, vec![])], AggregationTemporality::Delta, true);
+    let mut converter = Converter::default();
+    let mut convert =
+        |value| converter.decode_metrics(request(vec![], vec![metric("hits", "", delta(value))]), 0);
+    let (_, _, lost) = convert(3.0);
+    assert_eq!(lines(&convert(4.0).0), ["hits_total 7@1000"]);
+    converter.take_back(lost);
+    let mut convert =
+        |value| converter.decode_metrics(request(vec![], vec![metric("hits", "", delta(value))]), 0);
+    assert_eq!(lines(&convert(3.0).0), ["hits_total 7@1000"]);
 }
 
 #[test]
@@ -186,7 +220,7 @@ fn a_point_without_recorded_value_ends_its_series() {
     let flags = 1;
     let gone = NumberDataPoint { flags, time_unix_nano: 5_000_000, ..NumberDataPoint::default() };
     let data = Data::Gauge(Gauge { data_points: vec![gone] });
-    let (batch, _) = Converter::default().decode_metrics(request(vec![], vec![metric("x", "", data)]), 0);
+    let (batch, ..) = Converter::default().decode_metrics(request(vec![], vec![metric("x", "", data)]), 0);
     assert!(is_stale(batch.series[0].samples[0].value));
 }
 
@@ -210,6 +244,6 @@ fn a_summary_becomes_quantiles_sum_and_count() {
 
 #[test]
 fn an_empty_request_is_an_empty_batch() {
-    let (batch, rejected) = Converter::default().decode_metrics(ExportMetricsServiceRequest::default(), 0);
+    let (batch, rejected, _) = Converter::default().decode_metrics(ExportMetricsServiceRequest::default(), 0);
     assert_eq!((batch, rejected), (Batch::default(), Rejected::default()));
 }
