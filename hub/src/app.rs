@@ -64,6 +64,7 @@ pub async fn serve(
         Controllers::start(client.clone(), settings, plans.clone(), observed.clone(), &process).await;
     let registrar =
         Registrar::new(client.clone(), system_namespace.clone(), authority.clone(), clock.clone());
+    registrar.knows(controllers.cache.join_tokens.clone());
     let server = Server {
         authority: authority.clone(),
         registrar: registrar.clone(),

@@ -1,10 +1,11 @@
 //! The hub's authority over identities: where its keys are kept, and who becomes an agent.
 //!
 //! - `keep`: the Secret with the keys and the ConfigMap that tells everybody whom to trust
-//! - `registrar`: joins, renewals and tokens for child clusters
+//! - `registrar`: joins, renewals and tokens for child clusters; `token`: what is checked of a join token
 
 mod keep;
 mod registrar;
+mod token;
 
 pub use keep::{AuthorityKeptError, load_or_create, publish_trust};
 pub use registrar::Registrar;

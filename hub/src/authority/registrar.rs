@@ -19,10 +19,7 @@ use api::skein::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use identity::{
-    Authority, Clock, JoinDecision, SystemEntropy, TokenRecord, TokenRole, TokenUse, check_join,
-    check_renewal,
-};
+use identity::{Authority, Clock, JoinDecision, SystemEntropy, TokenUse, check_join, check_renewal};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use kube::ResourceExt;
@@ -34,7 +31,9 @@ use protocol::enrolment::{
 };
 use protocol::id::{AgentId, RegionName};
 use protocol::message::Response;
-use sha2::{Digest as _, Sha256};
+
+use super::token::{check_via, malformed, spki_hash, token_record};
+use crate::cache::Store;
 
 /// Label of a JoinToken: the token's id in hexadecimal.
 const TOKEN_ID: &str = "skein.dev/token-id";
@@ -54,8 +53,9 @@ pub struct Registrar {
     namespace: String,
     authority: Arc<Authority>,
     endpoints: Arc<OnceLock<Vec<String>>>,
-    /// Held while a token is bound.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Held while a token is bound; within, the token bound last, as it then was.
+    turn: Arc<tokio::sync::Mutex<Option<JoinToken>>>,
+    tokens: Arc<OnceLock<Store<JoinToken>>>,
     clock: Arc<dyn Clock>,
     events: Recorder,
 }
@@ -88,13 +88,30 @@ impl Registrar {
     ) -> Self {
         let reporter = Reporter { controller: "skein-hub".to_owned(), instance: None };
         let events = Recorder::new(client.clone(), reporter);
-        Self { client, namespace, authority, endpoints: Arc::default(), turn: Arc::default(), clock, events }
+        Self {
+            client,
+            namespace,
+            authority,
+            endpoints: Arc::default(),
+            turn: Arc::default(),
+            tokens: Arc::default(),
+            clock,
+            events,
+        }
     }
 
     /// Says where the hub listens, once that is known; regions that join are told so.
     pub fn listens_at(&self, endpoints: Vec<String>) {
         if self.endpoints.set(endpoints).is_err() {
             tracing::error!("the hub's endpoints are told twice");
+        }
+    }
+
+    /// Lends the watched tokens, so that a join does not list those of the whole cluster. Without them, and where
+    /// they do not suffice, the API server is asked.
+    pub fn knows(&self, tokens: Store<JoinToken>) {
+        if self.tokens.set(tokens).is_err() {
+            tracing::error!("the watched tokens are lent twice");
         }
     }
 
@@ -125,25 +142,38 @@ impl Registrar {
         via: Option<&RegionName>,
         request: &JoinRequest,
     ) -> Result<(JoinToken, JoinDecision), Denied> {
-        let _turn = self.turn.lock().await;
-        for _ in 0..ROUNDS {
-            let token = self.token(request.token).await?;
+        let mut last = self.turn.lock().await;
+        for round in 0..ROUNDS {
+            // What is known may be of a moment ago: it can grant, because binding compares versions; it cannot
+            // refuse, and after a conflict it is not believed.
+            let known = if round == 0 { self.known_token(last.as_ref(), request.token) } else { None };
+            let believed = known.is_none();
+            let token = match known {
+                Some(token) => token,
+                None => self.token(request.token).await?,
+            };
             let checked = token_record(&token, &request.device_key)
                 .and_then(|record| check_via(via, &record).map(|()| record))
                 .and_then(|record| check_join(request, &record, self.clock.now()));
             let decision = match checked {
                 Ok(decision) => decision,
+                Err(_) if !believed => continue,
                 Err(refusal) => {
                     self.record_refusal(&token, &refusal).await;
                     return Err(refusal.into());
                 }
             };
-            if let Some(binding) = &decision.binding
-                && !self.bind(&token, binding).await?
-            {
-                continue;
+            match &decision.binding {
+                Some(binding) => {
+                    if let Some(bound) = self.bind(&token, binding).await? {
+                        *last = Some(bound);
+                        return Ok((token, decision));
+                    }
+                }
+                // A device that joins again changes nothing: no version is compared, the token may be revoked by now.
+                None if !believed => {}
+                None => return Ok((token, decision)),
             }
-            return Ok((token, decision));
         }
         Err(Refusal {
             reason: RefusalReason::Unavailable,
@@ -151,6 +181,17 @@ impl Registrar {
             retry_after_ms: Some(1_000),
         }
         .into())
+    }
+
+    /// A token without a look at the API server: as it was bound last, for the watch may be behind that, or as watched.
+    fn known_token(&self, last: Option<&JoinToken>, id: TokenId) -> Option<JoinToken> {
+        let wanted = hex::encode(id.0);
+        let is_it = |token: &JoinToken| token.spec.token_id.as_deref() == Some(wanted.as_str());
+        if let Some(last) = last.filter(|last| is_it(last)) {
+            return Some(last.clone());
+        }
+        let watched = self.tokens.get()?.list().into_iter().find(|token| is_it(token))?;
+        Some(watched.as_ref().clone())
     }
 
     async fn token(&self, id: TokenId) -> Result<JoinToken, Denied> {
@@ -161,8 +202,8 @@ impl Registrar {
         Ok(token.ok_or_else(|| identity::join::unknown_token(id))?)
     }
 
-    /// Binds the token to a device. False when somebody else changed the token meanwhile.
-    async fn bind(&self, token: &JoinToken, binding: &TokenUse) -> Result<bool, Denied> {
+    /// Binds the token to a device. `None` when somebody else changed the token meanwhile.
+    async fn bind(&self, token: &JoinToken, binding: &TokenUse) -> Result<Option<JoinToken>, Denied> {
         let mut bound = token.clone();
         bound.status.get_or_insert_default().uses.push(JoinTokenUse {
             agent_id: binding.agent.to_string(),
@@ -170,8 +211,8 @@ impl Registrar {
             spki_hash: spki_hash(&binding.device_key),
         });
         match self.tokens(token).replace_status(&token.name_any(), &PostParams::default(), &bound).await {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(false),
+            Ok(bound) => Ok(Some(bound)),
+            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -480,109 +521,5 @@ impl Registrar {
 
     fn now(&self) -> jiff::Timestamp {
         jiff::Timestamp::from_millisecond(self.clock.now().cast_signed()).unwrap_or_default()
-    }
-}
-
-/// A region may only relay joins of its own edges; regions join at the hub itself.
-fn check_via(via: Option<&RegionName>, record: &TokenRecord) -> Result<(), Refusal> {
-    let out_of_scope =
-        |message| Err(Refusal { reason: RefusalReason::OutOfScope, message, retry_after_ms: None });
-    match (via, record.role) {
-        (None, TokenRole::Region) => Ok(()),
-        (Some(region), TokenRole::Edge) if *region == record.region => Ok(()),
-        (Some(region), TokenRole::Edge) => out_of_scope(format!(
-            "the token is for region \"{}\", this is region \"{region}\"",
-            record.region
-        )),
-        (None, TokenRole::Edge) => {
-            out_of_scope("the token is for an edge: dial its region, not the hub".to_owned())
-        }
-        (Some(_), TokenRole::Region) => out_of_scope("the token is for a region: dial the hub".to_owned()),
-    }
-}
-
-/// A JoinToken object as the pure check sees it, when a device with that key asks.
-///
-/// The object keeps hashes of keys; the asking device's own hash is known, and any other will do for "another".
-fn token_record(token: &JoinToken, asking: &Bytes) -> Result<TokenRecord, Refusal> {
-    let JoinTokenSpec { public_key, not_after, max_uses, revoked, region, role, name, labels, .. } =
-        &token.spec;
-    let uses = token.status.iter().flat_map(|status| &status.uses);
-    Ok(TokenRecord {
-        public_key: STANDARD.decode(public_key).map(Bytes::from).map_err(malformed)?,
-        not_after: u64::try_from(not_after.0.as_millisecond()).unwrap_or_default(),
-        uses_max: u32::try_from(*max_uses).unwrap_or_default(),
-        uses: uses.filter_map(|used| token_use(used, asking)).collect(),
-        revoked: *revoked,
-        region: region.parse().map_err(malformed)?,
-        role: match role {
-            JoinRole::Region => TokenRole::Region,
-            JoinRole::Edge => TokenRole::Edge,
-        },
-        name: name.clone(),
-        labels: labels.clone(),
-    })
-}
-
-fn token_use(used: &JoinTokenUse, asking: &Bytes) -> Option<TokenUse> {
-    let agent = used.agent_id.parse().ok()?;
-    let device_key = if used.spki_hash == spki_hash(asking) {
-        asking.clone()
-    } else {
-        Bytes::from(used.spki_hash.clone().into_bytes())
-    };
-    Some(TokenUse { device_key, agent })
-}
-
-/// SHA-256 of an Ed25519 key's `SubjectPublicKeyInfo` (RFC 8410), in hexadecimal.
-fn spki_hash(device_key: &[u8]) -> String {
-    const PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-    hex::encode(Sha256::new().chain_update(PREFIX).chain_update(device_key).finalize())
-}
-
-fn malformed(error: impl std::fmt::Display) -> Refusal {
-    Refusal { reason: RefusalReason::Malformed, message: error.to_string(), retry_after_ms: None }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(role: TokenRole) -> TokenRecord {
-        TokenRecord {
-            public_key: Bytes::new(),
-            not_after: 0,
-            uses_max: 1,
-            uses: Vec::new(),
-            revoked: false,
-            region: "eu".parse().unwrap(),
-            role,
-            name: None,
-            labels: BTreeMap::new(),
-        }
-    }
-
-    #[test]
-    fn a_region_relays_only_its_own_edges_and_joins_at_the_hub_itself() {
-        let (eu, us) = ("eu".parse().unwrap(), "us".parse().unwrap());
-        assert_eq!(check_via(None, &record(TokenRole::Region)), Ok(()));
-        assert_eq!(check_via(Some(&eu), &record(TokenRole::Edge)), Ok(()));
-        for (via, role) in
-            [(Some(&us), TokenRole::Edge), (None, TokenRole::Edge), (Some(&eu), TokenRole::Region)]
-        {
-            assert_eq!(check_via(via, &record(role)).unwrap_err().reason, RefusalReason::OutOfScope);
-        }
-    }
-
-    #[test]
-    fn a_use_by_the_asking_device_is_recognised_by_its_hash() {
-        let key = Bytes::from_static(&[7; 32]);
-        let used = JoinTokenUse {
-            agent_id: "region/eu".to_owned(),
-            bound_at: Time(jiff::Timestamp::UNIX_EPOCH),
-            spki_hash: spki_hash(&key),
-        };
-        assert_eq!(token_use(&used, &key).unwrap().device_key, key);
-        assert_ne!(token_use(&used, &Bytes::from_static(&[8; 32])).unwrap().device_key, [8; 32][..]);
     }
 }
