@@ -7,17 +7,14 @@ use std::sync::Arc;
 
 use link::{UplinkEvent, UplinkHandle};
 use process::Process;
-use protocol::codec::decode;
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::message::{Control, PlanOffer, Request};
-use protocol::plan::{PlanHeader, SignedPlan};
+use protocol::plan::SignedPlan;
 use protocol::report::{ClusterReport, Report, SpoolReport};
 use protocol::telemetry::TelemetryAck;
-use state::{EngineHandle, Offered};
+use state::{EngineHandle, Exchange, Reporter, Upward};
 use tokio::sync::mpsc;
-
-/// Most bytes of a plan's header.
-const HEADER_BYTES_MAX: usize = 64 * 1024;
+use tracing::{Instrument as _, Span};
 
 /// What a report tells beside the engine's own knowledge.
 pub trait Surroundings: Send + Sync + 'static {
@@ -43,24 +40,26 @@ impl PlanSync {
     /// Starts the two directions.
     pub fn start(self, events: mpsc::Receiver<UplinkEvent>, process: &Process) {
         let (full, full_wanted) = mpsc::unbounded_channel();
-        let reporter = Reporter {
-            engine: self.engine.clone(),
-            uplink: self.uplink.clone(),
-            surroundings: Arc::clone(&self.surroundings),
-            sequence: 0,
-        };
-        let cancel = process.cancel.clone();
-        process.tasks.spawn(async move {
-            tokio::select! {
-                () = cancel.cancelled() => {}
-                () = reporter.run(full_wanted) => {}
-            }
-        });
+        let Self { engine, uplink, surroundings, acknowledged } = self;
+        let up = || Region { uplink: uplink.clone(), surroundings: Arc::clone(&surroundings) };
+        let reporter = Reporter::new(engine.clone(), up());
+        process.tasks.spawn(process.cancel.clone().run_until_cancelled_owned(reporter.run(full_wanted)));
+        let receiver =
+            Receiver { exchange: Exchange { engine, upward: up() }, uplink: uplink.clone(), acknowledged };
         // Ends with the uplink, which says goodbye first.
-        process.tasks.spawn(self.receive(events, full));
+        process.tasks.spawn(receiver.run(events, full));
     }
+}
 
-    async fn receive(self, mut events: mpsc::Receiver<UplinkEvent>, full: mpsc::UnboundedSender<()>) {
+/// Takes what comes down.
+struct Receiver {
+    exchange: Exchange<Region>,
+    uplink: UplinkHandle,
+    acknowledged: mpsc::UnboundedSender<Vec<TelemetryAck>>,
+}
+
+impl Receiver {
+    async fn run(self, mut events: mpsc::Receiver<UplinkEvent>, full: mpsc::UnboundedSender<()>) {
         while let Some(event) = events.recv().await {
             match event {
                 UplinkEvent::Up(welcome) => {
@@ -71,13 +70,7 @@ impl PlanSync {
                 }
                 UplinkEvent::Down(reason) => tracing::info!(?reason, "link down"),
                 UplinkEvent::Control(control) => self.control(control).await,
-                UplinkEvent::Blob(part, _) => {
-                    let offered = self.engine.blobs(vec![part]).await;
-                    // Others are on their way; what is missing in the end is asked for when the last one came.
-                    if !matches!(offered, Offered::Missing(_)) {
-                        self.answer(offered, None).await;
-                    }
-                }
+                UplinkEvent::Blob(part, _) => self.exchange.blob(part).await,
                 UplinkEvent::Request(request, responder) => {
                     let what = match request {
                         Request::Join(_) => "join",
@@ -94,18 +87,17 @@ impl PlanSync {
     async fn control(&self, control: Control) {
         match control {
             Control::Plan(PlanOffer { plan, blobs, .. }) => {
-                let generation = header(&plan).map(|header| header.generation);
-                let offered = self.engine.offer(plan, blobs).await;
-                self.answer(offered, generation).await;
+                let span = received(&plan);
+                self.exchange.offer(plan, blobs).instrument(span).await;
             }
-            Control::Blobs { blobs, .. } => {
-                let offered = self.engine.blobs(blobs).await;
-                self.answer(offered, None).await;
-            }
+            Control::Blobs { blobs, .. } => self.exchange.blobs(blobs).await,
             Control::TelemetryAcks(acks) => {
                 let _ = self.acknowledged.send(acks);
             }
-            Control::Ping { nonce, reply: false } => self.send(Control::Ping { nonce, reply: true }).await,
+            Control::Ping { nonce, reply: false } => {
+                // If the link is down, there is nobody to answer.
+                let _ = self.uplink.send(Control::Ping { nonce, reply: true }).await;
+            }
             Control::Goodbye(Refusal { message, .. }) => tracing::info!(message, "the region says goodbye"),
             Control::ReportAck { .. } | Control::Ping { .. } | Control::Trust(_) => {}
             Control::PlanStored { .. }
@@ -118,74 +110,35 @@ impl PlanSync {
             }
         }
     }
-
-    async fn answer(&self, offered: Offered, generation: Option<protocol::id::Generation>) {
-        let message = match offered {
-            Offered::Stored(head) => Control::PlanStored { edge: None, head },
-            Offered::Missing(digests) => Control::BlobsWanted { edge: None, digests },
-            Offered::Refused(refusal) => {
-                tracing::warn!(message = refusal.message, "a plan is refused");
-                Control::PlanRefused { edge: None, generation, refusal }
-            }
-        };
-        self.send(message).await;
-    }
-
-    async fn send(&self, message: Control) {
-        if let Err(error) = self.uplink.send(message).await {
-            tracing::debug!(%error, "not sent; the next connection begins with everything");
-        }
-    }
 }
 
-/// The header as it claims to be; it is verified by the engine, this is only for telling what was refused.
-fn header(plan: &SignedPlan) -> Option<PlanHeader> {
-    decode::<PlanHeader>(&plan.header, HEADER_BYTES_MAX).ok()
+/// A part of the story that the plan is a part of.
+fn received(plan: &SignedPlan) -> Span {
+    let span = tracing::debug_span!("receive");
+    if !span.is_disabled()
+        && let Some(header) = plan.claimed()
+        && let Some(origin) = header.origin()
+    {
+        process::story::continue_from(&span, origin);
+    }
+    span
 }
 
-/// Sends reports.
-struct Reporter {
-    engine: EngineHandle,
+/// The way to the region.
+struct Region {
     uplink: UplinkHandle,
     surroundings: Arc<dyn Surroundings>,
-    sequence: u64,
 }
 
-impl Reporter {
-    async fn run(mut self, mut full_wanted: mpsc::UnboundedReceiver<()>) {
-        let mut changes = self.engine.reports();
-        // Before the first connection there is nobody to tell.
-        let mut linked = false;
-        loop {
-            let report = tokio::select! {
-                biased;
-                wanted = full_wanted.recv() => {
-                    if wanted.is_none() {
-                        return;
-                    }
-                    self.engine.full_report().await
-                }
-                report = changes.next(), if linked => report,
-            };
-            // While the link is down, changes are not lost: the next connection begins with a full report.
-            linked = self.send(report).await;
-        }
+impl Upward for Region {
+    async fn send(&self, message: Control) -> Result<(), String> {
+        self.uplink.send(message).await.map_err(|error| error.to_string())
     }
 
-    async fn send(&mut self, mut report: Report) -> bool {
-        self.sequence += 1;
-        report.sequence = self.sequence;
+    fn complete(&self, report: &mut Report) {
         report.spool = self.surroundings.spool();
         if let Some(cluster) = report.cluster.as_mut() {
             self.surroundings.complete(cluster);
-        }
-        let message = Control::Report { edge: None, report: Box::new(report) };
-        match self.uplink.send(message).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::debug!(%error, "a report is not sent; the next connection begins with a full one");
-                false
-            }
         }
     }
 }

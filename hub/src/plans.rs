@@ -17,7 +17,7 @@ use protocol::UnixMillis;
 use protocol::codec::encode;
 use protocol::id::{AgentId, Digest, Generation};
 use protocol::message::PlanHead;
-use protocol::plan::{PlanBody, PlanHeader, SignedPlan};
+use protocol::plan::{ORIGIN, PlanBody, PlanHeader, SignedPlan};
 
 use crate::changes::{Announcer, Changes};
 
@@ -61,6 +61,8 @@ pub struct Plan {
     pub previous: Option<Arc<Content>>,
     /// When it was published.
     pub issued_at: UnixMillis,
+    /// The trace it is a part of.
+    pub(crate) origin: Option<[u8; 25]>,
 }
 
 /// All plans. Clones share the content.
@@ -120,13 +122,15 @@ impl PlanBook {
         let counter = self.0.counter.fetch_add(1, Ordering::Relaxed) + 1;
         let head = PlanHead { generation: Generation { term: self.0.term, counter }, body: digest };
         let issued_at = (self.0.clock)();
+        let _span = tracing::debug_span!("plan", %agent, generation = %head.generation).entered();
+        let origin = process::story::origin();
         let header = PlanHeader {
             agent: agent.clone(),
             generation: head.generation,
             body: digest,
             issued_at,
             not_after: None,
-            ext: Vec::new(),
+            ext: origin.iter().map(|origin| (ORIGIN, Bytes::copy_from_slice(origin))).collect(),
         };
         let content = Arc::new(Content { body, encoded, digest });
         shelf.keep(&content, blobs.into_iter().collect());
@@ -137,9 +141,10 @@ impl PlanBook {
         let plan = Plan {
             agent: agent.clone(),
             head,
-            signed: self.0.signer.sign(&header),
+            signed: tracing::debug_span!("sign").in_scope(|| self.0.signer.sign(&header)),
             content,
             previous: before.map(|plan| plan.content.clone()),
+            origin,
             issued_at,
         };
         shelf.plans.insert(agent.clone(), Arc::new(plan));

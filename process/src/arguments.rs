@@ -29,7 +29,8 @@ pub struct Common {
     /// How log lines look
     #[arg(long, value_name = "FORMAT", env = "SKEIN_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
-    /// Send the program's own metrics by OTLP over HTTP to this collector, for example http://127.0.0.1:4318
+    /// Send the program's own traces, logs and metrics by OTLP over HTTP to this collector, for example
+    /// http://127.0.0.1:4318. The other OTEL_ variables of the OpenTelemetry specification hold too
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
     /// End when the program that started this one ends

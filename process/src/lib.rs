@@ -8,12 +8,13 @@
 
 pub mod arguments;
 pub mod bound;
-mod export;
 pub mod http;
-pub mod logs;
+mod logs;
 pub mod metrics;
+mod otlp;
 pub mod readiness;
 mod shutdown;
+pub mod story;
 
 pub use arguments::Common;
 pub use bound::Bound;
@@ -27,8 +28,17 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long a program may take from the signal to its end; then it is left as it is.
-pub const DRAIN_DEADLINE: Duration = Duration::from_secs(4);
+/// How long a program's tasks may take from the signal to their end; then they are left as they are.
+///
+/// # Why these numbers
+/// `skein up` promises five seconds. An agent has 3.5 s for its tasks and always 0.3 s more for the rest of its own
+/// telemetry; its supervisor kills it after 4.1 s and takes itself at most 4.6 s. Were they the other way round, the
+/// supervisor would be gone while an agent still ends, and nobody would see to it.
+pub const DRAIN_DEADLINE: Duration = Duration::from_millis(3_500);
+/// The same for a program that supervises others.
+pub const SUPERVISOR_DEADLINE: Duration = Duration::from_millis(4_500);
+/// What is always left for sending the rest of own telemetry; when tasks end sooner, there is more.
+const FLUSH_MIN: Duration = Duration::from_millis(300);
 
 /// A running program: who owns its tasks, who ends it, and what it tells about itself.
 #[derive(Clone, Default)]
@@ -51,10 +61,14 @@ impl Process {
 
     /// Ends all tasks and waits for them, at most [`DRAIN_DEADLINE`].
     pub async fn drain(&self) {
+        self.drain_within(DRAIN_DEADLINE).await;
+    }
+
+    async fn drain_within(&self, deadline: Duration) {
         self.cancel.cancel();
         self.metrics.clear();
         self.tasks.close();
-        if tokio::time::timeout(DRAIN_DEADLINE, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "tasks were still running at the deadline");
         }
     }
@@ -69,7 +83,27 @@ where
     F: FnOnce(Process) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
-    logs::start(name, &common);
+    run_within(DRAIN_DEADLINE, name, common, app)
+}
+
+/// As [`run`], for a program that supervises others: it waits [`SUPERVISOR_DEADLINE`] for its end, longer than
+/// they may take, so that it is the last to go.
+pub fn supervise<F, Fut>(name: &'static str, common: Common, app: F) -> ExitCode
+where
+    F: FnOnce(Process) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    run_within(SUPERVISOR_DEADLINE, name, common, app)
+}
+
+fn run_within<F, Fut>(deadline: Duration, name: &'static str, common: Common, app: F) -> ExitCode
+where
+    F: FnOnce(Process) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let mut layers = Vec::new();
+    let export = otlp::Export::prepare(name, &common, &mut layers);
+    logs::start(name, &common, layers);
     if common.exit_with_parent {
         shutdown::follow_parent();
     }
@@ -83,23 +117,30 @@ where
     let code = runtime.block_on(async move {
         let process = Process::embedded();
         shutdown::cancel_on_signal(&process);
-        if let Some(endpoint) = &common.otlp_endpoint {
-            export::start(name, endpoint, &process);
-        }
+        let exporting = export.map(|export| export.start(&process));
         let started = tokio::select! {
             biased;
             started = app(process.clone()) => started,
             () = process.cancel.cancelled() => Ok(()),
         };
-        if let Err(error) = started {
-            tracing::error!("{error:#}");
-            process.drain().await;
-            return ExitCode::FAILURE;
+        let code = match started {
+            Ok(()) => {
+                process.cancel.cancelled().await;
+                tracing::info!("{name} is ending");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                tracing::error!("{error:#}");
+                ExitCode::FAILURE
+            }
+        };
+        let last_metrics = exporting.as_ref().and_then(otlp::Exporting::last_metrics);
+        let end = tokio::time::Instant::now() + deadline + FLUSH_MIN;
+        process.drain_within(deadline).await;
+        if let Some(exporting) = exporting {
+            exporting.finish(last_metrics, end - tokio::time::Instant::now()).await;
         }
-        process.cancel.cancelled().await;
-        tracing::info!("{name} is ending");
-        process.drain().await;
-        ExitCode::SUCCESS
+        code
     });
     runtime.shutdown_background();
     code

@@ -21,6 +21,10 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AgentId, Digest, Generation};
 use crate::{Extensions, UnixMillis};
 
+/// Tag of the extension of a [`PlanHeader`] that tells of which trace the plan is a part: trace id (16 bytes),
+/// span id (8), flags (1), as in W3C Trace Context. Present only where the hub exports traces; it decides nothing.
+pub const ORIGIN: u16 = 1;
+
 /// What the hub signs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanHeader {
@@ -34,8 +38,15 @@ pub struct PlanHeader {
     pub issued_at: UnixMillis,
     /// After this moment the plan must not be begun any more; an applied plan stays in force.
     pub not_after: Option<UnixMillis>,
-    /// Room for later minor versions.
+    /// Room for later minor versions; known is [`ORIGIN`].
     pub ext: Extensions,
+}
+
+impl PlanHeader {
+    /// The content of [`ORIGIN`].
+    pub fn origin(&self) -> Option<&[u8]> {
+        self.ext.iter().find(|(tag, _)| *tag == ORIGIN).map(|(_, bytes)| bytes.as_ref())
+    }
 }
 
 /// A plan as it travels: the encoded [`PlanHeader`] and the hub's signature over it.
@@ -49,6 +60,17 @@ pub struct SignedPlan {
     pub key_id: KeyId,
     /// Ed25519 signature (64 bytes) over [`SIGNING_CONTEXT`] and the header.
     pub signature: Bytes,
+}
+
+/// Most bytes of an encoded [`PlanHeader`].
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+
+impl SignedPlan {
+    /// The header as it claims to be, without a look at the signature: for telling what was refused or whose story
+    /// it is a part of, never for deciding. `None` if it does not decode.
+    pub fn claimed(&self) -> Option<PlanHeader> {
+        crate::codec::decode::<PlanHeader>(&self.header, HEADER_BYTES_MAX).ok()
+    }
 }
 
 /// Prefix of what is signed, so that a plan signature can never be mistaken for another kind of signature.

@@ -5,18 +5,16 @@
 
 use link::UplinkHandle;
 use process::Process;
-use protocol::codec::decode;
-use protocol::id::Generation;
 use protocol::message::{BlobPart, Control};
-use protocol::plan::{PlanHeader, SignedPlan};
-use protocol::report::Report;
-use state::{EngineHandle, Offered};
+use protocol::plan::SignedPlan;
+use state::{EngineHandle, Exchange, Reporter, Upward};
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
+
+use crate::edges::told_by;
 
 /// Offers and blobs that wait for the disk; beyond, the uplink is not read.
 const INPUTS_MAX: usize = 64;
-/// Most bytes of a plan's header.
-const HEADER_BYTES_MAX: usize = 64 * 1024;
 
 enum Input {
     Offer(SignedPlan, Vec<BlobPart>),
@@ -35,29 +33,12 @@ pub struct OwnPlan {
 impl OwnPlan {
     /// Starts both directions.
     pub fn start(engine: EngineHandle, uplink: UplinkHandle, process: &Process) -> Self {
-        let (inputs, mut receiver) = mpsc::channel(INPUTS_MAX);
+        let (inputs, receiver) = mpsc::channel(INPUTS_MAX);
         let (full, full_wanted) = mpsc::unbounded_channel();
-        let executor = Executor { engine: engine.clone(), uplink: uplink.clone() };
-        let cancel = process.cancel.clone();
-        process.tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = cancel.cancelled() => return,
-                    input = receiver.recv() => match input {
-                        Some(input) => executor.take(input).await,
-                        None => return,
-                    },
-                }
-            }
-        });
-        let reporter = Reporter { engine, uplink, sequence: 0 };
-        let cancel = process.cancel.clone();
-        process.tasks.spawn(async move {
-            tokio::select! {
-                () = cancel.cancelled() => {}
-                () = reporter.run(full_wanted) => {}
-            }
-        });
+        let exchange = Exchange { engine: engine.clone(), upward: Hub(uplink.clone()) };
+        process.tasks.spawn(process.cancel.clone().run_until_cancelled_owned(carry_out(exchange, receiver)));
+        let reporter = Reporter::new(engine, Hub(uplink));
+        process.tasks.spawn(process.cancel.clone().run_until_cancelled_owned(reporter.run(full_wanted)));
         Self { inputs, full }
     }
 
@@ -88,79 +69,24 @@ impl OwnPlan {
     }
 }
 
-struct Executor {
-    engine: EngineHandle,
-    uplink: UplinkHandle,
-}
-
-impl Executor {
-    async fn take(&self, input: Input) {
-        let (offered, generation, alone) = match input {
+async fn carry_out(exchange: Exchange<Hub>, mut inputs: mpsc::Receiver<Input>) {
+    while let Some(input) = inputs.recv().await {
+        match input {
             Input::Offer(plan, blobs) => {
-                // As it claims to be; the engine verifies it, this is only for telling what was refused.
-                let header = decode::<PlanHeader>(&plan.header, HEADER_BYTES_MAX).ok();
-                (self.engine.offer(plan, blobs).await, header.map(|header| header.generation), false)
+                let span = told_by(&plan, tracing::debug_span!("receive"));
+                exchange.offer(plan, blobs).instrument(span).await;
             }
-            Input::Blobs(blobs) => (self.engine.blobs(blobs).await, None, false),
-            Input::Blob(blob) => (self.engine.blobs(vec![blob]).await, None, true),
-        };
-        if let Some(answer) = answer(offered, generation, alone)
-            && let Err(error) = self.uplink.send(answer).await
-        {
-            tracing::debug!(%error, "the answer to a plan is not sent; the next connection begins with what is stored");
+            Input::Blobs(blobs) => exchange.blobs(blobs).await,
+            Input::Blob(blob) => exchange.blob(blob).await,
         }
     }
 }
 
-fn answer(offered: Offered, generation: Option<Generation>, alone: bool) -> Option<Control> {
-    match offered {
-        Offered::Stored(head) => Some(Control::PlanStored { edge: None, head }),
-        Offered::Missing(_) if alone => None,
-        Offered::Missing(digests) => Some(Control::BlobsWanted { edge: None, digests }),
-        Offered::Refused(refusal) => {
-            tracing::warn!(message = refusal.message, "the region's own plan is refused");
-            Some(Control::PlanRefused { edge: None, generation, refusal })
-        }
-    }
-}
+/// The way to the hub.
+struct Hub(UplinkHandle);
 
-struct Reporter {
-    engine: EngineHandle,
-    uplink: UplinkHandle,
-    sequence: u64,
-}
-
-impl Reporter {
-    async fn run(mut self, mut full_wanted: mpsc::UnboundedReceiver<()>) {
-        let mut changes = self.engine.reports();
-        // Before the first connection there is nobody to tell.
-        let mut linked = false;
-        loop {
-            let report = tokio::select! {
-                biased;
-                wanted = full_wanted.recv() => {
-                    if wanted.is_none() {
-                        return;
-                    }
-                    self.engine.full_report().await
-                }
-                report = changes.next(), if linked => report,
-            };
-            // While the link is down, changes are not lost: the next connection begins with a full report.
-            linked = self.send(report).await;
-        }
-    }
-
-    async fn send(&mut self, mut report: Report) -> bool {
-        self.sequence += 1;
-        report.sequence = self.sequence;
-        let message = Control::Report { edge: None, report: Box::new(report) };
-        match self.uplink.send(message).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::debug!(%error, "a report is not sent; the next connection begins with a full one");
-                false
-            }
-        }
+impl Upward for Hub {
+    async fn send(&self, message: Control) -> Result<(), String> {
+        self.0.send(message).await.map_err(|error| error.to_string())
     }
 }

@@ -9,6 +9,7 @@ use protocol::message::{BlobPart, PlanHead};
 use protocol::plan::{PlanHeader, SignedPlan};
 use protocol::report::Report;
 use tokio::sync::{Mutex, mpsc, watch};
+use tracing::{Instrument as _, Span};
 
 use crate::config::{Clock, Verify};
 use crate::engine::Accepted;
@@ -167,13 +168,13 @@ impl EngineHandle {
         }
         let head = PlanHead { generation: header.generation, body: header.body };
         self.inner.view.offering(true);
-        match self.inner.store.offer(offer).await {
+        match self.inner.store.offer(offer).instrument(tracing::debug_span!("store")).await {
             Ok(OfferResult::Stored(body)) => {
                 *waiting = None;
                 self.inner.view.offering(false);
                 self.inner.view.show_head(head);
                 // A closed channel means that the engine ends; the plan is stored all the same.
-                let _ = self.inner.accepted.send(Accepted { head, body });
+                let _ = self.inner.accepted.send(Accepted { head, body, story: Span::current() });
                 Offered::Stored(head)
             }
             Ok(OfferResult::Known) => Offered::Stored(head),

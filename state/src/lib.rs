@@ -6,7 +6,7 @@
 //! Edge agents and regional agents use it alike.
 //!
 //! - [`Config`], [`Verify`], [`Clock`]: what an engine is given
-//! - [`EngineHandle`]: offering plans, reading reports
+//! - [`EngineHandle`]: offering plans, reading reports; [`Exchange`], [`Reporter`]: doing so for the tier above
 //! - inside: `store` (SQLite), `engine` (decisions, one task), `worker` (requests), `watcher` (one per kind)
 //!
 //! # Why
@@ -28,6 +28,7 @@ mod config;
 mod difference;
 mod discovery;
 mod engine;
+mod exchange;
 #[cfg(test)]
 mod faults;
 mod handle;
@@ -43,6 +44,7 @@ mod worker;
 
 pub use config::{Clock, Config, FIELD_MANAGER, SystemClock, Verify};
 pub use engine::{Engine, StartError};
+pub use exchange::{Exchange, Reporter, Upward};
 pub use handle::{EngineHandle, Offered, Reports};
 pub use object::{AGENT_ANNOTATION, HOOK_ANNOTATION, UNIT_LABEL};
 pub use store::StoreError;

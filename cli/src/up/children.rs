@@ -21,8 +21,12 @@ use tokio_util::task::TaskTracker;
 const STEADY: Duration = Duration::from_secs(20);
 /// Longest pause before a restart.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// How long a child may take to end when asked to.
-const STOP_DEADLINE: Duration = Duration::from_millis(4_500);
+/// How long a child may take to end when asked to: a little more than it allows itself, and less than
+/// [`process::SUPERVISOR_DEADLINE`], so that whoever does not end is killed by its supervisor and not orphaned.
+const STOP_DEADLINE: Duration = Duration::from_millis(4_100);
+
+/// Attributes of whatever sends OTLP, by the OpenTelemetry specification.
+const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
 /// One agent to run.
 #[derive(Debug, Clone)]
@@ -157,6 +161,7 @@ impl Keeper {
         let _ = std::fs::remove_file(&self.spec.bound);
         let child = Command::new(&self.program)
             .args(&self.spec.arguments)
+            .env(ATTRIBUTES, attributes(&self.spec.part, std::env::var(ATTRIBUTES).ok()))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -195,6 +200,12 @@ impl Keeper {
     }
 }
 
+/// What a child's own telemetry tells of itself: which part of the mesh it is, beside what the user wants told.
+fn attributes(part: &str, given: Option<String>) -> String {
+    let given = given.filter(|given| !given.trim().is_empty());
+    given.map_or_else(|| format!("skein.part={part}"), |given| format!("skein.part={part},{given}"))
+}
+
 /// Nothing before the first restart, then 200 ms doubling up to [`PAUSE_MAX`].
 fn pause(failures: u32) -> Duration {
     match failures {
@@ -225,6 +236,12 @@ mod tests {
         assert_eq!(pause(2), Duration::from_millis(200));
         assert_eq!(pause(5), Duration::from_millis(1600));
         assert_eq!(pause(40), PAUSE_MAX);
+    }
+
+    #[test]
+    fn a_child_tells_which_part_it_is_beside_what_is_given() {
+        assert_eq!(attributes("hub", None), "skein.part=hub");
+        assert_eq!(attributes("edge/e", Some("a=b".to_owned())), "skein.part=edge/e,a=b");
     }
 
     #[tokio::test]

@@ -29,6 +29,8 @@ pub(crate) struct Mesh {
     pub(crate) tasks: TaskTracker,
     /// Cancelled when it is to end.
     pub(crate) cancel: CancellationToken,
+    /// Owner of the tasks that keep the children.
+    keepers: TaskTracker,
 }
 
 impl Mesh {
@@ -43,9 +45,25 @@ impl Mesh {
         cancel: CancellationToken,
     ) -> Result<Self> {
         let program = std::env::current_exe().context("the path of this program is unknown")?;
-        let children = Children::new(program, tasks.clone(), cancel.clone());
-        let clusters = Clusters::new(state.clone(), ports.clone(), tasks.clone(), cancel.clone());
-        Ok(Self { state, ports, children, clusters, tasks, cancel })
+        let keepers = TaskTracker::new();
+        let children = Children::new(program, keepers.clone(), cancel.clone());
+        let apis = CancellationToken::new();
+        let clusters = Clusters::new(state.clone(), ports.clone(), tasks.clone(), apis.clone());
+        let mesh = Self { state, ports, children, clusters, tasks, cancel, keepers };
+        let ending = mesh.clone();
+        // An agent that ends gives back its lease and writes its last status: its API outlives it.
+        mesh.tasks.spawn(async move {
+            ending.childless().await;
+            apis.cancel();
+        });
+        Ok(mesh)
+    }
+
+    /// Waits for the end of the mesh and of every child.
+    pub(crate) async fn childless(&self) {
+        self.cancel.cancelled().await;
+        self.keepers.close();
+        self.keepers.wait().await;
     }
 
     /// Starts the hub.

@@ -40,7 +40,9 @@ pub(crate) fn run(arguments: Arguments, state: Option<PathBuf>) -> ExitCode {
         // Progress lines tell what happens; the log adds only what went wrong.
         "warn".clone_into(&mut common.log);
     }
-    process::run("skein up", common, async move |process: Process| start(arguments, state, process).await)
+    process::supervise("skein up", common, async move |process: Process| {
+        start(arguments, state, process).await
+    })
 }
 
 async fn start(arguments: Arguments, state: Option<PathBuf>, process: Process) -> Result<()> {
@@ -55,9 +57,9 @@ async fn start(arguments: Arguments, state: Option<PathBuf>, process: Process) -
     host::serve(mesh.clone())?;
     bootstrap::bootstrap(&mesh, &progress).await?;
     progress.ready(&mesh);
-    // The lock is released by the end of the process, after every child is gone.
+    // Nobody else may take the state directory before every child is gone.
     process.tasks.spawn(async move {
-        process.cancel.cancelled().await;
+        mesh.childless().await;
         drop(held);
     });
     Ok(())

@@ -11,6 +11,7 @@ use protocol::message::{Control, EdgeLink, PlanHead};
 use protocol::offer::{self, Content};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::observed::{Link, Observed};
 use crate::plans::{Plan, PlanBook};
@@ -112,6 +113,9 @@ pub(super) struct Session {
     listed: BTreeSet<EdgeId>,
     /// Whether the region has told all it holds; edges get offers only afterwards, so that nothing is sent twice.
     complete: bool,
+    /// Whole blobs that were sent on streams of their own since, and that nobody has asked for yet: an agent that
+    /// gets a plan asks for all it lacks, what is on its way included.
+    on_their_way: BTreeMap<AgentId, BTreeSet<Digest>>,
     dirty: Arc<Dirty>,
 }
 
@@ -131,6 +135,7 @@ impl Session {
             held: stored.map(|head| (peer.clone(), head)).into_iter().collect(),
             listed: BTreeSet::new(),
             complete: false,
+            on_their_way: BTreeMap::new(),
             dirty: dirty.clone(),
             peer: peer.clone(),
             region,
@@ -179,12 +184,16 @@ impl Session {
                         .mark(self.shared.roster.of_region(&self.region).into_iter().map(AgentId::Edge));
                 }
             }
-            Input::Wanted { edge, digests } => self.send_wanted(edge, &digests).await?,
+            Input::Wanted { edge, digests } => self.send_wanted(edge, digests).await?,
             Input::Stored { edge, head } => {
-                self.held.insert(self.agent(edge), head);
+                let agent = self.agent(edge);
+                self.on_their_way.remove(&agent);
+                self.held.insert(agent, head);
             }
             Input::Refused { edge } => {
-                self.held.remove(&self.agent(edge));
+                let agent = self.agent(edge);
+                self.on_their_way.remove(&agent);
+                self.held.remove(&agent);
             }
         }
         Ok(())
@@ -198,6 +207,7 @@ impl Session {
     fn observe(&mut self, link: EdgeLink) {
         let EdgeLink { edge, up, since, software, stored, held } = link;
         let agent = AgentId::Edge(edge);
+        self.on_their_way.remove(&agent);
         self.listed.insert(edge);
         match held {
             Some(held) => self.held.insert(agent.clone(), held),
@@ -239,13 +249,30 @@ impl Session {
         if held == Some(plan.head) {
             return Ok(());
         }
-        let prepared = self.prepare(edge, &plan, held);
+        let span = tracing::debug_span!("send", %agent, generation = %plan.head.generation);
+        if let Some(origin) = &plan.origin {
+            process::story::continue_from(&span, origin);
+        }
+        self.send_plan(edge, &plan, held).instrument(span).await?;
+        // The control lane is ordered: whatever is offered next may build on this one.
+        self.held.insert(agent.clone(), plan.head);
+        Ok(())
+    }
+
+    async fn send_plan(
+        &mut self,
+        edge: Option<EdgeId>,
+        plan: &Plan,
+        held: Option<PlanHead>,
+    ) -> Result<(), SendError> {
+        let prepared = self.prepare(edge, plan, held);
         self.shared.downlink.send(&self.peer, Control::Plan(prepared.offer)).await?;
+        // A difference may turn out to be of no use, and is then asked for; a whole blob cannot.
+        let whole = prepared.later.iter().filter(|blob| blob.base.is_none()).map(|blob| blob.digest);
+        self.on_their_way.insert(plan.agent.clone(), whole.collect());
         for blob in prepared.later {
             self.shared.downlink.send_blob(&self.peer, edge, blob).await?;
         }
-        // The control lane is ordered: whatever is offered next may build on this one.
-        self.held.insert(agent.clone(), plan.head);
         Ok(())
     }
 
@@ -268,6 +295,7 @@ impl Session {
 
     async fn remove(&mut self, edge: EdgeId, revoked: bool) -> Result<(), SendError> {
         self.held.remove(&AgentId::Edge(edge));
+        self.on_their_way.remove(&AgentId::Edge(edge));
         if !self.listed.remove(&edge) && !revoked {
             return Ok(());
         }
@@ -277,7 +305,12 @@ impl Session {
         self.shared.downlink.send(&self.peer, Control::EdgeRemoved { edge, refusal }).await
     }
 
-    async fn send_wanted(&mut self, edge: Option<EdgeId>, digests: &[Digest]) -> Result<(), SendError> {
+    async fn send_wanted(&mut self, edge: Option<EdgeId>, mut digests: Vec<Digest>) -> Result<(), SendError> {
+        if let Some(sent) = self.on_their_way.remove(&self.agent(edge)) {
+            // Once: who asks again did not get it.
+            digests.retain(|digest| !sent.contains(digest));
+        }
+        let digests = &digests;
         let (inline, later) = offer::answer(digests, |digest| self.shared.plans.blob(digest));
         if inline.len() + later.len() < digests.len() {
             // The plan they belong to is history; the newest one follows.

@@ -36,6 +36,8 @@ impl Engine {
     }
 
     fn plan_target(&mut self, name: &TargetName) {
+        let TargetName { kind, namespace, name: of } = name;
+        let _span = tracing::debug_span!("reconcile", ?kind, namespace, name = of).entered();
         let before = self.targets.remove(name);
         if let Some(before) = &before {
             self.unlist(name, before);
@@ -227,6 +229,7 @@ impl Engine {
     }
 
     fn plan_region(&mut self, region: &RegionName) {
+        let _span = tracing::debug_span!("reconcile", kind = "Region", name = %region).entered();
         let agent = AgentId::Region(region.clone());
         if !self.roster.has_region(region) && region.as_str() != api::names::LOCAL_REGION {
             self.plans.withdraw(&agent);

@@ -24,6 +24,8 @@ use crate::services::template::Sight;
 impl Engine {
     /// Decides the status of an object.
     pub(super) fn status(&mut self, key: &Key) {
+        let Key { kind, namespace, name } = key;
+        let _span = tracing::debug_span!("status", ?kind, namespace, name).entered();
         match key.kind {
             Kind::ClusterDeployment => self.cluster_deployment(key),
             Kind::MultiClusterService => {

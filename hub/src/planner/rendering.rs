@@ -154,6 +154,8 @@ impl Bundles {
 
     fn fresh(&self, request: &Request<'_>) -> Result<Bundle, Unrendered> {
         self.renders.fetch_add(1, Ordering::Relaxed);
+        let _span =
+            tracing::debug_span!("render", release = request.name, namespace = request.namespace).entered();
         match request.body {
             Body::Chart(chart) => {
                 let seed = self.seed(request);

@@ -23,9 +23,11 @@ use protocol::id::{AgentId, Digest, EdgeId};
 use protocol::message::{BlobPart, Control, Hello, Request, Response};
 use protocol::telemetry::TelemetryAck;
 use tokio::sync::mpsc;
+use tracing::Span;
 
 use super::session::{Outgoing, Session};
 use super::shelf::Shelf;
+use super::told_by;
 use super::upward::Upward;
 
 /// How long the hub may take to decide about a join or renewal.
@@ -230,9 +232,13 @@ impl Desk {
         while !session.waiting
             && let Some(Outgoing { message, blobs }) = session.next(edge, &self.shelf)
         {
-            if matches!(message, Some(Control::Plan(_))) {
+            let span = if let Some(Control::Plan(offer)) = &message {
                 self.offers.fetch_add(1, Ordering::Relaxed);
-            }
+                told_by(&offer.plan, tracing::debug_span!("send", %edge))
+            } else {
+                Span::none()
+            };
+            let _sending = span.enter();
             let link = session.link;
             let busy = message.and_then(|message| match self.downlink.try_send(&peer, message.clone()) {
                 Ok(()) => None,

@@ -25,8 +25,10 @@ use process::Process;
 use protocol::enrolment::{Refusal, TrustBundle};
 use protocol::id::EdgeId;
 use protocol::message::{BlobPart, PlanOffer};
+use protocol::plan::SignedPlan;
 use protocol::telemetry::TelemetryAck;
 use tokio::sync::mpsc;
+use tracing::Span;
 
 pub use journal::JournalError;
 
@@ -119,7 +121,11 @@ impl Prepared {
 impl Edges {
     /// The hub offers a plan for an edge.
     pub fn offer(&self, edge: EdgeId, offer: PlanOffer) {
-        self.taken(edge, self.shelf.offer(edge, offer.plan, offer.blobs));
+        let span = told_by(&offer.plan, tracing::debug_span!("receive", %edge));
+        let _entered = span.enter();
+        let taken =
+            tracing::debug_span!("store").in_scope(|| self.shelf.offer(edge, offer.plan, offer.blobs));
+        self.taken(edge, taken);
     }
 
     /// The hub sends blobs for an edge's plan on the control lane: an answer.
@@ -197,4 +203,15 @@ impl Edges {
         // The desk is gone when the process ends.
         let _ = self.notes.send(note);
     }
+}
+
+/// The span, as a part of the story that a plan is a part of.
+pub(crate) fn told_by(plan: &SignedPlan, span: Span) -> Span {
+    if !span.is_disabled()
+        && let Some(header) = plan.claimed()
+        && let Some(origin) = header.origin()
+    {
+        process::story::continue_from(&span, origin);
+    }
+    span
 }

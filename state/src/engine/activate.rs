@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use protocol::id::Digest;
-use protocol::message::PlanHead;
-use protocol::plan::{DriftMode, ObjectKey, PlanBody, Removal, Unit, UnitId, UnitKind};
+use protocol::plan::{DriftMode, ObjectKey, Removal, Unit, UnitId, UnitKind};
 use protocol::report::{ObjectHealth, UnitState};
+use tracing::Span;
 
-use super::Engine;
 use super::slot::{Held, Object, Slot, Work};
+use super::{Accepted, Engine};
 use crate::health::Judgement;
 use crate::object::{ObjectId, Owner, Place};
 use crate::store::{Row, StoredPlan, UnitRecord};
@@ -53,7 +53,7 @@ impl Engine {
             self.applied = Some(applied);
             self.view.show_applied(applied);
         }
-        self.activate(head, body);
+        self.activate(Accepted { head, body, story: Span::none() });
     }
 
     fn add(&mut self, unit: Arc<Unit>, now: u64) -> u32 {
@@ -90,10 +90,12 @@ impl Engine {
     }
 
     /// Carries out this plan from now on.
-    pub(super) fn activate(&mut self, head: PlanHead, body: PlanBody) {
+    pub(super) fn activate(&mut self, accepted: Accepted) {
+        let Accepted { head, body, story } = accepted;
         if self.head.is_some_and(|current| current.generation > head.generation) {
             return;
         }
+        self.story = tracing::debug_span!(parent: &story, "carry out", generation = %head.generation, units = body.units.len());
         tracing::info!(generation = %head.generation, units = body.units.len(), "carrying out a plan");
         self.head = Some(head);
         self.view.settings.send_if_modified(|settings| {

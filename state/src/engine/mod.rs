@@ -33,6 +33,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Span;
 
 use crate::api::Api;
 use crate::backoff;
@@ -66,6 +67,8 @@ pub enum StartError {
 pub(crate) struct Accepted {
     pub(crate) head: PlanHead,
     pub(crate) body: PlanBody,
+    /// Who offered it.
+    pub(crate) story: Span,
 }
 
 /// Turns the desired state of one cluster into its actual state.
@@ -97,6 +100,8 @@ pub struct Engine {
     probes: mpsc::Sender<String>,
     /// When blobs that are past are deleted.
     collect_at: Option<Instant>,
+    /// Open while a plan is being carried out.
+    story: Span,
 }
 
 /// Where inputs come from.
@@ -172,6 +177,7 @@ impl Engine {
             nodes: BTreeMap::new(),
             probes,
             collect_at: None,
+            story: Span::none(),
         };
         engine.resume(plan, units, rows);
         let inputs =
@@ -189,7 +195,7 @@ impl Engine {
             let timer = self.next_timer();
             tokio::select! {
                 biased;
-                Some(accepted) = inputs.accepted.recv() => self.activate(accepted.head, accepted.body),
+                Some(accepted) = inputs.accepted.recv() => self.activate(accepted),
                 Some(news) = inputs.news.recv() => self.hear(news),
                 Some(version) = inputs.probes.recv() => self.reached(version),
                 Some(sighting) = inputs.sightings.recv() => self.observe(sighting),

@@ -8,6 +8,7 @@ use protocol::plan::{DriftMode, ObjectKey};
 use protocol::report::UnitState;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use super::slot::{Running, Slot, Verdict, Work};
 use super::{Engine, WORKERS_CONCURRENT};
@@ -117,8 +118,9 @@ impl Engine {
         // The time to become healthy counts from the end of a step: hooks have their own.
         slot.deadline = None;
         let (unit, owner) = (Arc::clone(&slot.unit), slot.owner.clone());
+        let span = tracing::debug_span!(parent: &self.story, "apply", unit = %unit.id, step = step.name());
         let job = Job { slot: key, run, unit, owner, step, cancel };
-        let work = Worker::carry_out(Arc::clone(&self.context), job);
+        let work = Worker::carry_out(Arc::clone(&self.context), job).instrument(span);
         self.tasks.spawn(self.cancel.clone().run_until_cancelled_owned(work));
         self.assess(key);
     }
@@ -228,6 +230,7 @@ impl Engine {
             return;
         }
         tracing::info!(generation = %head.generation, "the plan is carried out");
+        self.story = Span::none();
         self.applied = Some(head.generation);
         self.view.show_applied(head.generation);
         self.context.store.applied(head.generation).forget();

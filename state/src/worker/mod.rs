@@ -109,6 +109,18 @@ pub(crate) enum Step {
     Remove { rows: Vec<Row> },
 }
 
+impl Step {
+    /// What it is, for traces.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Apply { .. } => "apply",
+            Self::Discover(_) => "discover",
+            Self::Finish(_) => "finish",
+            Self::Remove { .. } => "remove",
+        }
+    }
+}
+
 /// What a worker has to tell.
 #[derive(Debug)]
 pub(crate) struct News {
