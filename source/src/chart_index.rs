@@ -21,18 +21,31 @@ const SCHEMES: &[&str] = &["http", "https"];
 /// What a repository has.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Index {
+    /// Nothing may stand where versions are listed, and in the list: such entries are passed over, as by Helm.
     #[serde(default)]
-    entries: BTreeMap<String, Vec<Entry>>,
+    entries: BTreeMap<String, Option<Vec<Option<Entry>>>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 struct Entry {
     #[serde(default)]
-    version: String,
+    version: Option<String>,
     #[serde(default)]
-    urls: Vec<String>,
+    urls: Option<Vec<Option<String>>>,
     #[serde(default)]
     digest: Option<String>,
+}
+
+impl Entry {
+    fn version(&self) -> &str {
+        self.version.as_deref().unwrap_or_default()
+    }
+}
+
+impl Index {
+    fn of(&self, chart: &str) -> Vec<&Entry> {
+        self.entries.get(chart).into_iter().flatten().flatten().flatten().collect()
+    }
 }
 
 /// An index with what tells whether there is a newer one.
@@ -77,10 +90,11 @@ pub(crate) async fn fetch(
     known: Option<&Known>,
 ) -> Result<Outcome, SourceError> {
     let index = fetcher.index(&origin.url, access).await?;
-    let entry = pick(&index, origin)?;
-    let expected = entry.digest.as_deref().map(plain).filter(|digest| !digest.is_empty());
+    let (version, pin) = pinned(&origin.version)?;
+    let entry = pick(&index, origin, version)?;
+    let expected = pin.or(entry.digest.as_deref().map(plain).filter(|digest| !digest.is_empty()));
     if let (Some(known), Some(expected)) = (known, expected)
-        && known.revision == entry.version
+        && known.revision == entry.version()
         && known.digest.eq_ignore_ascii_case(expected)
     {
         return Ok(Outcome::Unchanged);
@@ -88,12 +102,12 @@ pub(crate) async fn fetch(
     let base = url::folder(url::of(&origin.url, SCHEMES)?);
     let mut last = SourceError::Malformed {
         url: shown(&origin.url),
-        detail: format!("chart \"{}\" version {} has no url", origin.chart, entry.version),
+        detail: format!("chart \"{}\" version {} has no url", origin.chart, entry.version()),
     };
-    for reference in &entry.urls {
+    for reference in entry.urls.iter().flatten().flatten() {
         match archive(fetcher, &base, reference, access, expected).await {
             Ok(content) => {
-                return Ok(Outcome::New(Box::new(Payload::archive(entry.version.clone(), content))));
+                return Ok(Outcome::New(Box::new(Payload::archive(entry.version().to_owned(), content))));
             }
             Err(error) => last = error,
         }
@@ -137,23 +151,37 @@ fn plain(digest: &str) -> &str {
     digest.trim().trim_start_matches("sha256:")
 }
 
-fn pick(index: &Index, origin: &ChartIndex) -> Result<Entry, SourceError> {
-    let ChartIndex { url, chart, version } = origin;
+/// A version or range, and the digest (SHA-256, hexadecimal) that it is pinned to: `1.2.0@sha256:...`.
+pub(crate) fn pinned(version: &str) -> Result<(&str, Option<&str>), SourceError> {
+    let Some((version, pin)) = version.split_once('@') else { return Ok((version, None)) };
+    let digits = pin.strip_prefix("sha256:").unwrap_or_default();
+    if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        let detail = format!(
+            "version \"{version}\" is pinned to \"{pin}\", which is no digest: expected sha256: and 64 hexadecimal digits"
+        );
+        return Err(SourceError::Prepare { detail });
+    }
+    Ok((version, Some(digits)))
+}
+
+fn pick(index: &Index, origin: &ChartIndex, version: &str) -> Result<Entry, SourceError> {
+    let ChartIndex { url, chart, .. } = origin;
     let constraint = Constraint::parse(version).map_err(SourceError::Version)?;
-    let entries = index.entries.get(chart).filter(|entries| !entries.is_empty()).ok_or_else(|| {
+    let entries = index.of(chart);
+    if entries.is_empty() {
         let near = index.entries.keys().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
-        SourceError::Absent {
+        return Err(SourceError::Absent {
             what: format!("chart \"{chart}\""),
             url: shown(url),
             alternative: if near.is_empty() { String::new() } else { format!("; it has {near}") },
-        }
-    })?;
+        });
+    }
     // The very text comes first: a version need not be canonical to be named.
-    if let Some(exact) = entries.iter().find(|entry| entry.version == *version) {
-        return Ok(exact.clone());
+    if let Some(exact) = entries.iter().find(|entry| entry.version() == version) {
+        return Ok((*exact).clone());
     }
     let mut versions: Vec<_> =
-        entries.iter().filter_map(|entry| Some((lenient(&entry.version)?, entry))).collect();
+        entries.iter().filter_map(|entry| Some((lenient(entry.version())?, *entry))).collect();
     versions.sort_by(|one, other| other.0.cmp(&one.0));
     match versions.iter().find(|(version, _)| constraint.matches(version)) {
         Some((_, entry)) => Ok((*entry).clone()),
@@ -178,28 +206,39 @@ mod tests {
 
     #[test]
     fn the_newest_version_that_fits_is_picked() {
-        let entries = ["1.0.0", "2.0.0-rc.1", "1.10.0", "1.9.0"].map(|version| Entry {
-            version: version.to_owned(),
-            urls: Vec::new(),
-            digest: None,
-        });
-        let index = Index { entries: BTreeMap::from([("web".to_owned(), entries.to_vec())]) };
+        let text = "entries:\n  web:\n  - version: 1.0.0\n  - null\n  - {version: 2.0.0-rc.1, urls: null}\n  \
+                    - version: 1.10.0\n  - {version: 1.9.0, urls: [null, x.tgz]}\n  - {}\n  old: null\n  \
+                    short: [{version: 1.10}]\n";
+        let index: Index = serde_saphyr::from_str(text).unwrap();
         let picked = |chart: &str, version: &str| {
             let origin = ChartIndex {
                 url: "http://me:s3cret@charts.example".into(),
                 chart: chart.into(),
                 version: version.into(),
             };
-            pick(&index, &origin).map(|entry| entry.version).map_err(|error| error.to_string())
+            pick(&index, &origin, version)
+                .map(|entry| entry.version().to_owned())
+                .map_err(|error| error.to_string())
         };
         assert_eq!(picked("web", "*").unwrap(), "1.10.0");
         assert_eq!(picked("web", "2.0.0-rc.1").unwrap(), "2.0.0-rc.1");
         assert_eq!(picked("web", "~1.9").unwrap(), "1.9.0");
+        assert_eq!(picked("short", "*").unwrap(), "1.10");
+        assert!(picked("old", "*").unwrap_err().contains("no chart \"old\""));
         assert!(picked("web", "3").unwrap_err().contains("the newest is 2.0.0-rc.1"));
         assert_eq!(
             picked("db", "*").unwrap_err(),
-            "no chart \"db\" at \"http://charts.example/\"; it has web"
+            "no chart \"db\" at \"http://charts.example/\"; it has old, short, web"
         );
+    }
+
+    #[test]
+    fn a_version_may_be_pinned_to_a_digest() {
+        let digest = "0123456789abcdef".repeat(4);
+        assert_eq!(pinned(&format!("1.x@sha256:{digest}")).unwrap(), ("1.x", Some(digest.as_str())));
+        assert_eq!(pinned(">=1").unwrap(), (">=1", None));
+        let error = pinned("1.0.0@sha256:00").unwrap_err().to_string();
+        assert!(error.contains("\"sha256:00\"") && error.contains("64 hexadecimal"), "{error}");
     }
 
     #[test]

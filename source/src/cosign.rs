@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
-    VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA256_ASN1,
+    ECDSA_P521_SHA512_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -77,12 +77,12 @@ struct Subject {
     digest: BTreeMap<String, String>,
 }
 
-/// A public key and how it signs.
-struct Key(&'static dyn VerificationAlgorithm, Vec<u8>);
+/// A public key and the ways in which it may sign.
+struct Key(&'static [&'static dyn VerificationAlgorithm], Vec<u8>);
 
 impl Key {
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(self.0, &self.1).verify(message, signature).is_ok()
+        self.0.iter().any(|way| UnparsedPublicKey::new(*way, &self.1).verify(message, signature).is_ok())
     }
 }
 
@@ -187,29 +187,34 @@ fn read(keys: &BTreeMap<String, String>) -> Result<Vec<Key>, String> {
             format!("\"{name}\" is not a public key in PEM: expected \"-----BEGIN PUBLIC KEY-----\"")
         })?;
         let der = der.as_ref();
-        let algorithm = algorithm(der)
-            .ok_or_else(|| format!("\"{name}\" is neither an ECDSA (P-256, P-384), RSA nor Ed25519 key"))?;
+        let algorithm = algorithm(der).ok_or_else(|| {
+            format!("\"{name}\" is neither an ECDSA (P-256, P-384, P-521), RSA nor Ed25519 key")
+        })?;
         read.push(Key(algorithm, der.to_vec()));
     }
     Ok(read)
 }
 
-/// By the object identifiers inside (RFC 5480, 8017, 8410).
-fn algorithm(der: &[u8]) -> Option<&'static dyn VerificationAlgorithm> {
+/// By the object identifiers inside (RFC 5480, 8017, 8410). cosign 1 and 2 hash with SHA-256 whatever the curve is,
+/// cosign 3 with the hash of the curve's own strength.
+fn algorithm(der: &[u8]) -> Option<&'static [&'static dyn VerificationAlgorithm]> {
     const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
     const P384: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
+    const P521: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
     const RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
     const ED25519_OID: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
     let head = der.get(..der.len().min(40))?;
     let holds = |oid: &[u8]| head.windows(oid.len()).any(|window| window == oid);
     if holds(P256) {
-        Some(&ECDSA_P256_SHA256_ASN1)
+        Some(&[&ECDSA_P256_SHA256_ASN1])
     } else if holds(P384) {
-        Some(&ECDSA_P384_SHA384_ASN1)
+        Some(&[&ECDSA_P384_SHA384_ASN1, &ECDSA_P384_SHA256_ASN1])
+    } else if holds(P521) {
+        Some(&[&ECDSA_P521_SHA512_ASN1, &ECDSA_P521_SHA256_ASN1])
     } else if holds(RSA) {
-        Some(&RSA_PKCS1_2048_8192_SHA256)
+        Some(&[&RSA_PKCS1_2048_8192_SHA256])
     } else if holds(ED25519_OID) {
-        Some(&ED25519)
+        Some(&[&ED25519])
     } else {
         None
     }
@@ -221,12 +226,20 @@ mod tests {
 
     #[test]
     fn a_key_is_read_by_what_it_says_of_itself() {
-        for algorithm in
-            [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519]
-        {
+        use rcgen::SigningKey as _;
+        for algorithm in [
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+            &rcgen::PKCS_ECDSA_P384_SHA384,
+            &rcgen::PKCS_ECDSA_P521_SHA512,
+            &rcgen::PKCS_ED25519,
+            &rcgen::PKCS_RSA_SHA256,
+        ] {
             let pair = rcgen::KeyPair::generate_for(algorithm).unwrap();
             let keys = BTreeMap::from([("cosign.pub".to_owned(), pair.public_key_pem())]);
-            assert_eq!(read(&keys).map(|keys| keys.len()), Ok(1));
+            let keys = read(&keys).unwrap();
+            let signature = pair.sign(b"message").unwrap();
+            assert!(keys[0].verifies(b"message", &signature), "{algorithm:?}");
+            assert!(!keys[0].verifies(b"another", &signature), "{algorithm:?}");
         }
         let wrong = BTreeMap::from([("cosign.pub".to_owned(), "nonsense".to_owned())]);
         assert!(read(&wrong).err().unwrap().contains("\"cosign.pub\" is not a public key"));

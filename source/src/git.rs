@@ -33,6 +33,7 @@ pub(crate) async fn fetch(
     known: Option<&Known>,
 ) -> Result<Outcome, SourceError> {
     let at = url::of(&origin.url, SCHEMES)?;
+    let _permit = fetcher.http.permit(&at).await;
     let program = Program::prepare(fetcher, &at, access).await?;
     let found = reference::find(&program, &origin.reference).await?;
     if found.commit.as_deref().is_some_and(|commit| Known::is(known, &origin_marker(origin, commit))) {

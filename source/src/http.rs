@@ -10,6 +10,7 @@ use base64::Engine as _;
 use bytes::{Bytes, BytesMut};
 use lru::LruCache;
 use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCode, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -21,6 +22,8 @@ use crate::url::{host, shown};
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// Clients that are kept, one for each set of certificates and proxy.
 const CLIENTS_MAX: NonZeroUsize = NonZeroUsize::new(128).expect("not zero");
+/// Redirections of one request.
+const REDIRECTIONS_MAX: usize = 10;
 /// Entity tags are sent back; a longer one is none.
 const ETAG_BYTES_MAX: usize = 512;
 
@@ -100,7 +103,8 @@ impl Http {
         Ok(answer)
     }
 
-    async fn permit(&self, url: &Url) -> Option<OwnedSemaphorePermit> {
+    /// A place among the requests to a host.
+    pub(crate) async fn permit(&self, url: &Url) -> Option<OwnedSemaphorePermit> {
         let semaphore = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
             // Hosts that nobody asks now are forgotten, so that the map follows what is in use.
@@ -143,6 +147,7 @@ fn build(access: &Access) -> Result<Client, SourceError> {
     };
     let mut builder = Client::builder()
         .connect_timeout(CONNECT_DEADLINE)
+        .redirect(Policy::custom(followed))
         .user_agent(concat!("skein/", env!("CARGO_PKG_VERSION")));
     if let Some(authorities) = &access.tls.authorities {
         let certificates = Certificate::from_pem_bundle(authorities.reveal().as_bytes())
@@ -176,6 +181,18 @@ fn build(access: &Access) -> Result<Client, SourceError> {
         builder = builder.proxy(through);
     }
     builder.build().map_err(|error| wrong("the certificates are not accepted", error))
+}
+
+/// A few redirections, and none from an encrypted address to one in clear. (Credentials go to the first host only.)
+fn followed(attempt: Attempt<'_>) -> Action {
+    let before = attempt.previous().last().map(Url::scheme);
+    if before == Some("https") && attempt.url().scheme() != "https" {
+        return attempt.error("it redirects from https to http, which is refused");
+    }
+    if attempt.previous().len() > REDIRECTIONS_MAX {
+        return attempt.error("it redirects too often");
+    }
+    attempt.follow()
 }
 
 async fn body(mut response: Response, url: &str, limit: usize) -> Result<Answer, SourceError> {

@@ -11,7 +11,7 @@ use semver::Version;
 use serde::Deserialize;
 
 use crate::access::{Access, Credentials};
-use crate::chart_index::verified;
+use crate::chart_index::{pinned, verified};
 use crate::cosign;
 use crate::error::SourceError;
 use crate::fetch::{Fetcher, Known, Outcome, Payload, Raw};
@@ -73,8 +73,17 @@ pub(crate) async fn fetch(
     known: Option<&Known>,
 ) -> Result<Outcome, SourceError> {
     let mut repository = Repository::new(fetcher, &origin.url, access)?;
-    let reference = repository.pick(&origin.reference, origin.layer == Layer::Chart).await?;
-    let (body, digest) = repository.manifest(&reference).await?;
+    let (wanted, pin) = match &origin.reference {
+        RegistryReference::Range { range, filter } => {
+            let (range, pin) = pinned(range)?;
+            let wanted = RegistryReference::Range { range: range.to_owned(), filter: filter.clone() };
+            (wanted, pin.map(|pin| format!("sha256:{pin}")))
+        }
+        other @ (RegistryReference::Tag(_) | RegistryReference::Digest(_)) => (other.clone(), None),
+    };
+    let reference = repository.pick(&wanted, origin.layer == Layer::Chart).await?;
+    // What is pinned is asked for by its digest, wherever the tag has moved.
+    let (body, digest) = repository.manifest(pin.as_ref().unwrap_or(&reference)).await?;
     // The signature is looked at each time: it may have been withdrawn, and the key is part of the question.
     if let Some(Verification::Cosign(keys)) = verification {
         cosign::verify(&mut repository, keys, &digest).await?;

@@ -102,8 +102,11 @@ impl Sight<'_> {
         let helm_options = spec.helm_options.clone();
         if let Some(helm) = &spec.helm {
             let (chart, stale) = self.chart(&namespace, helm)?;
-            let named =
-                helm.chart_spec.as_ref().map(|chart| chart.version.clone()).filter(|version| version != "*");
+            let named = helm
+                .chart_spec
+                .as_ref()
+                .map(|chart| unpinned(&chart.version))
+                .filter(|version| version != "*");
             let version = spec.version.clone().or(named).unwrap_or_else(|| template.name_any());
             return Ok(Content {
                 kind: UnitKind::Helm,
@@ -293,6 +296,11 @@ impl Sight<'_> {
         let (good, built, unbuilt) = self.sources.kustomization(wanted).map_err(Lack::Invalid)?;
         Ok((good, (built.to_vec(), stale.or(unbuilt))))
     }
+}
+
+/// The version without the digest that it may be pinned to.
+fn unpinned(version: &str) -> String {
+    version.split_once('@').map_or(version, |(version, _)| version).to_owned()
 }
 
 /// Manifests by name, and why there are no newer ones.

@@ -2,7 +2,9 @@
 //! files with entity tags, and servers that lie, swell or go away.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
+mod git;
 mod server;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -137,6 +139,32 @@ async fn an_oci_registry_is_asked_with_the_token_that_it_demands() {
         message.contains("satisfies \"9.x\"") && message.contains("the newest is 2.0.0+build.1"),
         "{message}"
     );
+}
+
+#[tokio::test]
+async fn a_pinned_chart_is_taken_with_its_digest_only() {
+    let server = Server::default();
+    let follower = Follower::new();
+    let address = server.start(&follower).await;
+    let (packed, other) = (chart("web", "1.0.0"), chart("web", "1.0.1"));
+    server.put("/index.yaml", "entries: {web: [{version: 1.0.0, urls: [web.tgz]}]}");
+    server.put("/web.tgz", packed.clone());
+    let url = format!("http://{address}");
+    let right = index(&url, &format!("1.0.0@sha256:{}", sha256(&packed)));
+    let state = follower.until(&named("right"), &right, |state| state.artifact.is_some()).await;
+    assert_eq!(state.artifact.unwrap().revision, "1.0.0");
+    let wrong = index(&url, &format!("^1@sha256:{}", sha256(&other)));
+    let state = follower.until(&named("wrong"), &wrong, |state| state.failure.is_some()).await;
+    assert!(state.failure.unwrap().message.contains("the content was altered or replaced"));
+
+    // In a registry the pin finds what the tag has left.
+    let media = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+    let pinned = server.image("web", "1.0.0", media, &packed);
+    server.image("web", "1.0.0", media, &other);
+    let range = RegistryReference::Range { range: format!("1.0.0@{pinned}"), filter: None };
+    let source = registry(format!("oci://{address}/web"), range, Layer::Chart);
+    let state = follower.until(&named("oci"), &source, |state| state.artifact.is_some()).await;
+    assert!(matches!(&state.artifact.unwrap().content, Content::File { bytes, .. } if *bytes == packed));
 }
 
 #[tokio::test]

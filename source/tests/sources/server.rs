@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone, Default)]
 pub(crate) struct Server {
     pub files: Arc<Mutex<BTreeMap<String, Bytes>>>,
+    pub redirections: Arc<Mutex<BTreeMap<String, String>>>,
     pub wanted: Option<&'static str>,
     pub challenge: Arc<Mutex<String>>,
     /// Questions that were answered.
@@ -40,12 +41,20 @@ impl Server {
     pub(crate) async fn start(&self, follower: &Follower) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let router = axum::Router::new().fallback(answer).with_state(self.clone());
         let cancel = follower.cancel.clone();
-        let serving =
-            axum::serve(listener, router).with_graceful_shutdown(async move { cancel.cancelled().await });
+        let serving = axum::serve(listener, self.router())
+            .with_graceful_shutdown(async move { cancel.cancelled().await });
         follower.tasks.spawn(async move { serving.await.unwrap() });
         address
+    }
+
+    pub(crate) fn router(&self) -> axum::Router {
+        axum::Router::new().fallback(answer).with_state(self.clone())
+    }
+
+    /// Sends who asks for the path to another address.
+    pub(crate) fn redirect(&self, path: &str, to: &str) {
+        self.redirections.lock().unwrap().insert(path.to_owned(), to.to_owned());
     }
 
     pub(crate) fn put(&self, path: &str, content: impl Into<Bytes>) {
@@ -104,6 +113,9 @@ async fn answer(State(server): State<Server>, uri: Uri, headers: HeaderMap) -> R
     if !uri.path().starts_with("/token") && server.wanted.is_some() && given != server.wanted {
         let challenge = server.challenge.lock().unwrap().clone();
         return (StatusCode::UNAUTHORIZED, [("www-authenticate", challenge)]).into_response();
+    }
+    if let Some(to) = server.redirections.lock().unwrap().get(uri.path()) {
+        return (StatusCode::FOUND, [("location", to.clone())]).into_response();
     }
     let found = server.files.lock().unwrap().get(uri.path()).cloned();
     server.asked.fetch_add(1, Ordering::SeqCst);
