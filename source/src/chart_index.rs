@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use reqwest::StatusCode;
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -12,7 +12,8 @@ use crate::access::Access;
 use crate::error::SourceError;
 use crate::fetch::{Fetcher, Known, Outcome, Payload};
 use crate::http::{authorized, unless};
-use crate::origin::ChartIndex;
+use crate::origin::{ChartIndex, Source, Verification};
+use crate::provenance::{self, Packed};
 use crate::url::{self, shown};
 use crate::version::{Constraint, lenient};
 
@@ -86,9 +87,10 @@ pub(crate) async fn index(
 pub(crate) async fn fetch(
     fetcher: &Fetcher,
     origin: &ChartIndex,
-    access: &Access,
+    source: &Source,
     known: Option<&Known>,
 ) -> Result<Outcome, SourceError> {
+    let access = &source.access;
     let index = fetcher.index(&origin.url, access).await?;
     let (version, pin) = pinned(&origin.version)?;
     let entry = pick(&index, origin, version)?;
@@ -105,7 +107,20 @@ pub(crate) async fn fetch(
         detail: format!("chart \"{}\" version {} has no url", origin.chart, entry.version()),
     };
     for reference in entry.urls.iter().flatten().flatten() {
-        match archive(fetcher, &base, reference, access, expected).await {
+        let fetched = archive(fetcher, &base, reference, access, expected).await;
+        let fetched = match fetched {
+            Ok((at, content)) => {
+                let packed = Packed {
+                    chart: &origin.chart,
+                    version: entry.version(),
+                    content: &content,
+                    url: at.as_str(),
+                };
+                signed(fetcher, &base, &packed, source).await.map(|()| content)
+            }
+            Err(error) => Err(error),
+        };
+        match fetched {
             Ok(content) => {
                 return Ok(Outcome::New(Box::new(Payload::archive(entry.version().to_owned(), content))));
             }
@@ -117,23 +132,59 @@ pub(crate) async fn fetch(
 
 async fn archive(
     fetcher: &Fetcher,
-    base: &reqwest::Url,
+    base: &Url,
     reference: &str,
     access: &Access,
     expected: Option<&str>,
-) -> Result<Bytes, SourceError> {
+) -> Result<(Url, Bytes), SourceError> {
     let at = base.join(reference).map_err(|_| wrong(reference))?;
     let at = url::of(at.as_str(), SCHEMES)?;
     if let Some(content) = expected.and_then(|digest| fetcher.store.content(&digest.to_ascii_lowercase())) {
-        return Ok(content);
+        return Ok((at, content));
     }
+    let content = beside(fetcher, base, &at, access, fetcher.limits.archive_bytes_max).await?;
+    verified(&content, expected, at.as_str())?;
+    Ok((at, content))
+}
+
+/// A file that belongs to the repository; another host gets credentials only when that is wanted.
+async fn beside(
+    fetcher: &Fetcher,
+    base: &Url,
+    at: &Url,
+    access: &Access,
+    limit: usize,
+) -> Result<Bytes, SourceError> {
     let mut request = fetcher.http.client(access)?.get(at.clone());
-    if url::host(&at) == url::host(base) || access.pass_credentials {
+    if url::host(at) == url::host(base) || access.pass_credentials {
         request = authorized(request, access.credentials.as_ref());
     }
-    let content = fetcher.http.get(request, access, fetcher.limits.archive_bytes_max, &at).await?.body;
-    verified(&content, expected, at.as_str())?;
-    Ok(content)
+    Ok(fetcher.http.get(request, access, limit, at).await?.body)
+}
+
+/// Fetches the provenance file beside a chart, where one is demanded, and holds the chart against it.
+async fn signed(
+    fetcher: &Fetcher,
+    base: &Url,
+    packed: &Packed<'_>,
+    source: &Source,
+) -> Result<(), SourceError> {
+    for verification in &source.verification {
+        let Verification::Provenance(keys) = verification else { continue };
+        let mut at = url::of(packed.url, SCHEMES)?;
+        at.set_path(&format!("{}.prov", at.path()));
+        let limit = fetcher.limits.document_bytes_max;
+        let provenance = match beside(fetcher, base, &at, &source.access, limit).await {
+            Err(SourceError::Status { url, status: StatusCode::NOT_FOUND }) => {
+                let detail =
+                    format!("there is no provenance file at \"{url}\": sign it with \"helm package --sign\"");
+                return Err(SourceError::Signature { url: shown(packed.url), detail });
+            }
+            other => other?,
+        };
+        provenance::verify(packed, &provenance, keys, fetcher.now())?;
+    }
+    Ok(())
 }
 
 /// The SHA-256 of the content in hexadecimal; an error when another one was announced.

@@ -16,7 +16,7 @@ use crate::chart_index::{self, Index, Shelved, verified};
 use crate::error::SourceError;
 use crate::http::{Http, authorized, unless};
 use crate::limits::Limits;
-use crate::origin::{Origin, RemoteFile, Source};
+use crate::origin::{Layer, Origin, RemoteFile, Source, Verification};
 use crate::sources::Clock;
 use crate::store::Store;
 use crate::unpack::{self, Entries};
@@ -141,18 +141,10 @@ impl Fetcher {
 
     async fn fetch_at(&self, source: &Source, known: Option<&Known>) -> Result<Outcome, SourceError> {
         let access = &source.access;
-        if source.verification.is_some() && !matches!(source.origin, Origin::Registry(_)) {
-            return Err(SourceError::Signature {
-                url: source.origin.address(),
-                detail: "cosign signatures are kept in OCI registries: verify needs an oci:// source"
-                    .to_owned(),
-            });
-        }
+        verifiable(source)?;
         match &source.origin {
-            Origin::ChartIndex(origin) => chart_index::fetch(self, origin, access, known).await,
-            Origin::Registry(origin) => {
-                registry::fetch(self, origin, access, source.verification.as_ref(), known).await
-            }
+            Origin::ChartIndex(origin) => chart_index::fetch(self, origin, source, known).await,
+            Origin::Registry(origin) => registry::fetch(self, origin, source, known).await,
             Origin::Git(origin) => git::fetch(self, origin, access, known).await,
             Origin::Bucket(origin) => bucket::fetch(self, origin, source, known).await,
             Origin::RemoteFile(origin) => self.remote_file(origin, access, known).await,
@@ -176,6 +168,11 @@ impl Fetcher {
         let artifact = Artifact::new(revision, content);
         let known = Known { revision: artifact.revision.clone(), digest: artifact.digest.clone(), marker };
         Ok(Some((artifact, known)))
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn now(&self) -> u64 {
+        (self.clock)() / 1000
     }
 
     /// The index of a chart repository; charts of one repository share it for a few seconds.
@@ -219,6 +216,30 @@ impl Fetcher {
         let revision = origin.revision.clone().unwrap_or_else(|| format!("sha256:{digest}"));
         let content = Raw::Packed { name: at.path().to_owned(), bytes: answer.body.clone() };
         Ok(Outcome::New(Box::new(Payload { revision, marker: answer.etag(), content })))
+    }
+}
+
+/// Whether what is demanded can be there at all.
+fn verifiable(source: &Source) -> Result<(), SourceError> {
+    let chart = match &source.origin {
+        Origin::ChartIndex(_) => true,
+        Origin::Registry(origin) => origin.layer == Layer::Chart,
+        Origin::Git(_) | Origin::Bucket(_) | Origin::RemoteFile(_) => false,
+    };
+    let lacking = source.verification.iter().find_map(|one| match one {
+        Verification::Cosign(_) if !matches!(source.origin, Origin::Registry(_)) => {
+            Some("cosign signatures are kept in OCI registries: verify needs an oci:// source")
+        }
+        Verification::Provenance(_) if !chart => Some(
+            "provenance files lie beside packed charts: a keyring needs a chart of a repository or registry",
+        ),
+        Verification::Cosign(_) | Verification::Provenance(_) => None,
+    });
+    match lacking {
+        Some(detail) => {
+            Err(SourceError::Signature { url: source.origin.address(), detail: detail.to_owned() })
+        }
+        None => Ok(()),
     }
 }
 

@@ -15,8 +15,8 @@ pub struct Source {
     /// Other addresses that have the same, tried in order before the origin's own; credentials go to them only with
     /// [`Access::pass_credentials`].
     pub mirrors: Vec<String>,
-    /// Whose signature it must carry.
-    pub verification: Option<Verification>,
+    /// Whose signatures it must carry: all of them.
+    pub verification: Vec<Verification>,
     /// Rules in the format of `.gitignore` in place of the usual ones; for trees.
     pub ignore: Option<String>,
     /// How often to look for changes.
@@ -34,7 +34,7 @@ impl Source {
             origin,
             access: Access::default(),
             mirrors: Vec::new(),
-            verification: None,
+            verification: Vec::new(),
             ignore: None,
             interval: Duration::from_secs(600),
             suspended: false,
@@ -196,4 +196,7 @@ pub struct RemoteFile {
 pub enum Verification {
     /// A cosign signature of one of these public keys (PEM by name), in the artifact's own OCI repository.
     Cosign(BTreeMap<String, String>),
+    /// Helm's provenance file beside a packed chart, signed by a key of these OpenPGP keyrings (by name, armored or
+    /// not).
+    Provenance(BTreeMap<String, Vec<u8>>),
 }

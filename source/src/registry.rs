@@ -17,7 +17,8 @@ use crate::error::SourceError;
 use crate::fetch::{Fetcher, Known, Outcome, Payload, Raw};
 use crate::http::{Answer, authorized};
 use crate::login;
-use crate::origin::{Layer, Registry, RegistryReference, Verification};
+use crate::origin::{Layer, Registry, RegistryReference, Source, Verification};
+use crate::provenance::{self, Packed};
 use crate::url::{self, shown};
 use crate::version::{Constraint, lenient};
 
@@ -68,10 +69,10 @@ struct Token {
 pub(crate) async fn fetch(
     fetcher: &Fetcher,
     origin: &Registry,
-    access: &Access,
-    verification: Option<&Verification>,
+    source: &Source,
     known: Option<&Known>,
 ) -> Result<Outcome, SourceError> {
+    let access = &source.access;
     let mut repository = Repository::new(fetcher, &origin.url, access)?;
     let (wanted, pin) = match &origin.reference {
         RegistryReference::Range { range, filter } => {
@@ -85,8 +86,10 @@ pub(crate) async fn fetch(
     // What is pinned is asked for by its digest, wherever the tag has moved.
     let (body, digest) = repository.manifest(pin.as_ref().unwrap_or(&reference)).await?;
     // The signature is looked at each time: it may have been withdrawn, and the key is part of the question.
-    if let Some(Verification::Cosign(keys)) = verification {
-        cosign::verify(&mut repository, keys, &digest).await?;
+    for verification in &source.verification {
+        if let Verification::Cosign(keys) = verification {
+            cosign::verify(&mut repository, keys, &digest).await?;
+        }
     }
     if Known::is(known, &digest) {
         return Ok(Outcome::Unchanged);
@@ -98,6 +101,15 @@ pub(crate) async fn fetch(
         Some(content) => content,
         None => repository.blob(&layer).await?,
     };
+    for verification in &source.verification {
+        if let Verification::Provenance(keys) = verification {
+            let signed = repository.provenance(&manifest, &reference).await?;
+            let (chart, version) = (repository.base.rsplit('/').next().unwrap_or_default(), &reference);
+            let (version, url) = (version.replace('_', "+"), repository.at("manifests", &reference));
+            let packed = Packed { chart, version: &version, content: &content, url: &url };
+            provenance::verify(&packed, &signed, keys, fetcher.now())?;
+        }
+    }
     let revision = match (&origin.layer, &origin.reference) {
         (Layer::Chart, RegistryReference::Tag(_) | RegistryReference::Range { .. }) => {
             reference.replace('_', "+")
@@ -267,6 +279,18 @@ impl<'a> Repository<'a> {
         let content = self.get(&url, "*/*", limit).await?.body;
         verified(&content, Some(&layer.digest), &url)?;
         Ok(content)
+    }
+
+    /// The provenance file among the layers of a chart.
+    async fn provenance(&mut self, manifest: &Manifest, reference: &str) -> Result<Bytes, SourceError> {
+        match manifest.layers.iter().find(|layer| layer.media_type == provenance::LAYER) {
+            Some(layer) => self.blob(&layer.clone()).await,
+            None => Err(SourceError::Signature {
+                url: shown(&self.at("manifests", reference)),
+                detail: "it has no provenance file among its layers: sign it with \"helm package --sign\""
+                    .to_owned(),
+            }),
+        }
     }
 
     /// Manifests that refer to this digest, of one type; by the referrers API or the tag that stands in for it.

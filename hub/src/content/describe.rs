@@ -20,6 +20,9 @@ use crate::cache::View;
 
 /// Other addresses of the same content, separated by commas, tried first.
 pub const MIRRORS: &str = "skein.dev/mirrors";
+/// Names a Secret of OpenPGP keyrings: every chart of the HelmRepository must have a provenance file (`helm package
+/// --sign`) that one of its keys signed. Flux has no field for it.
+pub const KEYRING: &str = "skein.dev/provenance-keyring";
 /// Asks for a fetch now, as `flux reconcile` does.
 pub const REQUESTED: &str = "reconcile.fluxcd.io/requestedAt";
 
@@ -81,13 +84,14 @@ impl Describer<'_, '_> {
             mirrors =
                 mirrors.iter().map(|one| format!("{}/{}", one.trim_end_matches('/'), wish.chart)).collect();
         }
-        let verification = match wish.verify {
-            Some(verify) => {
-                let keyless = !verify.match_oidc_identity.is_empty();
-                Some(self.cosign(verify.provider, verify.secret_ref.as_ref(), keyless)?)
-            }
-            None => None,
-        };
+        let mut verification = Vec::new();
+        if let Some(verify) = wish.verify {
+            let keyless = !verify.match_oidc_identity.is_empty();
+            verification.push(self.cosign(verify.provider, verify.secret_ref.as_ref(), keyless)?);
+        }
+        if let Some(name) = object.annotations().get(KEYRING) {
+            verification.push(self.keyring(name)?);
+        }
         Ok(Source {
             origin,
             access,
@@ -216,7 +220,9 @@ impl Describer<'_, '_> {
         };
         let origin = Origin::Registry(Registry { url: spec.url.clone(), reference, layer });
         let mut source = described(origin, access, &spec.interval, spec.suspend, spec.ignore.clone());
-        source.verification = spec.verify.as_ref().map(|verify| self.oci_verification(verify)).transpose()?;
+        if let Some(verify) = &spec.verify {
+            source.verification.push(self.oci_verification(verify)?);
+        }
         Ok(source)
     }
 
@@ -254,6 +260,16 @@ impl Describer<'_, '_> {
             return Err(self.lacks(&name.name, "a public key named *.pub"));
         }
         Ok(Verification::Cosign(keys))
+    }
+
+    fn keyring(&self, name: &str) -> Result<Verification, String> {
+        let secret = self.secret(name)?;
+        let keys: BTreeMap<String, Vec<u8>> =
+            secret.data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone())).collect();
+        if keys.is_empty() {
+            return Err(self.lacks(name, "a keyring, as \"gpg --export\" writes it"));
+        }
+        Ok(Verification::Provenance(keys))
     }
 
     /// Credentials, certificates and proxy of Secrets.

@@ -206,7 +206,7 @@ async fn an_artifact_is_taken_only_with_a_signature_of_the_key() {
     let digest = server.image("app", "v1", "application/x.tar+gzip", &archive(&[("a.yaml", "a: 1")]));
     let mut source =
         registry(format!("oci://{address}/app"), RegistryReference::Tag("v1".into()), Layer::Extract(None));
-    let keys = |pem: String| Some(Verification::Cosign(BTreeMap::from([("cosign.pub".to_owned(), pem)])));
+    let keys = |pem: String| vec![Verification::Cosign(BTreeMap::from([("cosign.pub".to_owned(), pem)]))];
     source.verification = keys(pair.public_key_pem());
     let state = follower.until(&named("app"), &source, |state| state.failure.is_some()).await;
     assert!(state.artifact.is_none());
@@ -236,6 +236,47 @@ async fn an_artifact_is_taken_only_with_a_signature_of_the_key() {
     let state = fresh.until(&named("app"), &source, |state| state.failure.is_some()).await;
     assert!(state.artifact.is_none());
     assert!(state.failure.unwrap().message.contains("none of its signatures was made with the keys"));
+}
+
+#[tokio::test]
+async fn a_chart_is_taken_only_with_the_provenance_file_that_a_key_of_the_keyring_signed() {
+    let server = Server::default();
+    let follower = Follower::at_time(1_795_290_000_000);
+    let address = server.start(&follower).await;
+    let data = |name: &str| {
+        std::fs::read(format!("{}/tests/data/open_pgp/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    };
+    let (packed, signed) = (data("helm-rsa.tgz"), data("helm-rsa.prov"));
+    server.put("/index.yaml", "entries: {web: [{version: 1.2.0, urls: [web.tgz]}]}");
+    server.put("/web.tgz", packed.clone());
+    let keyring = |name: &str| vec![Verification::Provenance(BTreeMap::from([("k".to_owned(), data(name))]))];
+    let mut source = index(&format!("http://{address}"), "*");
+    source.verification = keyring("keys.asc");
+    let state = follower.until(&named("web"), &source, |state| state.failure.is_some()).await;
+    let message = state.failure.unwrap().message;
+    assert!(message.contains("no provenance file at") && message.contains("/web.tgz.prov"), "{message}");
+    server.put("/web.tgz.prov", signed.clone());
+    source.requested = "now".into();
+    follower.until(&named("web"), &source, |state| state.artifact.is_some()).await;
+    // What another key signed does not count, and what was good stays.
+    source.verification = keyring("keys.gpg");
+    let state = follower.until(&named("web"), &source, |state| state.failure.is_some()).await;
+    assert!(state.artifact.is_some());
+    assert!(state.failure.unwrap().message.contains("not in the keyring"));
+
+    // In a registry it is a layer beside the chart.
+    let chart_type = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+    server.image("bare/web", "1.2.0", chart_type, &packed);
+    let provenance_type = "application/vnd.cncf.helm.chart.provenance.v1.prov";
+    server.layers("signed/web", "1.2.0", &[(chart_type, packed.as_slice()), (provenance_type, &signed)]);
+    let range = RegistryReference::Range { range: "1.2.0".into(), filter: None };
+    let mut bare = registry(format!("oci://{address}/bare/web"), range.clone(), Layer::Chart);
+    bare.verification = keyring("keys.asc");
+    let state = follower.until(&named("bare"), &bare, |state| state.failure.is_some()).await;
+    assert!(state.failure.unwrap().message.contains("no provenance file among its layers"));
+    let mut good = registry(format!("oci://{address}/signed/web"), range, Layer::Chart);
+    good.verification = keyring("keys.asc");
+    follower.until(&named("signed"), &good, |state| state.artifact.is_some()).await;
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Nothing takes longer; a test that waits longer has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Files by path, and what the server wants to see in `authorization`.
 #[derive(Clone, Default)]
@@ -63,10 +63,18 @@ impl Server {
 
     /// Puts an artifact of one layer under a tag; returns the manifest's digest.
     pub(crate) fn image(&self, repository: &str, tag: &str, media_type: &str, layer: &[u8]) -> String {
-        let digest = format!("sha256:{}", sha256(layer));
-        let layers = json!([{"mediaType": media_type, "digest": digest, "size": layer.len()}]);
-        self.put(&format!("/v2/{repository}/blobs/{digest}"), layer.to_vec());
-        self.manifest(repository, tag, &layers)
+        self.layers(repository, tag, &[(media_type, layer)])
+    }
+
+    /// Puts an artifact of several layers under a tag.
+    pub(crate) fn layers(&self, repository: &str, tag: &str, layers: &[(&str, &[u8])]) -> String {
+        let put = |(media_type, layer): &(&str, &[u8])| {
+            let digest = format!("sha256:{}", sha256(layer));
+            self.put(&format!("/v2/{repository}/blobs/{digest}"), layer.to_vec());
+            json!({"mediaType": media_type, "digest": digest, "size": layer.len()})
+        };
+        let layers: Vec<_> = layers.iter().map(put).collect();
+        self.manifest(repository, tag, &json!(layers))
     }
 
     /// Puts a cosign signature of a manifest.
@@ -132,7 +140,7 @@ async fn answer(State(server): State<Server>, uri: Uri, headers: HeaderMap) -> R
     ([("etag", etag)], content).into_response()
 }
 
-/// One who follows sources, with a clock that stands at 7.
+/// One who follows sources, with a clock that stands still.
 pub(crate) struct Follower {
     pub sources: Sources,
     pub tasks: TaskTracker,
@@ -149,22 +157,27 @@ impl Drop for Follower {
 
 impl Follower {
     pub(crate) fn new() -> Self {
-        Self::at(Arc::new(tempfile::tempdir().unwrap()))
+        Self::at_time(7)
+    }
+
+    /// One whose clock stands at this time, in milliseconds since 1970.
+    pub(crate) fn at_time(now: u64) -> Self {
+        Self::at(Arc::new(tempfile::tempdir().unwrap()), now)
     }
 
     /// Another one that finds what this one left on disk.
     pub(crate) fn restarted(&self) -> Self {
-        Self::at(self.folder.clone())
+        Self::at(self.folder.clone(), 7)
     }
 
-    fn at(folder: Arc<tempfile::TempDir>) -> Self {
+    fn at(folder: Arc<tempfile::TempDir>, now: u64) -> Self {
         let (tasks, cancel, changed) =
             (TaskTracker::new(), CancellationToken::new(), Arc::new(Notify::new()));
         let announced = changed.clone();
         let settings = Settings {
             folder: folder.path().to_owned(),
             limits: Limits::default(),
-            clock: Arc::new(|| 7),
+            clock: Arc::new(move || now),
             announce: Arc::new(move |_| announced.notify_one()),
             inspect: Arc::new(|_, _| Ok(())),
         };
