@@ -106,6 +106,7 @@ fn run() -> Result<String, String> {
         chart: &chart,
         release,
         values: &values,
+        integers: false,
         capabilities: &capabilities,
         limits: &limits,
         skip_crds,

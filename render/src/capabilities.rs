@@ -161,6 +161,11 @@ impl Object for Shown {
         "&{capabilities}".to_owned()
     }
 
+    fn json_fields(&self) -> Option<Vec<(&'static str, Value)>> {
+        let names = ["KubeVersion", "APIVersions", "HelmVersion"];
+        Some(names.into_iter().filter_map(|name| Some((name, self.field(name)?))).collect())
+    }
+
     fn data(&self) -> Value {
         let names = ["KubeVersion", "APIVersions", "HelmVersion"];
         Value::Dict(names.into_iter().filter_map(|name| Some((Rc::from(name), self.field(name)?))).collect())
@@ -199,6 +204,15 @@ impl Object for KubeVersion {
 
     fn print(&self) -> String {
         self.normalized.clone()
+    }
+
+    fn print_nested(&self) -> String {
+        format!("{{{} {} {} {}}}", self.version, self.normalized, self.major, self.minor)
+    }
+
+    fn json_fields(&self) -> Option<Vec<(&'static str, Value)>> {
+        let names = ["Version", "Major", "Minor"];
+        Some(names.into_iter().filter_map(|name| Some((name, self.field(name)?))).collect())
     }
 
     fn data(&self) -> Value {

@@ -14,10 +14,11 @@ use crate::error::{Position, RenderError};
 use crate::limits::Limits;
 use crate::manifest::{Hook, Object, Sorted, object, sort, sort_hooks, sort_objects, split};
 use crate::template::ast::Template;
+use crate::template::call::without_no_value;
 use crate::template::env::Env;
-use crate::template::exec::{Layer, Machine, without_no_value};
+use crate::template::exec::{Layer, Machine};
 use crate::template::funcs::files::content;
-use crate::template::json::{dict, to_json};
+use crate::template::json::{dict_with, to_json};
 use crate::template::value::{Dict, DictKind, Value};
 use crate::{Entropy, Lookup};
 
@@ -48,6 +49,9 @@ pub struct Input<'a> {
     pub release: Release<'a>,
     /// User values, laid over the chart's.
     pub values: &'a Json,
+    /// Whole numbers among the values are integers, as `--set` makes them ([`crate::CommandLineValues`]); otherwise all
+    /// numbers are floats, as those of a values file.
+    pub integers: bool,
     /// What the cluster can do.
     pub capabilities: &'a Capabilities,
     /// Bounds.
@@ -67,6 +71,10 @@ pub struct Rendered {
     pub hooks: Vec<Hook>,
     /// The objects of `crds/`, to be applied first.
     pub crds: Vec<Object>,
+    /// The files of `crds/` with their paths from the root chart, as they are.
+    pub crd_files: Vec<(String, Arc<str>)>,
+    /// Documents without content (comments only), which Helm prints and nobody applies.
+    pub empty: Vec<Object>,
     /// `NOTES.txt`, if the chart has one.
     pub notes: Option<String>,
     /// Whether a template asked for randomness: the result is not reproducible.
@@ -97,7 +105,7 @@ pub fn render(
     let chart = input.chart;
     let name = || chart.metadata.name.clone();
     let user = match input.values {
-        Json::Object(entries) => dict(entries, DictKind::Any),
+        Json::Object(entries) => dict_with(entries, DictKind::Any, input.integers),
         Json::Null => Dict::empty(),
         _ => {
             return Err(RenderError::Values { chart: name(), reason: "the values must be a map".to_owned() });
@@ -125,11 +133,11 @@ pub fn render(
         let actual = input.capabilities.full_version();
         return Err(RenderError::KubeVersion { chart: name(), required: required.clone(), actual });
     }
-    let crds = if input.skip_crds { Vec::new() } else { crds(&root, &root.name, input.limits)? };
+    let crds = if input.skip_crds { Crds::default() } else { crds(&root, &root.name, input.limits)? };
     let env = Env::new(entropy, lookup, input.limits);
     let (files, env) = render_templates(&root, &values, input, env)?;
     let mut rendered = collect(files, &format!("{}/templates/NOTES.txt", root.name), input.limits)?;
-    rendered.crds = crds;
+    (rendered.crd_files, rendered.crds) = crds;
     rendered.used_entropy = env.used_entropy;
     rendered.used_clock = env.used_clock;
     rendered.used_lookup = env.used_lookup;
@@ -147,9 +155,12 @@ fn check_release_name(name: &str) -> Result<(), RenderError> {
     Err(RenderError::ReleaseName { name: name.to_owned() })
 }
 
-/// The objects of `crds/`, those of subcharts after the chart's own.
-fn crds(chart: &Instance<'_>, path: &str, limits: &Limits) -> Result<Vec<Object>, RenderError> {
-    let mut out = Vec::new();
+/// Files of `crds/` and their objects.
+type Crds = (Vec<(String, Arc<str>)>, Vec<Object>);
+
+/// The files of `crds/` and their objects, those of subcharts after the chart's own.
+fn crds(chart: &Instance<'_>, path: &str, limits: &Limits) -> Result<Crds, RenderError> {
+    let (mut files, mut out) = Crds::default();
     let manifest = |path: &str| {
         let extension = path.rsplit('.').next().unwrap_or_default();
         ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
@@ -157,16 +168,21 @@ fn crds(chart: &Instance<'_>, path: &str, limits: &Limits) -> Result<Vec<Object>
     for file in chart.chart.files.iter().filter(|file| file.path.starts_with("crds/") && manifest(&file.path))
     {
         let source = format!("{path}/{}", file.path);
-        for document in split(&String::from_utf8_lossy(&file.data)) {
-            let value = object(document, limits)
-                .map_err(|reason| RenderError::Manifest { file: source.clone(), reason })?;
-            out.extend(value.map(|value| Object { value, source: source.clone() }));
+        let parsed = file.documents(limits);
+        let parsed = parsed
+            .as_ref()
+            .map_err(|reason| RenderError::Manifest { file: source.clone(), reason: reason.clone() })?;
+        for (value, text) in &parsed.documents {
+            out.push(Object { value: value.clone(), source: source.clone(), text: text.clone() });
         }
+        files.push((source, Arc::clone(&parsed.text)));
     }
     for child in &chart.children {
-        out.extend(crds(child, &format!("{path}/charts/{}", child.name), limits)?);
+        let (inner_files, inner) = crds(child, &format!("{path}/charts/{}", child.name), limits)?;
+        files.extend(inner_files);
+        out.extend(inner);
     }
-    Ok(out)
+    Ok((files, out))
 }
 
 /// Renders every file; the result is (full path, text), in the order of paths.
@@ -301,6 +317,8 @@ fn collect(files: Vec<(String, String)>, notes_path: &str, limits: &Limits) -> R
         objects: Vec::new(),
         hooks: Vec::new(),
         crds: Vec::new(),
+        crd_files: Vec::new(),
+        empty: Vec::new(),
         notes: None,
         used_entropy: false,
         used_clock: false,
@@ -316,10 +334,15 @@ fn collect(files: Vec<(String, String)>, notes_path: &str, limits: &Limits) -> R
         for document in split(&text) {
             let value = object(document, limits)
                 .map_err(|reason| RenderError::Manifest { file: path.clone(), reason })?;
-            match value.map(|value| sort(value, &path)) {
-                Some(Sorted::Object(object)) => rendered.objects.push(object),
-                Some(Sorted::Hook(hook)) => rendered.hooks.push(hook),
-                Some(Sorted::Unknown) | None => {}
+            let Some(value) = value else {
+                let (source, text) = (path.clone(), Box::from(document));
+                rendered.empty.push(Object { value: Json::Null, source, text });
+                continue;
+            };
+            match sort(value, &path, document) {
+                Sorted::Object(object) => rendered.objects.push(object),
+                Sorted::Hook(hook) => rendered.hooks.push(hook),
+                Sorted::Unknown => {}
             }
         }
     }

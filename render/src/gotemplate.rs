@@ -13,6 +13,7 @@ use crate::limits::Limits;
 use crate::template::ast::Source;
 use crate::template::env::Env;
 use crate::template::exec::{Layer, Machine};
+use crate::template::funcs::Dialect;
 use crate::template::json::from_json;
 use crate::template::parse::parse;
 use crate::{Entropy, NoCluster};
@@ -56,12 +57,13 @@ pub fn expand_template(
 ) -> Result<Expanded, RenderError> {
     let source = Arc::new(Source { name: name.to_owned(), text: text.to_owned() });
     let template_name: Arc<str> = Arc::from(name);
-    let parsed =
-        parse(&source, &template_name, limits.nesting_depth).map_err(|error| RenderError::Parse {
+    let parsed = parse(&source, &template_name, limits.nesting_depth, Dialect::Sveltos).map_err(|error| {
+        RenderError::Parse {
             position: Position::new(name, source.line_column(error.offset)),
             message: error.message,
             function: error.function,
-        })?;
+        }
+    })?;
     let mut layer = Layer::default();
     for define in parsed.defines {
         layer.add(define);

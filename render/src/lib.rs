@@ -10,8 +10,9 @@
 //!
 //! # Where it differs from Helm v4
 //! - Maps are walked in key order wherever Go's order is random (`keys`, `values`, schema violations).
-//! - Local time is UTC. Other zones in `dateInZone`, `derivePassword`, DSA keys and `fromToml` answer
-//!   [`RenderError::Unsupported`], for which a caller may run Helm.
+//! - Local time is UTC; zones are those of the bundled database.
+//! - DSA keys and dates in `fromToml` answer [`RenderError::Unsupported`], for which a caller may run Helm; complex
+//!   number literals (`1i`) are refused.
 //! - Integers of rendered objects keep all 64 bits, as Kubernetes reads them; values pass through floats as in Helm.
 //! - A schema may not refer to other documents: there is no network.
 //! - Texts that YAML 1.1 refuses and YAML 1.2 accepts (a tab before a key, say) may be accepted.
@@ -30,7 +31,9 @@ mod gotemplate;
 pub mod kustomize;
 mod limits;
 mod manifest;
+mod printed;
 mod resources;
+mod set_line;
 mod template;
 mod yaml;
 
@@ -41,7 +44,9 @@ pub use error::{Position, RenderError};
 pub use gotemplate::{Expanded, expand_template};
 pub use limits::Limits;
 pub use manifest::{DeletePolicy, Hook, HookEvent, ManifestError, Object, parse_values};
+pub use printed::{MissingTemplate, Shown};
 pub use resources::parse_yaml_documents;
+pub use set_line::{CommandLineValues, SetError};
 
 /// Where randomness and time come from.
 pub trait Entropy {

@@ -1,5 +1,6 @@
 //! From rendered text to objects: documents, hooks, and Helm's install order.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use serde_json::Value as Json;
@@ -49,6 +50,8 @@ pub struct Object {
     pub value: Json,
     /// Path of the template from the root chart (`shop/templates/service.yaml`).
     pub source: String,
+    /// The document as the template wrote it.
+    pub text: Box<str>,
 }
 
 /// When a hook runs.
@@ -186,8 +189,8 @@ fn rank(kind: &str) -> (usize, &str) {
 }
 
 /// Sorts objects as Helm installs them; equal kinds keep their order.
-pub(crate) fn sort_objects(objects: &mut [Object]) {
-    objects.sort_by(|a, b| rank(kind_of(&a.value)).cmp(&rank(kind_of(&b.value))));
+pub(crate) fn sort_objects(objects: &mut [impl Borrow<Object>]) {
+    objects.sort_by(|a, b| rank(kind_of(&a.borrow().value)).cmp(&rank(kind_of(&b.borrow().value))));
 }
 
 /// Sorts hooks by kind, as Helm keeps them; an executor orders those of one event by weight.
@@ -298,9 +301,10 @@ pub(crate) enum Sorted {
 }
 
 /// Tells hooks from objects.
-pub(crate) fn sort(value: Json, source: &str) -> Sorted {
+pub(crate) fn sort(value: Json, source: &str, text: &str) -> Sorted {
+    let (source, text) = (source.to_owned(), Box::from(text));
     let Some(types) = annotation(&value, "helm.sh/hook") else {
-        return Sorted::Object(Object { value, source: source.to_owned() });
+        return Sorted::Object(Object { value, source, text });
     };
     let events: Option<Vec<HookEvent>> =
         types.split(',').map(|name| HookEvent::parse(&name.trim().to_lowercase())).collect();
@@ -322,12 +326,7 @@ pub(crate) fn sort(value: Json, source: &str) -> Sorted {
     if delete_policies.is_empty() {
         delete_policies.push(DeletePolicy::BeforeHookCreation);
     }
-    Sorted::Hook(Hook {
-        object: Object { value, source: source.to_owned() },
-        events,
-        weight,
-        delete_policies,
-    })
+    Sorted::Hook(Hook { object: Object { value, source, text }, events, weight, delete_policies })
 }
 
 /// Merges the documents of a values file, later ones over earlier ones.
@@ -362,7 +361,7 @@ fn value_documents(text: &str) -> Vec<String> {
     documents
 }
 
-fn overlay(into: &mut serde_json::Map<String, Json>, from: serde_json::Map<String, Json>) {
+pub(crate) fn overlay(into: &mut serde_json::Map<String, Json>, from: serde_json::Map<String, Json>) {
     for (key, value) in from {
         match (into.get_mut(&key), value) {
             (Some(Json::Object(inner)), Json::Object(value)) => overlay(inner, value),

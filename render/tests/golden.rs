@@ -53,6 +53,7 @@ fn rendered(chart: &Chart, values: &Value) -> Result<Rendered, RenderError> {
         chart,
         release,
         values,
+        integers: false,
         capabilities: &capabilities,
         limits: &limits,
         skip_crds: false,

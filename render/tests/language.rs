@@ -245,6 +245,7 @@ fn run(template: &str, limits: &Limits) -> Result<render::Rendered, RenderError>
         chart: &chart,
         release,
         values: &Value::Null,
+        integers: false,
         capabilities: &capabilities,
         limits,
         skip_crds: true,
@@ -307,18 +308,20 @@ fn certificates_are_signed_by_their_authority() {
 #[test]
 fn errors_name_chart_file_line_column_and_function() {
     let error = run("a: 1\nb: {{ trunc \"x\" 1 }}\n", &Limits::default()).unwrap_err();
+    assert_eq!(error.position().map(|position| (position.line, position.column)), Some((2, 12)));
+    let error = run("a: 1\nb: {{ semverCompare \"!!\" \"1\" }}\n", &Limits::default()).unwrap_err();
     let position = error.position().unwrap();
     assert_eq!((position.chart.as_str(), position.file.as_str()), ("one", "one/templates/cm.yaml"));
     assert_eq!((position.line, position.column), (2, 6));
     let RenderError::Execute { function, .. } = &error else { panic!("{error:?}") };
-    assert_eq!(function.as_deref(), Some("trunc"));
+    assert_eq!(function.as_deref(), Some("semverCompare"));
 
     let error = run("a: 1\nb: {{ include \"deep\" . }}\n", &Limits::default()).unwrap_err();
     assert_eq!(error.to_string(), "execution error at (one/templates/cm.yaml:2:6): no");
     assert_eq!(error.position().unwrap().file, "one/templates/_h.tpl");
 
-    let error = run("a: {{ fromToml \"x\" }}\n", &Limits::default()).unwrap_err();
-    assert_eq!(error.unsupported_function(), Some("fromToml"));
+    let error = run("a: {{ genPrivateKey \"dsa\" }}\n", &Limits::default()).unwrap_err();
+    assert_eq!(error.unsupported_function(), Some("genPrivateKey \"dsa\""));
     assert_eq!(error.position().unwrap().line, 1);
 
     let error = run("a: {{ nosuch }}\n", &Limits::default()).unwrap_err();

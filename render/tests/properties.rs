@@ -226,7 +226,7 @@ proptest! {
         };
         let (capabilities, limits) = (Capabilities::default(), small());
         let release = Release { name: "r", namespace: "n", revision: 1, is_install: true, is_upgrade: false };
-        let input = Input { chart: &chart, release, values: &json!({"b": {"c": 1}}), capabilities: &capabilities, limits: &limits, skip_crds: false, skip_schema_validation: false };
+        let input = Input { chart: &chart, release, values: &json!({"b": {"c": 1}}), integers: false, capabilities: &capabilities, limits: &limits, skip_crds: false, skip_schema_validation: false };
         let first = render(&input, &mut Zeros, &NoCluster);
         prop_assert_eq!(first, render(&input, &mut Zeros, &NoCluster));
     }

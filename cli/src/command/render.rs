@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use identity::{Clock, Entropy as _, SystemClock, SystemEntropy};
-use serde_json::{Map, Value};
+use render::CommandLineValues;
+use serde_json::Value;
 
 /// What to render, and with which values.
 #[derive(Debug, clap::Args)]
@@ -16,65 +17,104 @@ pub(crate) struct Arguments {
     /// Namespace of the release
     #[arg(short, long, default_value = "default")]
     namespace: String,
-    /// A file of values; may be given several times, the last wins
-    #[arg(short = 'f', long = "values", value_name = "FILE")]
-    values: Vec<PathBuf>,
-    /// A single value, for example image.tag=1.2; may be given several times
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    /// A file of values, or - for standard input; may be given several times, the last wins
+    #[arg(short = 'f', long = "values", value_name = "FILE", value_delimiter = ',')]
+    values: Vec<String>,
+    #[command(flatten)]
+    set: Set,
     /// The Kubernetes version that the chart is told
     #[arg(long, value_name = "VERSION")]
     kube_version: Option<String>,
+    /// API versions that the chart is told beside the known ones
+    #[arg(short, long, value_name = "GROUP/VERSION", value_delimiter = ',')]
+    api_versions: Vec<String>,
     /// Print the chart's custom resource definitions too
     #[arg(long)]
     include_crds: bool,
-    /// Only what comes from this template of the chart; may be given several times
-    #[arg(short = 's', long = "show-only", value_name = "TEMPLATE")]
+    /// Leave the chart's custom resource definitions out, as they are anyway
+    #[arg(long)]
+    skip_crds: bool,
+    /// Leave hooks out
+    #[arg(long)]
+    no_hooks: bool,
+    /// Leave tests out
+    #[arg(long)]
+    skip_tests: bool,
+    /// Render as if a release were upgraded
+    #[arg(long)]
+    is_upgrade: bool,
+    /// Do not hold the values against the chart's schema
+    #[arg(long)]
+    skip_schema_validation: bool,
+    /// Only what comes from these templates of the chart; may be given several times
+    #[arg(short, long, value_name = "TEMPLATE")]
     show_only: Vec<String>,
+}
+
+/// Single values; each option may be given several times.
+#[derive(Debug, clap::Args)]
+struct Set {
+    /// Values, for example image.tag=1.2,ports={80,443},env[0].name=A
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The same, every value a text
+    #[arg(long, value_name = "KEY=VALUE")]
+    set_string: Vec<String>,
+    /// Values in JSON: KEY=JSON, or an object
+    #[arg(long, value_name = "JSON")]
+    set_json: Vec<String>,
+    /// Values read from files
+    #[arg(long, value_name = "KEY=FILE")]
+    set_file: Vec<String>,
+    /// A value taken to the letter
+    #[arg(long, value_name = "KEY=VALUE")]
+    set_literal: Vec<String>,
 }
 
 /// Renders and prints.
 pub(crate) fn show(arguments: &Arguments) -> Result<()> {
     let limits = render::Limits::default();
-    let chart = chart(&arguments.chart, &limits)?;
-    let mut capabilities = render::Capabilities::default();
-    if let Some(version) = &arguments.kube_version {
-        capabilities.kube_version.clone_from(version);
-    }
     let values = values(arguments)?;
+    let chart = chart(&arguments.chart, &limits)?;
     let input = render::Input {
         chart: &chart,
         release: render::Release {
             name: &arguments.release,
             namespace: &arguments.namespace,
             revision: 1,
-            is_install: true,
-            is_upgrade: false,
+            is_install: !arguments.is_upgrade,
+            is_upgrade: arguments.is_upgrade,
         },
         values: &values,
-        capabilities: &capabilities,
+        integers: true,
+        capabilities: &capabilities(arguments)?,
         limits: &limits,
         skip_crds: !arguments.include_crds,
-        skip_schema_validation: false,
+        skip_schema_validation: arguments.skip_schema_validation,
     };
     let rendered = render::render(&input, &mut System, &render::NoCluster)?;
-    let crds = rendered.crds.iter().filter(|_| arguments.include_crds);
-    let objects = crds.chain(&rendered.objects).chain(rendered.hooks.iter().map(|hook| &hook.object));
-    let mut text = String::new();
-    for object in objects {
-        let inside = object.source.split_once('/').map_or(object.source.as_str(), |(_, inside)| inside);
-        if arguments.show_only.is_empty() || arguments.show_only.iter().any(|template| template == inside) {
-            text.push_str(&format!("---\n# Source: {}\n{}", object.source, render::to_yaml(&object.value)));
-            if !text.ends_with('\n') {
-                text.push('\n');
-            }
-        }
-    }
-    if text.is_empty() && !arguments.show_only.is_empty() {
-        bail!("could not find template {} in chart", arguments.show_only.join(", "));
-    }
-    super::print(&text);
+    let shown = render::Shown {
+        no_hooks: arguments.no_hooks,
+        skip_tests: arguments.skip_tests,
+        show_only: arguments.show_only.clone(),
+    };
+    super::print(&rendered.printed(&shown)?);
     Ok(())
+}
+
+fn capabilities(arguments: &Arguments) -> Result<render::Capabilities> {
+    let mut capabilities = render::Capabilities::default();
+    if let Some(version) = &arguments.kube_version {
+        let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let mut parts = version.trim_start_matches('v').split('.');
+        let minor = |part: &str| number(part.split(['-', '+']).next().unwrap_or_default());
+        if !(parts.next().is_some_and(number) && parts.next().is_some_and(minor)) {
+            bail!("invalid kube version '{version}': could not parse {version:?} as version");
+        }
+        capabilities.kube_version.clone_from(version);
+    }
+    capabilities.api_versions.extend(arguments.api_versions.iter().cloned());
+    Ok(capabilities)
 }
 
 fn chart(path: &Path, limits: &render::Limits) -> Result<render::Chart> {
@@ -104,29 +144,26 @@ fn chart(path: &Path, limits: &render::Limits) -> Result<render::Chart> {
     Ok(render::Chart::from_files(files)?)
 }
 
+/// Files first, then single values, each kind in Helm's order.
 fn values(arguments: &Arguments) -> Result<Value> {
-    let mut values = Value::Object(Map::new());
+    let mut values = CommandLineValues::default();
     for path in &arguments.values {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
-        let over = render::parse_values(&text).with_context(|| format!("in {}", path.display()))?;
-        values = render::merge_values(values, over);
-    }
-    for pair in arguments.set.iter().flat_map(|set| set.split(',')) {
-        let (key, value) =
-            pair.split_once('=').with_context(|| format!("--set {pair}: expected KEY=VALUE"))?;
-        let value = match value {
-            "true" => Value::Bool(true),
-            "false" => Value::Bool(false),
-            "null" => Value::Null,
-            other => other.parse::<i64>().map_or_else(|_| Value::from(other), Value::from),
+        let text = if path.trim() == "-" {
+            std::io::read_to_string(std::io::stdin()).context("failed to read standard input")?
+        } else {
+            std::fs::read_to_string(path).with_context(|| format!("failed to read {path}"))?
         };
-        let nested = key
-            .rsplit('.')
-            .fold(value, |inner, name| Value::Object(Map::from_iter([(name.to_owned(), inner)])));
-        values = render::merge_values(values, nested);
+        values.file(&text).with_context(|| format!("failed to parse {path}"))?;
     }
-    Ok(values)
+    let set = &arguments.set;
+    set.set_json.iter().try_for_each(|line| values.set_json(line))?;
+    set.set.iter().try_for_each(|line| values.set(line))?;
+    set.set_string.iter().try_for_each(|line| values.set_string(line))?;
+    let mut read =
+        |path: &str| std::fs::read_to_string(path).map_err(|error| format!("open {path}: {error}"));
+    set.set_file.iter().try_for_each(|line| values.set_file(line, &mut read))?;
+    set.set_literal.iter().try_for_each(|line| values.set_literal(line))?;
+    Ok(values.build())
 }
 
 /// The machine's randomness and clock.

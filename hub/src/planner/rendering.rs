@@ -260,6 +260,7 @@ fn chart_bundle(
             is_upgrade: false,
         },
         values: &values,
+        integers: false,
         capabilities: &capabilities,
         limits,
         skip_crds: request.options.skip_crds,

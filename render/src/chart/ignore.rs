@@ -64,7 +64,7 @@ impl Rule {
 }
 
 /// Go's `filepath.Match` as a regular expression.
-fn translate(pattern: &str) -> Option<String> {
+pub(crate) fn translate(pattern: &str) -> Option<String> {
     let letters: Vec<char> = pattern.chars().collect();
     let mut out = String::from("(?s)^");
     let mut at = 0;

@@ -10,6 +10,7 @@ use super::ignore::Rules;
 use super::metadata::Metadata;
 use crate::limits::Limits;
 use crate::template::ast::{Parsed, Source};
+use crate::template::funcs::Dialect;
 use crate::template::lex::ParseError;
 use crate::yaml::read::read;
 
@@ -75,6 +76,35 @@ pub enum ChartError {
 pub(crate) struct File {
     pub path: String,
     pub data: Vec<u8>,
+    manifests: Arc<OnceLock<Result<Manifests, String>>>,
+}
+
+/// The documents of a file that no values change.
+#[derive(Debug)]
+pub(crate) struct Manifests {
+    pub text: Arc<str>,
+    /// Each document, parsed and as it stands in the file; empty ones left out.
+    pub documents: Vec<(Json, Box<str>)>,
+}
+
+impl File {
+    fn new(path: String, data: Vec<u8>) -> Self {
+        Self { path, data, manifests: Arc::default() }
+    }
+
+    /// The objects of this file; read once however often the chart is rendered.
+    pub(crate) fn documents(&self, limits: &Limits) -> &Result<Manifests, String> {
+        self.manifests.get_or_init(|| {
+            let text: Arc<str> = Arc::from(String::from_utf8_lossy(&self.data).as_ref());
+            let mut documents = Vec::new();
+            for document in crate::manifest::split(&text) {
+                if let Some(value) = crate::manifest::object(document, limits)? {
+                    documents.push((value, Box::from(document)));
+                }
+            }
+            Ok(Manifests { text, documents })
+        })
+    }
 }
 
 type Cached = Arc<OnceLock<Result<Arc<Parsed>, ParseError>>>;
@@ -98,7 +128,7 @@ impl TemplateFile {
         let source = || Arc::new(Source { name: name.to_owned(), text: self.text.to_string() });
         let parse = || {
             let name: Arc<str> = Arc::from(name);
-            crate::template::parse::parse(&source(), &name, depth).map(Arc::new)
+            crate::template::parse::parse(&source(), &name, depth, Dialect::Helm).map(Arc::new)
         };
         let result = match self.cached.get_or_init(parse) {
             // An aliased subchart shares the file under another name.
@@ -251,7 +281,7 @@ impl Chart {
                     let name = inner.split('/').next().unwrap_or(&inner).to_owned();
                     subcharts.entry(name).or_default().push((inner, data));
                 }
-                _ => chart.files.push(File { path, data }),
+                _ => chart.files.push(File::new(path, data)),
             }
         }
         for (name, files) in subcharts {

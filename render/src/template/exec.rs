@@ -5,19 +5,16 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::ast::{Branch, Command, Expression, ExpressionKind, Node, Pipe, Source, Template};
+use super::ast::{Branch, Command, Expression, ExpressionKind, Node, Pipe, Template};
+use super::call::{last_of_pipe, last_visited};
 use super::env::Env;
 use super::fault::{ExecError, Fault};
 use super::field;
-use super::funcs::{Function, Run};
 use super::print::action_output;
 use super::stack;
 use super::value::{Text, Value};
 
-/// Helm's bound on an `include` that includes itself.
-const INCLUDE_REPEATS: usize = 1000;
-
-type Exec<T> = Result<T, Box<ExecError>>;
+pub(super) type Exec<T> = Result<T, Box<ExecError>>;
 
 /// Named templates, those of a `tpl` text in front of those of its surroundings.
 #[derive(Debug, Default)]
@@ -51,13 +48,13 @@ enum Flow {
 /// One render in progress.
 pub(crate) struct Machine<'h> {
     pub env: Env<'h>,
-    layer: Rc<Layer>,
-    included: BTreeMap<String, usize>,
-    depth: usize,
+    pub(super) layer: Rc<Layer>,
+    pub(super) included: BTreeMap<String, usize>,
+    pub(super) depth: usize,
 }
 
 /// One template in execution.
-struct Frame {
+pub(super) struct Frame {
     template: Arc<Template>,
     variables: Vec<(Arc<str>, Value)>,
 }
@@ -183,7 +180,7 @@ impl<'h> Machine<'h> {
         let value = self.pipeline(frame, dot, &branch.pipe)?;
         if let (Value::Int(count) | Value::Int64(count), true) = (&value, branch.pipe.declares.len() > 1) {
             let fault = Fault::message(format!("can't use {count} to iterate over more than one variable"));
-            return Err(at(frame, branch.pipe.offset, &context_of(&branch.pipe), fault));
+            return Err(at_end_of(frame, &branch.pipe, fault));
         }
         let scope = frame.variables.len();
         let mut ran = false;
@@ -217,7 +214,7 @@ impl<'h> Machine<'h> {
                 Value::Bool(_) | Value::Float(_) | Value::Str(_) | Value::Object(_) => {
                     let shown = String::from_utf8_lossy(&super::print::display(&value)).into_owned();
                     let fault = Fault::message(format!("range can't iterate over {shown}"));
-                    return Err(at(frame, branch.pipe.offset, &context_of(&branch.pipe), fault));
+                    return Err(at_end_of(frame, &branch.pipe, fault));
                 }
             };
             let Some((key, item)) = pair else { break };
@@ -256,13 +253,13 @@ impl<'h> Machine<'h> {
             }
             ([one], true) => {
                 if let Err(fault) = frame.assign(one, item.clone()) {
-                    return Err(at(frame, pipe.offset, "", fault));
+                    return Err(at_end_of(frame, pipe, fault));
                 }
             }
             ([first, second, ..], true) => {
                 let assigned = frame.assign(first, key).and_then(|()| frame.assign(second, item.clone()));
                 if let Err(fault) = assigned {
-                    return Err(at(frame, pipe.offset, "", fault));
+                    return Err(at_end_of(frame, pipe, fault));
                 }
             }
         }
@@ -290,7 +287,7 @@ impl<'h> Machine<'h> {
         result
     }
 
-    fn enter(&mut self) -> Result<(), Fault> {
+    pub(super) fn enter(&mut self) -> Result<(), Fault> {
         if self.depth >= self.env.limits.call_depth {
             return Err(Fault::Limit { name: "call_depth", maximum: self.env.limits.call_depth as u64 });
         }
@@ -306,7 +303,7 @@ impl<'h> Machine<'h> {
         let value = value.unwrap_or(Value::Nil);
         for name in &pipe.declares {
             if pipe.assigns {
-                frame.assign(name, value.clone()).map_err(|fault| at(frame, pipe.offset, "", fault))?;
+                frame.assign(name, value.clone()).map_err(|fault| at_end_of(frame, pipe, fault))?;
             } else {
                 frame.variables.push((Arc::clone(name), value.clone()));
             }
@@ -326,7 +323,7 @@ impl<'h> Machine<'h> {
         };
         let has_arguments = !rest.is_empty() || last.is_some();
         match &first.kind {
-            ExpressionKind::Function(function) => self.function(frame, dot, command, function, rest, last),
+            ExpressionKind::Function(function) => self.function(frame, dot, first, command, function, last),
             ExpressionKind::Field(names) => {
                 self.field_call(frame, dot, dot.clone(), names, first, rest, last)
             }
@@ -376,13 +373,15 @@ impl<'h> Machine<'h> {
         let mut value = receiver;
         for (position, name) in names.iter().enumerate() {
             let given: &[Value] = if position + 1 == names.len() { &arguments } else { &[] };
-            value = field::get(&mut self.env, &value, name, given)
-                .map_err(|fault| at(frame, node.offset, &node.context, fault))?;
+            value = field::get(&mut self.env, &value, name, given).map_err(|fault| {
+                let place = last_visited(node);
+                at(frame, place.offset, &place.context, fault)
+            })?;
         }
         Ok(value)
     }
 
-    fn argument(&mut self, frame: &mut Frame, dot: &Value, node: &Expression) -> Exec<Value> {
+    pub(super) fn argument(&mut self, frame: &mut Frame, dot: &Value, node: &Expression) -> Exec<Value> {
         match &node.kind {
             ExpressionKind::Dot => Ok(dot.clone()),
             ExpressionKind::Nil => Ok(Value::Nil),
@@ -403,174 +402,29 @@ impl<'h> Machine<'h> {
             ExpressionKind::Function(function) => {
                 let command =
                     Command { offset: node.offset, context: node.context.clone(), arguments: Vec::new() };
-                self.function(frame, dot, &command, function, &[], None)
+                self.function(frame, dot, node, &command, function, None)
             }
         }
     }
-
-    fn function(
-        &mut self,
-        frame: &mut Frame,
-        dot: &Value,
-        command: &Command,
-        function: &'static Function,
-        rest: &[Expression],
-        last: Option<Value>,
-    ) -> Exec<Value> {
-        let count = rest.len() + usize::from(last.is_some());
-        let raise = |frame: &Frame, fault: Fault| {
-            let mut error = at(frame, command.offset, &command.context, fault);
-            error.function = Some(function.name.to_owned());
-            error
-        };
-        self.env.step(1).map_err(|fault| raise(frame, fault))?;
-        if count < function.least || count > function.most {
-            let want = if function.most == usize::MAX {
-                format!("at least {}", function.least)
-            } else {
-                function.least.to_string()
-            };
-            let text = format!("wrong number of args for {}: want {want} got {count}", function.name);
-            return Err(raise(frame, Fault::Type(text)));
-        }
-        if let Run::ShortCircuit { stops_on } = function.run {
-            return self.short_circuit(frame, dot, rest, last, stops_on);
-        }
-        let mut arguments = Vec::with_capacity(count);
-        for argument in rest {
-            arguments.push(self.argument(frame, dot, argument)?);
-        }
-        arguments.extend(last);
-        let result = match function.run {
-            Run::Plain(run) => run(&mut self.env, super::args::Args(&arguments)),
-            Run::Include => self.include(&arguments),
-            Run::Tpl => self.tpl(&arguments),
-            Run::ShortCircuit { .. } => Ok(Value::Nil),
-        };
-        let value = result.map_err(|fault| raise(frame, fault))?;
-        let size = match &value {
-            Value::Str(text) => text.bytes().len(),
-            Value::List(list) => list.items().len() * 16,
-            _ => 0,
-        };
-        self.env.charge(size).map_err(|fault| raise(frame, fault))?;
-        Ok(value)
-    }
-
-    /// `and` and `or`: the first argument that decides, the later ones not evaluated.
-    fn short_circuit(
-        &mut self,
-        frame: &mut Frame,
-        dot: &Value,
-        rest: &[Expression],
-        last: Option<Value>,
-        stops_on: bool,
-    ) -> Exec<Value> {
-        let mut value = Value::Nil;
-        for argument in rest {
-            value = self.argument(frame, dot, argument)?;
-            if value.truth() == stops_on {
-                return Ok(value);
-            }
-        }
-        Ok(last.unwrap_or(value))
-    }
-
-    /// Helm's `include`.
-    fn include(&mut self, arguments: &[Value]) -> Result<Value, Fault> {
-        let name = super::args::Args(arguments).string(0)?.lossy().into_owned();
-        let data = arguments.get(1).cloned().unwrap_or(Value::Nil).settled();
-        let repeats = self.included.entry(name.clone()).or_default();
-        if *repeats > INCLUDE_REPEATS {
-            let text =
-                format!("rendering template has a nested reference name: {name}: unable to execute template");
-            return Err(Fault::message(text));
-        }
-        *repeats += 1;
-        let result = self.included_template(&name, &data);
-        if let Some(repeats) = self.included.get_mut(&name) {
-            *repeats -= 1;
-        }
-        result
-    }
-
-    fn included_template(&mut self, name: &str, data: &Value) -> Result<Value, Fault> {
-        let Some(template) = self.layer.find(name) else {
-            return Err(Fault::message(format!(
-                "template: no template {name:?} associated with template \"gotpl\""
-            )));
-        };
-        self.enter()?;
-        let result = self.execute(&template, data);
-        self.depth -= 1;
-        result
-            .map(|text| Value::Str(Text::from(text)))
-            .map_err(|error| Fault::Nested { prefix: String::new(), error })
-    }
-
-    /// Helm's `tpl`: the text sees every template, and its own definitions only inside itself.
-    fn tpl(&mut self, arguments: &[Value]) -> Result<Value, Fault> {
-        let text = super::args::Args(arguments).string(0)?;
-        let data = arguments.get(1).cloned().unwrap_or(Value::Nil).settled();
-        if !text.bytes().windows(2).any(|pair| pair == b"{{") {
-            return Ok(Value::Str(without_no_value(text.bytes())));
-        }
-        let source = Arc::new(Source { name: "gotpl".to_owned(), text: text.lossy().into_owned() });
-        let name: Arc<str> = Arc::from("gotpl");
-        let parsed = super::parse::parse(&source, &name, self.env.limits.nesting_depth).map_err(|error| {
-            let (line, _) = source.line_column(error.offset);
-            let shown = super::quote::quote(text.bytes());
-            let message = format!("cannot parse template {shown}: template: gotpl:{line}: {}", error.message);
-            Fault::message(message)
-        })?;
-        let mut layer = Layer { templates: BTreeMap::new(), outer: Some(Rc::clone(&self.layer)) };
-        for define in parsed.defines {
-            layer.add(define);
-        }
-        self.enter()?;
-        let outer = std::mem::replace(&mut self.layer, Rc::new(layer));
-        let result = self.execute(&parsed.root, &data);
-        self.layer = outer;
-        self.depth -= 1;
-        match result {
-            Ok(text) => Ok(Value::Str(without_no_value(&text))),
-            Err(error) => {
-                let shown = super::quote::quote(text.bytes());
-                Err(Fault::Nested {
-                    prefix: format!("error during tpl function execution for {shown}: "),
-                    error,
-                })
-            }
-        }
-    }
-}
-
-/// Helm removes what text/template prints for missing values.
-pub(crate) fn without_no_value(text: &[u8]) -> Text {
-    const MARK: &[u8] = b"<no value>";
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(found) = rest.windows(MARK.len()).position(|window| window == MARK) {
-        out.extend_from_slice(&rest[..found]);
-        rest = &rest[found + MARK.len()..];
-    }
-    out.extend_from_slice(rest);
-    Text::from(out)
 }
 
 fn int(index: usize) -> Value {
     Value::Int(i64::try_from(index).unwrap_or(i64::MAX))
 }
 
-fn context_of(pipe: &Pipe) -> String {
-    pipe.commands.iter().map(|command| command.context.as_ref()).collect::<Vec<_>>().join(" | ")
+/// An error found once a pipeline is evaluated.
+fn at_end_of(frame: &Frame, pipe: &Pipe, fault: Fault) -> Box<ExecError> {
+    match last_of_pipe(pipe) {
+        Some(node) => at(frame, node.offset, &node.context, fault),
+        None => at(frame, pipe.offset, "", fault),
+    }
 }
 
 fn cannot_give_argument(node: &Expression) -> Fault {
     Fault::message(format!("can't give argument to non-function {}", node.context))
 }
 
-fn at(frame: &Frame, offset: usize, context: &str, fault: Fault) -> Box<ExecError> {
+pub(super) fn at(frame: &Frame, offset: usize, context: &str, fault: Fault) -> Box<ExecError> {
     Box::new(ExecError {
         source: Arc::clone(&frame.template.source),
         offset,

@@ -81,7 +81,19 @@ impl ExecError {
         let origin = self.origin();
         let ends_in_function =
             matches!(&origin.fault, Fault::Message(text) if !text.starts_with("template: "));
-        if ends_in_function && origin.function.is_some() { self.line() } else { self.block() }
+        if (ends_in_function && origin.function.is_some()) || self.passes_tpl() {
+            self.line()
+        } else {
+            self.block()
+        }
+    }
+
+    /// Whether a `tpl` stands in the chain: Helm cannot take such a chain apart.
+    fn passes_tpl(&self) -> bool {
+        match &self.fault {
+            Fault::Nested { prefix, error } => !prefix.is_empty() || error.passes_tpl(),
+            _ => false,
+        }
     }
 
     fn calling(&self) -> String {

@@ -26,6 +26,25 @@ pub(crate) fn from_json(value: &serde_json::Value) -> Value {
     })
 }
 
+/// A JSON object as a map of the given kind; with `integers`, whole numbers are Go's `int64`.
+pub(crate) fn dict_with(entries: &Map<String, serde_json::Value>, kind: DictKind, integers: bool) -> Dict {
+    fn value(json: &serde_json::Value) -> Value {
+        super::stack::grow(|| match json {
+            serde_json::Value::Number(number) => match number.as_i64() {
+                Some(whole) => Value::Int64(whole),
+                None => from_json(json),
+            },
+            serde_json::Value::Array(items) => Value::list(items.iter().map(value).collect()),
+            serde_json::Value::Object(entries) => Value::Dict(dict_with(entries, DictKind::Any, true)),
+            other => from_json(other),
+        })
+    }
+    if !integers {
+        return dict(entries, kind);
+    }
+    Dict::new(kind, entries.iter().map(|(key, json)| (Rc::from(key.as_str()), value(json))).collect())
+}
+
 /// A JSON object as a map of the given kind.
 pub(crate) fn dict(entries: &Map<String, serde_json::Value>, kind: DictKind) -> Dict {
     Dict::new(kind, entries.iter().map(|(key, value)| (Rc::from(key.as_str()), from_json(value))).collect())
@@ -40,6 +59,35 @@ pub(crate) fn to_json(value: &Value) -> serde_json::Value {
 pub(crate) fn try_json(value: &Value) -> Option<serde_json::Value> {
     let mut budget = SIZE / 16;
     json(value, DEPTH, &mut budget)
+}
+
+/// Like [`try_json`] with floats kept as floats: gopkg.in/yaml sees the values themselves.
+pub(crate) fn with_floats(value: &Value) -> Option<serde_json::Value> {
+    fn keep(value: &Value, json: &mut serde_json::Value) {
+        match (value, json) {
+            (Value::Float(number), json) => {
+                if let Some(number) = Number::from_f64(*number) {
+                    *json = serde_json::Value::Number(number);
+                }
+            }
+            (Value::List(list), serde_json::Value::Array(items)) => {
+                for (value, json) in list.items().iter().zip(items) {
+                    super::stack::grow(|| keep(value, json));
+                }
+            }
+            (Value::Dict(dict), serde_json::Value::Object(entries)) => {
+                for (key, value) in dict.entries() {
+                    if let Some(json) = entries.get_mut(key.as_ref()) {
+                        super::stack::grow(|| keep(&value, json));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut json = try_json(value)?;
+    keep(value, &mut json);
+    Some(json)
 }
 
 fn json(value: &Value, depth: usize, budget: &mut usize) -> Option<serde_json::Value> {
@@ -138,25 +186,35 @@ fn write(out: &mut Vec<u8>, value: &Value, layout: Layout, level: usize) -> Resu
             }
             out.push(b']');
         }
-        Value::Dict(dict) => {
-            out.push(b'{');
-            let entries = dict.entries();
-            for (at, (key, item)) in entries.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                newline(out, layout, level + 1);
-                string(out, key.as_bytes(), layout.html);
-                out.extend_from_slice(if layout.pretty { b": " } else { b":" });
-                super::stack::grow(|| write(out, item, layout, level + 1))?;
-            }
-            if !entries.is_empty() {
-                newline(out, layout, level);
-            }
-            out.push(b'}');
-        }
-        Value::Object(object) => write(out, &object.data(), layout, level + 1)?,
+        Value::Dict(dict) => fields(out, &dict.entries(), layout, level)?,
+        Value::Object(object) => match object.json_fields() {
+            Some(entries) => fields(out, &entries, layout, level)?,
+            None => write(out, &object.data(), layout, level + 1)?,
+        },
     }
+    Ok(())
+}
+
+fn fields<K: AsRef<str>>(
+    out: &mut Vec<u8>,
+    entries: &[(K, Value)],
+    layout: Layout,
+    level: usize,
+) -> Result<(), String> {
+    out.push(b'{');
+    for (at, (key, item)) in entries.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        newline(out, layout, level + 1);
+        string(out, key.as_ref().as_bytes(), layout.html);
+        out.extend_from_slice(if layout.pretty { b": " } else { b":" });
+        super::stack::grow(|| write(out, item, layout, level + 1))?;
+    }
+    if !entries.is_empty() {
+        newline(out, layout, level);
+    }
+    out.push(b'}');
     Ok(())
 }
 

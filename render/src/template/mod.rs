@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 pub(crate) mod ast;
+pub(crate) mod call;
 pub(crate) mod env;
 pub(crate) mod exec;
 pub(crate) mod fault;

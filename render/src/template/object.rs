@@ -33,11 +33,21 @@ pub(crate) trait Object: Debug {
     /// The text that `%v` prints.
     fn print(&self) -> String;
 
+    /// The text where the value stands inside another, or is handed to a function: Go finds no method of a pointer there.
+    fn print_nested(&self) -> String {
+        self.print()
+    }
+
+    /// The fields in the order in which `encoding/json` writes them, where that is not the order of their names.
+    fn json_fields(&self) -> Option<Vec<(&'static str, Value)>> {
+        None
+    }
+
     /// What `toJson` and `toYaml` see.
     fn data(&self) -> Value;
 
-    /// The instant, for values that are one (seconds since 1970).
-    fn unix_seconds(&self) -> Option<i64> {
+    /// The instant, for values that are one.
+    fn instant(&self) -> Option<super::funcs::calendar::Instant> {
         None
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ast::{Branch, Command, Expression, ExpressionKind, Node, Parsed, Pipe, Source, Template};
-use super::funcs;
+use super::funcs::{self, Dialect};
 use super::lex::{ParseError, Token, TokenKind, tokens};
 use super::stack;
 
@@ -49,7 +49,12 @@ pub(crate) fn number(text: &str) -> Option<Number> {
 }
 
 /// Parses one file. `depth` bounds the nesting of blocks and parentheses.
-pub(crate) fn parse(source: &Arc<Source>, name: &Arc<str>, depth: usize) -> Result<Parsed, ParseError> {
+pub(crate) fn parse(
+    source: &Arc<Source>,
+    name: &Arc<str>,
+    depth: usize,
+    dialect: Dialect,
+) -> Result<Parsed, ParseError> {
     let tokens = tokens(&source.text)?;
     let mut parser = Parser {
         source,
@@ -59,6 +64,7 @@ pub(crate) fn parse(source: &Arc<Source>, name: &Arc<str>, depth: usize) -> Resu
         defines: Vec::new(),
         loops: 0,
         depth,
+        dialect,
     };
     let body = parser.top()?;
     let root = Arc::new(Template { name: Arc::clone(name), source: Arc::clone(source), body });
@@ -73,6 +79,7 @@ struct Parser<'s> {
     defines: Vec<Arc<Template>>,
     loops: usize,
     depth: usize,
+    dialect: Dialect,
 }
 
 /// What ended a list of nodes.
@@ -80,6 +87,8 @@ struct Parser<'s> {
 enum Closed {
     End,
     Else,
+    /// `{{else` before a keyword that continues the chain.
+    ElseKeyword,
 }
 
 type Parse<T> = Result<T, ParseError>;
@@ -150,7 +159,7 @@ impl Parser<'_> {
                         Err(Closed::End) => {
                             return Err(ParseError::new(first.span.start, "unexpected {{end}}"));
                         }
-                        Err(Closed::Else) => {
+                        Err(Closed::Else | Closed::ElseKeyword) => {
                             return Err(ParseError::new(first.span.start, "unexpected {{else}}"));
                         }
                     }
@@ -230,7 +239,7 @@ impl Parser<'_> {
                 if !chained {
                     self.expect(TokenKind::Right, "else")?;
                 }
-                Err(Closed::Else)
+                Err(if chained { Closed::ElseKeyword } else { Closed::Else })
             }
             "if" => Ok(Node::If(self.control("if", offset)?)),
             "with" => Ok(Node::With(self.control("with", offset)?)),
@@ -261,25 +270,25 @@ impl Parser<'_> {
             }
             let otherwise = match closed {
                 Closed::End => None,
-                Closed::Else => Some(parser.otherwise(context, offset)?),
+                Closed::Else | Closed::ElseKeyword => Some(parser.otherwise(context, offset, closed)?),
             };
             parser.variables.truncate(scope);
             Ok(Branch { offset, pipe, then, otherwise })
         })
     }
 
-    fn otherwise(&mut self, context: &'static str, offset: usize) -> Parse<Vec<Node>> {
-        let next = self.peek();
-        if next.kind == TokenKind::Keyword && self.text(&next) == context && context != "range" {
-            self.at += 1;
+    /// What follows an `else`: in `{{else if ...}}` the keyword is still to come.
+    fn otherwise(&mut self, context: &'static str, offset: usize, after: Closed) -> Parse<Vec<Node>> {
+        if after == Closed::ElseKeyword {
+            let next = self.next_solid();
+            if self.text(&next) != context {
+                return self.unexpected(&next, "else");
+            }
             let branch = self.control(context, next.span.start)?;
             return Ok(vec![if context == "if" { Node::If(branch) } else { Node::With(branch) }]);
         }
-        if next.kind == TokenKind::Keyword {
-            return self.unexpected(&next, "else");
-        }
         let (nodes, closed) = self.list()?;
-        if closed == Closed::Else {
+        if closed != Closed::End {
             return Err(ParseError::new(offset, "expected end; found {{else}}"));
         }
         Ok(nodes)
@@ -489,7 +498,7 @@ impl Parser<'_> {
         let text = self.text(&token).to_owned();
         let kind = match token.kind {
             TokenKind::Identifier => {
-                ExpressionKind::Function(funcs::find(&text).ok_or_else(|| ParseError {
+                ExpressionKind::Function(funcs::find(&text, self.dialect).ok_or_else(|| ParseError {
                     offset,
                     message: format!("function {text:?} not defined"),
                     function: Some(text.clone()),

@@ -1,6 +1,6 @@
 //! Go's `fmt`: how values print with `%v`, and the verbs of `printf`, their complaints included.
 
-use super::value::{ListKind, Text, Value};
+use super::value::{DictKind, ListKind, Text, Value};
 
 /// How deep a value is printed; only a map that contains itself goes this deep.
 const PRINT_DEPTH: usize = 200;
@@ -17,7 +17,11 @@ pub(crate) fn display(value: &Value) -> Vec<u8> {
 
 /// What an action writes: like [`display`], with `<no value>` for nothing.
 pub(crate) fn action_output(value: &Value) -> Vec<u8> {
-    if value.is_nil() { b"<no value>".to_vec() } else { display(value) }
+    match value {
+        Value::Nil | Value::Null => b"<no value>".to_vec(),
+        Value::Object(object) => object.print().into_bytes(),
+        _ => display(value),
+    }
 }
 
 /// sprig's `strval`.
@@ -84,11 +88,18 @@ fn verb_v(out: &mut Vec<u8>, value: &Value, depth: usize) {
                 }
                 out.extend_from_slice(key.as_bytes());
                 out.push(b':');
-                verb_v(out, item, depth - 1);
+                match item {
+                    // Go has bytes there.
+                    Value::Str(text) if dict.kind() == DictKind::Files => {
+                        let bytes: Vec<String> = text.bytes().iter().map(u8::to_string).collect();
+                        out.extend(format!("[{}]", bytes.join(" ")).into_bytes());
+                    }
+                    item => verb_v(out, item, depth - 1),
+                }
             }
             out.push(b']');
         }
-        Value::Object(object) => out.extend_from_slice(object.print().as_bytes()),
+        Value::Object(object) => out.extend_from_slice(object.print_nested().as_bytes()),
     }
 }
 

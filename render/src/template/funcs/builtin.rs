@@ -1,6 +1,6 @@
 //! text/template's own functions: comparison, indexing, printing, escaping.
 
-use super::{Answer, Function, exact, variadic};
+use super::{Answer, Row, exact, variadic};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
@@ -8,7 +8,7 @@ use crate::template::print::display;
 use crate::template::printf::{sprint, sprintf, sprintln};
 use crate::template::value::{List, Text, Value, deep_equal};
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     exact("not", 1, |_, args| Ok(Value::Bool(!args.any(0).truth()))),
     variadic("eq", 1, |_, args| Ok(Value::Bool(equal(args)?))),
     exact("ne", 2, |_, args| Ok(Value::Bool(!equal(args)?))),

@@ -11,14 +11,14 @@ use rcgen::{
 };
 
 use super::encoding::{base64_decode, base64_encode};
-use super::{Answer, Function, exact};
+use super::{Answer, Row, exact};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
 use crate::template::object::Object;
 use crate::template::value::{Dict, Value};
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     exact("genPrivateKey", 1, private_key),
     exact("genCA", 2, |env, args| authority(env, args, None)),
     exact("genCAWithKey", 3, |env, args| authority(env, args, Some(args.utf8(2)?))),

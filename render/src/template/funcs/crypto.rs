@@ -7,13 +7,13 @@ use aws_lc_rs::cipher::{
 use aws_lc_rs::digest;
 
 use super::encoding::{base64_decode, base64_encode};
-use super::{Answer, Function, exact};
+use super::{Answer, Row, exact};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
 use crate::template::value::{Text, Value};
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     exact("sha1sum", 1, |_, args| hash(args, &digest::SHA1_FOR_LEGACY_USE_ONLY)),
     exact("sha256sum", 1, |_, args| hash(args, &digest::SHA256)),
     exact("sha512sum", 1, |_, args| hash(args, &digest::SHA512)),
@@ -52,7 +52,7 @@ pub(super) static TABLE: &[Function] = &[
     }),
     exact("encryptAES", 2, encrypt),
     exact("decryptAES", 2, decrypt),
-    exact("derivePassword", 5, |_, _| Err(Fault::Unsupported("derivePassword".to_owned()))),
+    exact("derivePassword", 5, derive_password),
 ];
 
 fn hash(args: Args<'_>, algorithm: &'static digest::Algorithm) -> Answer {
@@ -153,4 +153,86 @@ fn decrypt(_: &mut Env<'_>, args: Args<'_>) -> Answer {
     let length = key.decrypt(&mut plain, context).map_err(|_| failed())?.len();
     plain.truncate(length);
     Ok(Value::Str(Text::from(plain)))
+}
+
+/// Kinds of derived passwords, each with templates of letter classes (the Master Password algorithm).
+const PASSWORD_TEMPLATES: [(&str, &[&str]); 6] = [
+    ("maximum", &["anoxxxxxxxxxxxxxxxxx", "axxxxxxxxxxxxxxxxxno"]),
+    (
+        "long",
+        &[
+            "CvcvnoCvcvCvcv",
+            "CvcvCvcvnoCvcv",
+            "CvcvCvcvCvcvno",
+            "CvccnoCvcvCvcv",
+            "CvccCvcvnoCvcv",
+            "CvccCvcvCvcvno",
+            "CvcvnoCvccCvcv",
+            "CvcvCvccnoCvcv",
+            "CvcvCvccCvcvno",
+            "CvcvnoCvcvCvcc",
+            "CvcvCvcvnoCvcc",
+            "CvcvCvcvCvccno",
+            "CvccnoCvccCvcv",
+            "CvccCvccnoCvcv",
+            "CvccCvccCvcvno",
+            "CvcvnoCvccCvcc",
+            "CvcvCvccnoCvcc",
+            "CvcvCvccCvccno",
+            "CvccnoCvcvCvcc",
+            "CvccCvcvnoCvcc",
+            "CvccCvcvCvccno",
+        ],
+    ),
+    ("medium", &["CvcnoCvc", "CvcCvcno"]),
+    ("short", &["Cvcn"]),
+    ("basic", &["aaanaaan", "aannaaan", "aaannaaa"]),
+    ("pin", &["nnnn"]),
+];
+
+/// The letters of a class.
+fn class_letters(class: u8) -> &'static [u8] {
+    match class {
+        b'V' => b"AEIOU",
+        b'C' => b"BCDFGHJKLMNPQRSTVWXYZ",
+        b'v' => b"aeiou",
+        b'c' => b"bcdfghjklmnpqrstvwxyz",
+        b'A' => b"AEIOUBCDFGHJKLMNPQRSTVWXYZ",
+        b'a' => b"AEIOUaeiouBCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz",
+        b'n' => b"0123456789",
+        b'o' => b"@&%?,=[]_:-+*$#!'^~;()/.",
+        _ => b"AEIOUaeiouBCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz0123456789!@#$%^&*()",
+    }
+}
+
+/// sprig's `derivePassword COUNTER KIND PASSWORD USER SITE`.
+fn derive_password(env: &mut Env<'_>, args: Args<'_>) -> Answer {
+    /// One derivation takes about as long as so many steps, and 32 MiB.
+    const STEPS: u64 = 1_000_000;
+    const SEED: &[u8] = b"com.lyndir.masterpassword";
+    let counter = u32::try_from(args.int(0)?).unwrap_or(u32::MAX);
+    let (kind, password, user, site) = (args.utf8(1)?, args.string(2)?, args.string(3)?, args.string(4)?);
+    let Some((_, templates)) = PASSWORD_TEMPLATES.iter().find(|(name, _)| *name == kind) else {
+        return Ok(Value::text(&format!("cannot find password template {kind}")));
+    };
+    env.step(STEPS)?;
+    let sized = |text: &Text| {
+        let length = u32::try_from(text.bytes().len()).unwrap_or(u32::MAX).to_be_bytes();
+        [SEED, &length, text.bytes()].concat()
+    };
+    let failed =
+        |problem: &dyn std::fmt::Display| Fault::message(format!("failed to derive password: {problem}"));
+    let cost = scrypt::Params::new(15, 8, 2, 64).map_err(|problem| failed(&problem))?;
+    let mut key = [0_u8; 64];
+    scrypt::scrypt(password.bytes(), &sized(&user), &cost, &mut key).map_err(|problem| failed(&problem))?;
+    let message = [sized(&site).as_slice(), &counter.to_be_bytes()].concat();
+    let seed =
+        aws_lc_rs::hmac::sign(&aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key), &message);
+    let seed = seed.as_ref();
+    let template = templates[usize::from(seed[0]) % templates.len()];
+    let letter = |(at, class): (usize, u8)| {
+        let letters = class_letters(class);
+        letters[usize::from(seed[at + 1]) % letters.len()]
+    };
+    Ok(Value::Str(Text::from(template.bytes().enumerate().map(letter).collect::<Vec<u8>>())))
 }

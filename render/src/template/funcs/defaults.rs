@@ -1,11 +1,11 @@
 //! sprig's defaults and choices.
 
-use super::{Answer, Function, exact, variadic};
+use super::{Answer, Row, exact, variadic};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::value::Value;
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     variadic("default", 1, |_, args| {
         let given = args.any(1);
         Ok(if args.len() < 2 || is_empty(&given) { args.any(0) } else { given })

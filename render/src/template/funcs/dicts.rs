@@ -3,14 +3,14 @@
 use std::rc::Rc;
 
 use super::defaults::is_empty;
-use super::{Answer, Function, exact, variadic};
+use super::{Answer, Row, exact, variadic};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
 use crate::template::print::strval;
 use crate::template::value::{Dict, DictKind, List, Value};
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     variadic("dict", 0, make),
     exact("get", 2, |_, args| {
         Ok(args.dict(0)?.get(&args.utf8(1)?).map_or_else(|| Value::text(""), Value::element))

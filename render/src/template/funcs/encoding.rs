@@ -4,14 +4,14 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
-use super::{Answer, Function, exact};
+use super::{Answer, Row, exact};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
 use crate::template::json::{Layout, encode, from_json};
 use crate::template::value::{Text, Value};
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     exact("b64enc", 1, |_, args| Ok(Value::text(&base64_encode(args.string(0)?.bytes())))),
     exact("b64dec", 1, |_, args| {
         Ok(match base64_decode(args.string(0)?.bytes()) {

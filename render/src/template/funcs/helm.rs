@@ -1,21 +1,22 @@
 //! What Helm adds to sprig: YAML, `required`, `fail`, `lookup`.
 
-use super::{Answer, Function, encoding, exact};
+use super::{Answer, Row, encoding, exact};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
-use crate::template::json::{from_json, try_json};
+use crate::template::json::{from_json, try_json, with_floats};
 use crate::template::value::{Dict, Value};
 use crate::yaml::{emit, read};
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     exact("toYaml", 1, |_, args| Ok(to_yaml(args, emit::to_yaml).unwrap_or_else(|| Value::text("")))),
     exact("mustToYaml", 1, |_, args| {
         to_yaml(args, emit::to_yaml)
             .ok_or_else(|| Fault::message("error marshaling into JSON: unsupported value"))
     }),
     exact("toYamlPretty", 1, |_, args| {
-        Ok(to_yaml(args, emit::to_yaml_pretty).unwrap_or_else(|| Value::text("")))
+        let text = with_floats(&args.any(0)).map(|value| emit::to_yaml_pretty(&value)).unwrap_or_default();
+        Ok(Value::text(text.strip_suffix('\n').unwrap_or(&text)))
     }),
     exact("fromYaml", 1, |env, args| {
         let text = args.utf8(0)?;
@@ -53,7 +54,11 @@ pub(super) static TABLE: &[Function] = &[
     exact("mustToToml", 1, |_, args| {
         super::toml::encode(&args.any(0)).map(|text| Value::text(&text)).map_err(Fault::Message)
     }),
-    exact("fromToml", 1, |_, _| Err(Fault::Unsupported("fromToml".to_owned()))),
+    exact("fromToml", 1, |env, args| {
+        let text = args.utf8(0)?;
+        env.step(text.len() as u64 / 16)?;
+        super::toml::decode(&text).map(|answer| answer.unwrap_or_else(|problem| error_object(&problem)))
+    }),
     exact("required", 2, |_, args| {
         let (warning, value) = (args.utf8(0)?, args.any(1));
         let missing = value.is_nil() || matches!(&value, Value::Str(text) if text.bytes().is_empty());

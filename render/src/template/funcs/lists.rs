@@ -2,13 +2,13 @@
 
 use super::defaults::is_empty;
 use super::numbers::to_int;
-use super::{Answer, Function, exact, variadic};
+use super::{Answer, Row, exact, variadic};
 use crate::template::args::{Args, as_list};
 use crate::template::env::Env;
 use crate::template::fault::Fault;
 use crate::template::value::{List, ListKind, Value, deep_equal};
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     variadic("list", 0, make),
     variadic("tuple", 0, make),
     exact("append", 2, push),
@@ -152,10 +152,21 @@ fn concat(_: &mut Env<'_>, args: Args<'_>) -> Answer {
     Ok(Value::list(items))
 }
 
+/// sprig's arithmetic, also for sizes that make no sense.
 fn chunk(_: &mut Env<'_>, args: Args<'_>) -> Answer {
     let list = args.list(1, "chunk")?;
-    let size = usize::try_from(args.int(0)?).ok().filter(|size| *size > 0);
-    let size = size.ok_or_else(|| Fault::message("chunk size must be positive"))?;
-    let chunks = list.items().chunks(size).map(|part| Value::list(part.to_vec())).collect();
+    let (size, length) = (args.int(0)?, i64::try_from(list.items().len()).unwrap_or(i64::MAX));
+    let out_of_range = || Fault::message("runtime error: makeslice: len out of range");
+    if size == 0 {
+        return Err(out_of_range());
+    }
+    let chunks = match usize::try_from(size) {
+        Ok(size) => list.items().chunks(size).map(|part| Value::list(part.to_vec())).collect(),
+        Err(_) => match (length - 1).div_euclid(size.abs()) {
+            0 if length == 1 => vec![Value::list(list.items().to_vec())],
+            _ if length > 0 && (length - 1 + size.abs() - 1) / size.abs() == 1 => Vec::new(),
+            _ => return Err(out_of_range()),
+        },
+    };
     Ok(Value::List(List::new(chunks, ListKind::Lists)))
 }

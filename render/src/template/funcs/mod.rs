@@ -1,6 +1,7 @@
 //! The functions a chart may call, by name. One file per family; a family lists its functions in a table.
 
 pub(crate) mod builtin;
+pub(crate) mod calendar;
 pub(crate) mod certificates;
 pub(crate) mod crypto;
 pub(crate) mod dates;
@@ -16,6 +17,7 @@ pub(crate) mod paths;
 pub(crate) mod reflection;
 pub(crate) mod regexes;
 pub(crate) mod semver;
+pub(crate) mod signatures;
 pub(crate) mod strings;
 mod sveltos;
 pub(crate) mod toml;
@@ -40,6 +42,17 @@ pub(crate) struct Function {
     pub least: usize,
     pub most: usize,
     pub run: Run,
+    /// Go types of its parameters, see [`signatures`].
+    pub parameters: &'static str,
+}
+
+/// A row of a family's table.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub name: &'static str,
+    pub least: usize,
+    pub most: usize,
+    pub run: Run,
 }
 
 /// How a function runs.
@@ -60,8 +73,8 @@ pub(crate) const fn exact(
     name: &'static str,
     count: usize,
     run: fn(&mut Env<'_>, Args<'_>) -> Answer,
-) -> Function {
-    Function { name, least: count, most: count, run: Run::Plain(run) }
+) -> Row {
+    Row { name, least: count, most: count, run: Run::Plain(run) }
 }
 
 /// A row of a family's table: at least so many arguments.
@@ -69,18 +82,18 @@ pub(crate) const fn variadic(
     name: &'static str,
     least: usize,
     run: fn(&mut Env<'_>, Args<'_>) -> Answer,
-) -> Function {
-    Function { name, least, most: usize::MAX, run: Run::Plain(run) }
+) -> Row {
+    Row { name, least, most: usize::MAX, run: Run::Plain(run) }
 }
 
-static SPECIAL: [Function; 4] = [
-    Function { name: "and", least: 1, most: usize::MAX, run: Run::ShortCircuit { stops_on: false } },
-    Function { name: "or", least: 1, most: usize::MAX, run: Run::ShortCircuit { stops_on: true } },
-    Function { name: "include", least: 2, most: 2, run: Run::Include },
-    Function { name: "tpl", least: 2, most: 2, run: Run::Tpl },
+static SPECIAL: [Row; 4] = [
+    Row { name: "and", least: 1, most: usize::MAX, run: Run::ShortCircuit { stops_on: false } },
+    Row { name: "or", least: 1, most: usize::MAX, run: Run::ShortCircuit { stops_on: true } },
+    Row { name: "include", least: 2, most: 2, run: Run::Include },
+    Row { name: "tpl", least: 2, most: 2, run: Run::Tpl },
 ];
 
-static FAMILIES: [&[Function]; 18] = [
+static FAMILIES: [&[Row]; 17] = [
     &SPECIAL,
     builtin::TABLE,
     certificates::TABLE,
@@ -97,15 +110,37 @@ static FAMILIES: [&[Function]; 18] = [
     reflection::TABLE,
     semver::TABLE,
     strings::TABLE,
-    sveltos::TABLE,
     urls::TABLE,
 ];
 
+/// Whose templates they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// A chart's: what Helm does not know is not defined.
+    Helm,
+    /// Values over cluster objects: Helm's functions and those of [`sveltos`].
+    Sveltos,
+}
+
+type Index = HashMap<&'static str, Function>;
+
 /// The function of that name.
-pub(crate) fn find(name: &str) -> Option<&'static Function> {
-    static INDEX: OnceLock<HashMap<&'static str, &'static Function>> = OnceLock::new();
-    let index = INDEX.get_or_init(|| {
-        FAMILIES.iter().flat_map(|family| family.iter()).map(|function| (function.name, function)).collect()
+pub(crate) fn find(name: &str, dialect: Dialect) -> Option<&'static Function> {
+    static HELM: OnceLock<Index> = OnceLock::new();
+    static SVELTOS: OnceLock<Index> = OnceLock::new();
+    let helm = HELM.get_or_init(|| index(FAMILIES.into_iter().flatten()));
+    match dialect {
+        Dialect::Helm => helm.get(name),
+        Dialect::Sveltos => {
+            SVELTOS.get_or_init(|| index(sveltos::TABLE)).get(name).or_else(|| helm.get(name))
+        }
+    }
+}
+
+fn index<'r>(rows: impl IntoIterator<Item = &'r Row>) -> Index {
+    let rows = rows.into_iter().map(|row| {
+        let Row { name, least, most, run } = *row;
+        (name, Function { name, least, most, run, parameters: signatures::parameters(name) })
     });
-    index.get(name).copied()
+    rows.collect()
 }

@@ -1,13 +1,13 @@
 //! sprig's arithmetic. Integers wrap as Go's do; conversions are `spf13/cast`'s: what cannot be converted is zero.
 
-use super::{Answer, Function, decimals, exact, variadic};
+use super::{Answer, Row, decimals, exact, variadic};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
 use crate::template::value::{List, ListKind, Value};
 use crate::yaml::resolve::{Scalar, parse_integer};
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     exact("atoi", 1, |_, args| Ok(Value::Int(args.utf8(0)?.parse().unwrap_or(0)))),
     exact("int64", 1, |_, args| Ok(Value::Int64(to_int(&args.any(0))))),
     exact("int", 1, |_, args| Ok(Value::Int(to_int(&args.any(0))))),
@@ -53,7 +53,7 @@ pub(super) static TABLE: &[Function] = &[
     variadic("minf", 1, |_, args| Ok(fold(to_float(&args.any(0)), args.rest(1), f64::min))),
     exact("ceil", 1, |_, args| Ok(Value::Float(to_float(&args.any(0)).ceil()))),
     exact("floor", 1, |_, args| Ok(Value::Float(to_float(&args.any(0)).floor()))),
-    Function { name: "round", least: 2, most: 3, run: super::Run::Plain(round) },
+    Row { name: "round", least: 2, most: 3, run: super::Run::Plain(round) },
     exact("randInt", 2, |env, args| {
         let (least, most) = (args.int(0)?, args.int(1)?);
         let span = most.checked_sub(least).filter(|span| *span > 0);

@@ -1,9 +1,9 @@
 //! Slash-separated paths, as Go's `path` handles them.
 
-use super::{Function, exact};
+use super::{Row, exact};
 use crate::template::value::Value;
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     exact("base", 1, |_, args| Ok(Value::text(&base(&args.utf8(0)?)))),
     exact("dir", 1, |_, args| Ok(Value::text(&dir(&args.utf8(0)?)))),
     exact("clean", 1, |_, args| Ok(Value::text(&clean(&args.utf8(0)?)))),

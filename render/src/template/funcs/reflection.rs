@@ -1,9 +1,9 @@
 //! Types and kinds by Go's names.
 
-use super::{Function, exact};
+use super::{Row, exact};
 use crate::template::value::{Value, deep_equal};
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     exact("typeOf", 1, |_, args| Ok(Value::text(args.any(0).type_name()))),
     exact("typeIs", 2, |_, args| Ok(Value::Bool(args.utf8(0)? == args.any(1).type_name()))),
     exact("typeIsLike", 2, |_, args| {

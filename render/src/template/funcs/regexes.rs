@@ -4,13 +4,13 @@ use std::rc::Rc;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::{Answer, Function, exact};
+use super::{Answer, Row, exact};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
 use crate::template::value::{Text, Value};
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     exact("regexMatch", 2, |env, args| {
         let text = args.string(0).and_then(|_| args.string(1))?;
         Ok(Value::Bool(compile(env, args).is_ok_and(|regex| regex.is_match(text.bytes()))))
@@ -40,6 +40,10 @@ fn compile(env: &mut Env<'_>, args: Args<'_>) -> Result<Rc<Regex>, Fault> {
     if let Some(known) = env.regexes.get(&source) {
         return Ok(Rc::clone(known));
     }
+    if let Some(count) = repeat_beyond_limit(&source) {
+        let reason = format!("error parsing regexp: invalid repeat count: `{count}`");
+        return Err(Fault::message(format!("regexp: Compile(`{source}`): {reason}")));
+    }
     let built = RegexBuilder::new(&translate(&source)).size_limit(SIZE).nest_limit(200).build();
     let regex = built.map_err(|problem| {
         let reason =
@@ -49,6 +53,22 @@ fn compile(env: &mut Env<'_>, args: Args<'_>) -> Result<Rc<Regex>, Fault> {
     let regex = Rc::new(regex);
     env.regexes.insert(source, Rc::clone(&regex));
     Ok(regex)
+}
+
+/// The first `{n}` or `{n,m}` beyond Go's bound of 1,000 repeats.
+fn repeat_beyond_limit(source: &str) -> Option<&str> {
+    const REPEATS: u32 = 1_000;
+    source.match_indices('{').find_map(|(start, _)| {
+        let end = start + source[start..].find('}')?;
+        let inside = &source[start + 1..end];
+        let numbers: Vec<&str> = inside.splitn(2, ',').collect();
+        let is_count = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if numbers[0].is_empty() || !numbers.iter().all(is_count) {
+            return None;
+        }
+        let large = |text: &&str| !text.is_empty() && text.parse::<u32>().is_ok_and(|count| count > REPEATS);
+        numbers.iter().any(large).then_some(&source[start..=end])
+    })
 }
 
 /// Rewrites what Go reads differently: ASCII classes, lone braces, brackets and set operators inside classes.

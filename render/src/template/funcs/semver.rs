@@ -4,13 +4,13 @@
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-use super::{Answer, Function, exact};
+use super::{Answer, Row, exact};
 use crate::template::args::Args;
 use crate::template::fault::Fault;
 use crate::template::object::Object;
 use crate::template::value::Value;
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     exact("semver", 1, |_, args| {
         let text = args.utf8(0)?;
         let version = Version::parse(&text).ok_or_else(invalid_version)?;

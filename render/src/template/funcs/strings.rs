@@ -1,7 +1,7 @@
 //! sprig's text functions. Text is bytes, as in Go: `trunc` and `substr` cut between bytes, not letters.
 
 use super::words;
-use super::{Answer, Function, exact, variadic};
+use super::{Answer, Row, exact, variadic};
 use crate::template::args::{Args, as_list};
 use crate::template::env::Env;
 use crate::template::fault::Fault;
@@ -9,7 +9,7 @@ use crate::template::print::{display, strval};
 use crate::template::quote::quote;
 use crate::template::value::{Dict, DictKind, Text, Value};
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     exact("abbrev", 2, |_, args| {
         let (width, text) = (args.int(0)?, args.utf8(1)?);
         Ok(Value::text(&words::abbreviate(&text, 0, width)))
@@ -125,16 +125,17 @@ fn truncate(count: i64, text: &Text) -> Value {
 fn substring(start: i64, end: i64, text: &Text) -> Answer {
     let bytes = text.bytes();
     let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-    let (from, to) = match (start < 0, end < 0 || end > length) {
-        (true, _) => (0, end),
-        (false, true) => (start, length),
-        (false, false) => (start, end),
+    let (from, to, beyond) = match (start < 0, end < 0 || end > length) {
+        (true, _) if end < 0 => (0, end, format!("[:{end}]")),
+        (true, _) => (0, end, format!("[:{end}] with length {length}")),
+        (false, true) => (start, length, format!("[{start}:{length}]")),
+        (false, false) => (start, end, format!("[{start}:{end}]")),
     };
     let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
     range
         .and_then(|(from, to)| bytes.get(from..to))
         .map(|part| Value::Str(Text::from(part)))
-        .ok_or_else(|| Fault::message("runtime error: slice bounds out of range"))
+        .ok_or_else(|| Fault::message(format!("runtime error: slice bounds out of range {beyond}")))
 }
 
 /// The arguments that are not nil, each as text, with spaces between.

@@ -8,7 +8,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{Answer, Function, exact};
+use super::{Answer, Row, exact};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
@@ -16,7 +16,7 @@ use crate::template::json::{from_json, to_json, try_json};
 use crate::template::value::Value;
 use crate::yaml::emit;
 
-pub(super) static TABLE: &[Function] = &[
+pub(super) static TABLE: &[Row] = &[
     exact("getField", 2, get_field),
     exact("getResource", 1, |env, args| named(env, &args.utf8(0)?)),
     exact("copy", 1, |env, args| Ok(manifest(original(env, args)?))),

@@ -1,6 +1,10 @@
-//! TOML, as Helm's `toToml` writes it.
+//! TOML, as Helm's `toToml` writes it and `fromToml` reads it.
 
+use std::rc::Rc;
+
+use crate::template::fault::Fault;
 use crate::template::print::shortest;
+use crate::template::stack;
 use crate::template::value::{Dict, Value};
 
 /// Spaces per level of nested tables.
@@ -18,6 +22,34 @@ pub(crate) fn encode(value: &Value) -> Result<String, String> {
     let mut out = String::new();
     table(&mut out, dict, &[], 200)?;
     Ok(out)
+}
+
+/// The document as a map, or what is wrong with it.
+///
+/// # Errors
+/// [`Fault::Unsupported`] for dates: Go reads them as times of several kinds.
+pub(crate) fn decode(text: &str) -> Result<Result<Value, String>, Fault> {
+    fn value(toml: &toml::Value) -> Result<Value, Fault> {
+        stack::grow(|| {
+            Ok(match toml {
+                toml::Value::String(text) => Value::text(text),
+                toml::Value::Integer(number) => Value::Int64(*number),
+                toml::Value::Float(number) => Value::Float(*number),
+                toml::Value::Boolean(flag) => Value::Bool(*flag),
+                toml::Value::Datetime(_) => return Err(Fault::Unsupported("fromToml with dates".to_owned())),
+                toml::Value::Array(items) => Value::list(items.iter().map(value).collect::<Result<_, _>>()?),
+                toml::Value::Table(entries) => map(entries)?,
+            })
+        })
+    }
+    fn map(entries: &toml::Table) -> Result<Value, Fault> {
+        let entries = entries.iter().map(|(key, item)| Ok((Rc::from(key.as_str()), value(item)?)));
+        Ok(Value::Dict(entries.collect::<Result<Dict, Fault>>()?))
+    }
+    match text.parse::<toml::Table>() {
+        Ok(entries) => map(&entries).map(Ok),
+        Err(problem) => Ok(Err(format!("toml: {}", problem.message()))),
+    }
 }
 
 fn key(name: &str) -> String {

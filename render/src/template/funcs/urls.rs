@@ -1,12 +1,12 @@
 //! `urlParse` and `urlJoin` over Go's `net/url` rules.
 
-use super::{Answer, Function, exact};
+use super::{Answer, Row, exact};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
 use crate::template::value::{Dict, Value};
 
-pub(super) static TABLE: &[Function] = &[exact("urlParse", 1, parse), exact("urlJoin", 1, join)];
+pub(super) static TABLE: &[Row] = &[exact("urlParse", 1, parse), exact("urlJoin", 1, join)];
 
 fn unescape(text: &str) -> String {
     let bytes = text.as_bytes();
@@ -26,6 +26,15 @@ fn unescape(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The first percent sign that two hexadecimal digits do not follow, with what follows it.
+fn bad_escape(text: &str) -> Option<String> {
+    text.match_indices('%').find_map(|(at, _)| {
+        let digits = text.as_bytes().get(at + 1..at + 3);
+        let fits = digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        (!fits).then(|| text[at..].chars().take(3).collect())
+    })
 }
 
 fn escape(text: &str, keep: &str) -> String {
@@ -52,6 +61,13 @@ fn parse(_: &mut Env<'_>, args: Args<'_>) -> Answer {
     if text.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
         let text = format!("unable to parse url: parse {text:?}: net/url: invalid control character in URL");
         return Err(Fault::message(text));
+    }
+    let unquery = |text: &str| text.split('?').next().unwrap_or_default().to_owned();
+    for part in text.split('#').map(unquery) {
+        if let Some(bad) = bad_escape(&part) {
+            let text = format!("unable to parse url: parse {text:?}: invalid URL escape {bad:?}");
+            return Err(Fault::message(text));
+        }
     }
     let (body, fragment) = text.split_once('#').unwrap_or((&text, ""));
     let (scheme, rest) = match scheme_of(body) {

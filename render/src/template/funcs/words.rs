@@ -246,21 +246,38 @@ fn with_number(words: &[(WordKind, String)], mut at: usize, out: &mut String) ->
     at
 }
 
-/// `PascalCase`: separators go, the letter after one is capitalised.
+/// `PascalCase`, as xstrings writes it: connectors between words go (those at the ends and repeated ones stay), the
+/// first letter of a word is upper, and a run of capitals at its start becomes lower (`GO_PATH` is `GoPath`).
 pub(crate) fn pascal(text: &str) -> String {
-    let connector = |letter: char| matches!(letter, '_' | '-' | ' ');
-    let trimmed = text.trim_start_matches(connector);
-    let mut out: String = text[..text.len() - trimmed.len()].to_owned();
-    let mut upper = true;
-    for letter in trimmed.chars() {
-        if connector(letter) {
-            upper = true;
-        } else if upper {
-            out.extend(letter.to_uppercase());
-            upper = false;
-        } else {
-            out.push(letter);
+    let upper = |letter: char| letter.to_uppercase().next().unwrap_or(letter);
+    let lower = |letter: char| letter.to_lowercase().next().unwrap_or(letter);
+    let trimmed = text.trim_start_matches(is_connector);
+    let mut out = text[..text.len() - trimmed.len()].to_owned();
+    let mut letters = trimmed.chars();
+    let Some(first) = letters.next() else { return out };
+    let mut capitals = first.is_uppercase();
+    let mut before = upper(first);
+    for letter in letters {
+        let mut letter = letter;
+        match (is_connector(letter), is_connector(before)) {
+            (true, true) => out.push(before),
+            (_, true) => {
+                capitals = letter.is_uppercase();
+                letter = upper(letter);
+            }
+            (_, false) => {
+                if capitals {
+                    if letter.is_uppercase() {
+                        letter = lower(letter);
+                    } else {
+                        capitals = false;
+                    }
+                }
+                out.push(before);
+            }
         }
+        before = letter;
     }
+    out.push(before);
     out
 }

@@ -1,0 +1,2 @@
+{{ define "inner" }}{{ fail (printf "no %s\nreally" .) }}{{ end }}{{ define "outer" }}
+  {{ include "inner" . }}{{ end }}{{ define "bare" }}{{ .x.y.z }}{{ end }}

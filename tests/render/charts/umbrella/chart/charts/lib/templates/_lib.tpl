@@ -1,0 +1,1 @@
+{{ define "lib.where" }}{{ .Chart.Name }}:{{ .Template.Name }}{{ end }}

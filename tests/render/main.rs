@@ -1,0 +1,45 @@
+//! The Helm engine held to the real Helm v4: templates from a seed, values files, `--set` lines, charts.
+//!
+//! `SKEIN_RENDER_SEED` and `SKEIN_RENDER_COUNT` replay and lengthen what is random; the seed is printed on failure.
+#![cfg(test)]
+
+mod corpus;
+mod generator;
+mod helm;
+mod ours;
+
+/// A number from the environment.
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// A seed that is new in every run unless it is given.
+fn seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    setting("SKEIN_RENDER_SEED", now.map_or(1, |since| since.as_secs()))
+}
+
+#[test]
+#[ignore = "real parts: tests/run"]
+fn random_templates_render_as_helm_renders_them() {
+    let (seed, count) = (seed(), setting("SKEIN_RENDER_COUNT", 2_000));
+    let count = usize::try_from(count).expect("a count");
+    let found = generator::differences(seed, count);
+    let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert!(
+        found.is_empty(),
+        "{} of {count} templates differ (SKEIN_RENDER_SEED={seed}):\n{}",
+        found.len(),
+        shown.join("\n")
+    );
+}
+
+#[test]
+#[ignore = "real parts: tests/run"]
+fn charts_print_as_helm_template_prints_them() {
+    let work = tempfile::tempdir().expect("a folder for archives");
+    let (cases, found) = corpus::differences(work.path());
+    let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert!(cases > 70, "only {cases} cases were found");
+    assert!(found.is_empty(), "{} of {cases} cases differ:\n\n{}", found.len(), shown.join("\n"));
+}

@@ -1,0 +1,57 @@
+//! Our engine, in process.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use render::{Capabilities, Chart, Entropy, Input, Limits, NoCluster, Release, Rendered, render};
+use serde_json::Value;
+
+/// Bytes that are not random, and the time of day.
+pub(crate) struct Counted(pub u8);
+
+impl Entropy for Counted {
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count)
+            .map(|_| {
+                self.0 = self.0.wrapping_mul(5).wrapping_add(41);
+                self.0
+            })
+            .collect()
+    }
+
+    fn now_unix_seconds(&mut self) -> i64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
+    }
+}
+
+/// Enough for what the generator writes; Helm, which has no bounds, is not asked for more.
+fn limits() -> Limits {
+    Limits { steps: 200_000, output_bytes: 4 << 20, ..Limits::default() }
+}
+
+/// Whether a refusal is one of our bounds, which Helm does not have.
+pub(crate) fn is_bound(refusal: &str) -> bool {
+    refusal.contains("rendering needs more than the limit")
+}
+
+/// Renders the files of a chart folder as the release `rel` in the namespace `apps`.
+pub(crate) fn rendered(files: &[(String, Vec<u8>)], values: &Value) -> Result<Rendered, String> {
+    let run = || {
+        let chart = Chart::from_files(files.to_vec()).map_err(|error| error.to_string())?;
+        let (capabilities, limits) = (Capabilities::default(), limits());
+        let release =
+            Release { name: "rel", namespace: "apps", revision: 1, is_install: true, is_upgrade: false };
+        let input = Input {
+            chart: &chart,
+            release,
+            values,
+            integers: false,
+            capabilities: &capabilities,
+            limits: &limits,
+            skip_crds: true,
+            skip_schema_validation: false,
+        };
+        render(&input, &mut Counted(1), &NoCluster).map_err(|error| error.to_string())
+    };
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("the engine panicked".to_owned()))
+}
