@@ -7,7 +7,9 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use identity::{AgentIdentity, Clock, Entropy as _, FileStore, PlanVerifier, SystemClock, SystemEntropy};
+use identity::{
+    AgentIdentity, Clock, Entropy as _, FileStore, PlanVerifier, SealingKey, SystemClock, SystemEntropy,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use link::renewal::Renewal;
 use link::{HelloFacts, HelloSource, Network, Profile, UdpNetwork, Uplink, UplinkConfig, UplinkHandle};
@@ -121,7 +123,10 @@ async fn start_engine(
 ) -> Result<EngineHandle> {
     let verifier = Arc::new(Verifier::new(identity.clone()));
     let agent = identity.borrow().agent.clone();
-    let mut config = state::Config::new(client, agent, store, verifier);
+    let mut config = state::Config::new(client, agent.clone(), store, verifier);
+    let key = SealingKey::of(&identity.borrow().device);
+    config.opener =
+        Arc::new(move |sealed: &[u8]| key.open(&agent, sealed).map_err(|error| error.to_string()));
     config.clock = Arc::new(EngineClock(Arc::clone(clock)));
     Engine::start(config, &process.tasks, process.cancel.clone())
         .await

@@ -60,8 +60,15 @@ pub async fn serve(
         helm,
         term,
     };
-    let controllers =
-        Controllers::start(client.clone(), settings, plans.clone(), observed.clone(), &process).await;
+    let controllers = Controllers::start(
+        client.clone(),
+        settings,
+        authority.sealer(),
+        plans.clone(),
+        observed.clone(),
+        &process,
+    )
+    .await;
     let registrar =
         Registrar::new(client.clone(), system_namespace.clone(), authority.clone(), clock.clone());
     registrar.knows(controllers.cache.join_tokens.clone());

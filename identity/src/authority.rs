@@ -147,6 +147,12 @@ impl Authority {
         })
     }
 
+    /// Seals content to agents. What its ephemeral keys follow from, follows from the plan-signing key: it is kept where
+    /// that is kept, and the same content gives the same bytes after a restart.
+    pub fn sealer(&self) -> crate::sealing::Sealer {
+        crate::sealing::Sealer::new(blake3::derive_key("skein hub sealing seed v1", self.plan_key.seed()))
+    }
+
     /// The parts in which the authority is kept, for a Kubernetes Secret. All of them are text.
     pub fn to_secret(&self) -> BTreeMap<String, Vec<u8>> {
         let text = |bytes: &[u8]| STANDARD.encode(bytes).into_bytes();

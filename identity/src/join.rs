@@ -42,7 +42,7 @@ pub fn make_join_request(
         name: name.to_owned(),
         labels,
         facts,
-        ext: Vec::new(),
+        ext: vec![crate::sealing::told(device)],
     })
 }
 

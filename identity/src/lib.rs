@@ -8,7 +8,7 @@
 //!
 //! - [`key`], [`token`], [`agent`], [`store`]: what an agent holds
 //! - [`authority`], [`join`], [`renewal`]: how it gets it; certificates follow policy, never the request
-//! - [`plan`]: signatures of plans
+//! - [`plan`]: signatures of plans; [`sealing`]: content that only its recipient reads
 //! - [`trust`], [`certificate`], [`tls`]: whom a link talks to: TLS 1.3 only, no resumption, no 0-RTT
 //!
 //! # Why
@@ -25,6 +25,7 @@ pub mod join;
 pub mod key;
 pub mod plan;
 pub mod renewal;
+pub mod sealing;
 pub mod store;
 pub mod time;
 pub mod tls;
@@ -39,6 +40,7 @@ pub use join::{JoinDecision, TokenRecord, TokenUse, check_join, make_join_reques
 pub use key::{DeviceKey, KeyKind, TlsKey};
 pub use plan::{PlanError, PlanVerifier};
 pub use renewal::{check_renewal, make_renew_request};
+pub use sealing::{SealError, Sealer, SealingKey};
 pub use store::{FileStore, KeyStore};
 pub use time::{Clock, SystemClock};
 pub use token::{JoinToken, TokenError, TokenRole};

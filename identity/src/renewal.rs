@@ -17,7 +17,12 @@ use crate::key::{KeyError, TlsKey, ed25519_verifies};
 pub fn make_renew_request(identity: &AgentIdentity, tls: &TlsKey) -> Result<RenewRequest, KeyError> {
     let csr = tls.signing_request()?;
     let device_proof = identity.device.sign(&renew_statement(&identity.agent, &csr));
-    Ok(RenewRequest { agent: identity.agent.clone(), csr, device_proof, ext: Vec::new() })
+    Ok(RenewRequest {
+        agent: identity.agent.clone(),
+        csr,
+        device_proof,
+        ext: vec![crate::sealing::told(&identity.device)],
+    })
 }
 
 /// Whether a renewal is granted: `device_key` is what is on record for the agent, `peer` who the link belongs

@@ -164,7 +164,7 @@ pub enum RefusalReason {
 }
 
 /// Parts joined with their lengths, so that no two lists of parts give the same bytes.
-fn statement(context: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn statement(context: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     let mut bytes = context.to_vec();
     for part in parts {
         bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());

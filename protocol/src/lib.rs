@@ -24,6 +24,7 @@ pub mod message;
 pub mod offer;
 pub mod plan;
 pub mod report;
+pub mod sealed;
 pub mod session;
 pub mod telemetry;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use identity::certificate::spki_hash;
 use identity::tls::Accepts;
-use identity::{AgentIdentity, Clock, Entropy, FileStore, SystemClock, SystemEntropy, Trust};
+use identity::{AgentIdentity, Clock, Entropy, FileStore, SealingKey, SystemClock, SystemEntropy, Trust};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use link::renewal::Renewal;
 use link::{
@@ -274,6 +274,12 @@ async fn store(
     Ok(Arc::new(opened))
 }
 
+/// Opens what the hub sealed to this region.
+fn opener(identity: &AgentIdentity) -> Arc<dyn state::Open> {
+    let (key, agent) = (SealingKey::of(&identity.device), identity.agent.clone());
+    Arc::new(move |sealed: &[u8]| key.open(&agent, sealed).map_err(|error| error.to_string()))
+}
+
 async fn engine(
     settings: &Settings,
     identity: &AgentIdentity,
@@ -286,6 +292,7 @@ async fn engine(
         agent: identity.agent.clone(),
         store: settings.state.join("state.sqlite"),
         verifier: Arc::new(keys.clone()),
+        opener: opener(identity),
         field_manager: state::FIELD_MANAGER.to_owned(),
         clock: Arc::new(EngineClock(world.clock.clone())),
     };

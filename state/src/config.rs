@@ -22,6 +22,34 @@ pub trait Verify: Send + Sync + 'static {
     fn verify(&self, plan: &SignedPlan) -> Result<PlanHeader, String>;
 }
 
+/// Opens what the hub sealed to this agent; adapted from the identity crate as [`Verify`] is.
+pub trait Open: Send + Sync + 'static {
+    /// The content of a sealed blob.
+    ///
+    /// # Errors
+    /// Why it does not open, for a person; never a part of the content.
+    fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, String>;
+}
+
+impl<F> Open for F
+where
+    F: Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync + 'static,
+{
+    fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, String> {
+        self(sealed)
+    }
+}
+
+/// Opens nothing: for an agent that has no key.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoKey;
+
+impl Open for NoKey {
+    fn open(&self, _: &[u8]) -> Result<Vec<u8>, String> {
+        Err("this agent has no sealing key".to_owned())
+    }
+}
+
 /// Tells the time of day; timers are tokio's.
 pub trait Clock: Send + Sync + 'static {
     /// Now.
@@ -49,6 +77,8 @@ pub struct Config {
     pub store: PathBuf,
     /// Verifies plans.
     pub verifier: Arc<dyn Verify>,
+    /// Opens sealed content.
+    pub opener: Arc<dyn Open>,
     /// Field manager of server-side apply.
     pub field_manager: String,
     /// The time of day.
@@ -56,13 +86,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// A configuration with the usual field manager and the machine's clock.
+    /// A configuration with the usual field manager and the machine's clock, for an agent without a sealing key.
     pub fn new(client: kube::Client, agent: AgentId, store: PathBuf, verifier: Arc<dyn Verify>) -> Self {
         Self {
             client,
             agent,
             store,
             verifier,
+            opener: Arc::new(NoKey),
             field_manager: FIELD_MANAGER.to_owned(),
             clock: Arc::new(SystemClock),
         }

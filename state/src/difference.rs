@@ -13,13 +13,39 @@ const QUOTE_CHARS_MAX: usize = 60;
 const ITEM_KEYS: [&str; 9] =
     ["name", "key", "mountPath", "devicePath", "containerPort", "port", "ip", "type", "topologyKey"];
 
-/// The first difference, as `path is <live>, desired <desired>`; `None` when the live object has all that
-/// is desired.
-pub(crate) fn difference(desired: &Value, live: &Value) -> Option<String> {
-    first(desired, live, &mut String::new())
+/// Whether values are quoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quoting {
+    /// They are, shortened.
+    Shown,
+    /// Only the path is told.
+    Hidden,
 }
 
-fn first(desired: &Value, live: &Value, path: &mut String) -> Option<String> {
+/// The first difference, as `path is <live>, desired <desired>`; `None` when the live object has all that
+/// is desired.
+pub(crate) fn difference(desired: &Value, live: &Value, quoting: Quoting) -> Option<String> {
+    let mut path = String::new();
+    let told = first(desired, live, &mut path)?;
+    Some(match quoting {
+        Quoting::Shown => told.text,
+        Quoting::Hidden => format!("{} is not as desired", told.path),
+    })
+}
+
+/// A difference: where, and the whole sentence.
+struct Told {
+    path: String,
+    text: String,
+}
+
+impl Told {
+    fn new(path: &str, text: &str) -> Self {
+        Self { path: path.to_owned(), text: format!("{path} {text}") }
+    }
+}
+
+fn first(desired: &Value, live: &Value, path: &mut String) -> Option<Told> {
     match (desired, live) {
         (Value::Object(wanted), Value::Object(found)) => wanted.iter().find_map(|(key, value)| {
             let length = path.len();
@@ -28,7 +54,7 @@ fn first(desired: &Value, live: &Value, path: &mut String) -> Option<String> {
             let result = match found.get(key) {
                 Some(other) => first(value, other, path),
                 None if is_empty(value) => None,
-                None => Some(format!("{path} is missing, desired {}", quote(value))),
+                None => Some(Told::new(path, &format!("is missing, desired {}", quote(value)))),
             };
             path.truncate(length);
             result
@@ -37,12 +63,12 @@ fn first(desired: &Value, live: &Value, path: &mut String) -> Option<String> {
         (wanted, found) if same_scalar(wanted, found) || (is_empty(wanted) && is_empty(found)) => None,
         (wanted, found) => {
             let path = if path.is_empty() { "." } else { path };
-            Some(format!("{path} is {}, desired {}", quote(found), quote(wanted)))
+            Some(Told::new(path, &format!("is {}, desired {}", quote(found), quote(wanted))))
         }
     }
 }
 
-fn items(wanted: &[Value], found: &[Value], path: &mut String) -> Option<String> {
+fn items(wanted: &[Value], found: &[Value], path: &mut String) -> Option<Told> {
     let in_order = wanted.len() == found.len()
         && wanted.iter().zip(found).all(|(w, f)| first(w, f, &mut String::new()).is_none());
     if in_order {
@@ -50,7 +76,7 @@ fn items(wanted: &[Value], found: &[Value], path: &mut String) -> Option<String>
     }
     let keyed = wanted.iter().all(Value::is_object) && !wanted.is_empty();
     if !keyed && wanted.len() != found.len() {
-        return Some(format!("{path} has {} items, desired {}", found.len(), wanted.len()));
+        return Some(Told::new(path, &format!("has {} items, desired {}", found.len(), wanted.len())));
     }
     wanted.iter().enumerate().find_map(|(index, item)| {
         let length = path.len();
@@ -58,7 +84,7 @@ fn items(wanted: &[Value], found: &[Value], path: &mut String) -> Option<String>
         path.push_str(&format!("[{}]", label(item, index)));
         let result = match partner {
             Some(other) => first(item, other, path),
-            None => Some(format!("{path} is missing")),
+            None => Some(Told::new(path, "is missing")),
         };
         path.truncate(length);
         result
@@ -156,7 +182,7 @@ mod tests {
             (json!([{"name": "a"}]), json!([{"name": "injected"}, {"name": "a"}])),
             (json!([{"port": 80}]), json!([{"port": 80, "protocol": "TCP"}])),
         ] {
-            assert_eq!(difference(&desired, &live), None, "{desired} {live}");
+            assert_eq!(difference(&desired, &live, Quoting::Shown), None, "{desired} {live}");
         }
     }
 
@@ -177,7 +203,10 @@ mod tests {
             ),
             (json!({"c": [{"name": "a"}]}), json!({"c": []}), ".c[a] is missing"),
         ] {
-            assert_eq!(difference(&desired, &live).as_deref(), Some(text));
+            assert_eq!(difference(&desired, &live, Quoting::Shown).as_deref(), Some(text));
+            let path = text.split_once(' ').unwrap().0;
+            let hidden = difference(&desired, &live, Quoting::Hidden).unwrap();
+            assert_eq!(hidden, format!("{path} is not as desired"));
         }
     }
 }

@@ -42,7 +42,7 @@ mod view;
 mod watcher;
 mod worker;
 
-pub use config::{Clock, Config, FIELD_MANAGER, SystemClock, Verify};
+pub use config::{Clock, Config, FIELD_MANAGER, NoKey, Open, SystemClock, Verify};
 pub use engine::{Engine, StartError};
 pub use exchange::{Exchange, Reporter, Upward};
 pub use handle::{EngineHandle, Offered, Reports};

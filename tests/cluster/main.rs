@@ -3,4 +3,5 @@
 mod away;
 mod input;
 mod kills;
+mod secrets;
 mod transcript;

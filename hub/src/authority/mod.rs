@@ -1,12 +1,17 @@
 //! The hub's authority over identities: where its keys are kept, and who becomes an agent.
 //!
+//! - `device`: what a device told of itself
 //! - `keep`: the Secret with the keys and the ConfigMap that tells everybody whom to trust
 //! - `registrar`: joins, renewals and tokens for child clusters; `token`: what is checked of a join token
 
+mod device;
 mod keep;
 mod registrar;
 mod token;
 
+#[cfg(test)]
+pub(crate) use device::annotations as device_annotations;
+pub(crate) use device::{SEALING_KEY, sealing_key};
 pub use keep::{AuthorityKeptError, load_or_create, publish_trust};
 pub use registrar::Registrar;
 

@@ -21,10 +21,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use identity::{Authority, Clock, JoinDecision, SystemEntropy, TokenUse, check_join, check_renewal};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::Resource;
-use kube::ResourceExt;
 use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Resource, ResourceExt};
 use protocol::UnixMillis;
 use protocol::enrolment::{
     JoinGrant, JoinRequest, Refusal, RefusalReason, RenewGrant, RenewRequest, TokenId,
@@ -35,12 +34,12 @@ use protocol::message::Response;
 use super::token::{check_via, malformed, spki_hash, token_record};
 use crate::cache::Store;
 
+use super::device::{self, Registered};
+
 /// Label of a JoinToken: the token's id in hexadecimal.
 const TOKEN_ID: &str = "skein.dev/token-id";
 /// Label of an Edge: its agent's id.
 const AGENT_ID: &str = "skein.dev/agent-id";
-/// Annotation of an Edge or Region: its agent's device key, in base64.
-const DEVICE_KEY: &str = "skein.dev/device-key";
 /// How long a token for a cluster that a region made can be used.
 const CLUSTER_TOKEN_MS: UnixMillis = 3_600_000;
 /// Rounds of reading and binding before the device is asked to come back.
@@ -227,11 +226,11 @@ impl Registrar {
         let region: RegionName = token.spec.region.parse().map_err(malformed)?;
         let endpoints = match &agent {
             AgentId::Region(_) => {
-                self.keep_device_key(&region, &request.device_key).await?;
+                self.keep_keys(&region, request).await?;
                 self.hub_endpoints()
             }
             AgentId::Edge(_) => {
-                self.ensure_edge(token, &agent, &name, labels, &request.device_key).await?;
+                self.ensure_edge(token, &agent, &name, labels, request).await?;
                 self.region_endpoints(&region).await?
             }
         };
@@ -249,15 +248,14 @@ impl Registrar {
         Ok(agent.map(|agent| agent.endpoints).unwrap_or_default())
     }
 
-    async fn keep_device_key(&self, region: &RegionName, key: &Bytes) -> Result<(), Denied> {
+    async fn keep_keys(&self, region: &RegionName, request: &JoinRequest) -> Result<(), Denied> {
         let regions = Api::<Region>::all(self.client.clone());
         if regions.get_opt(region.as_str()).await?.is_none() {
             let message = format!("there is no Region \"{region}\": create it first");
             return Err(Refusal { reason: RefusalReason::OutOfScope, message, retry_after_ms: None }.into());
         }
-        let patch = serde_json::json!({"metadata": {"annotations": {DEVICE_KEY: STANDARD.encode(key)}}});
-        regions.patch(region.as_str(), &PatchParams::default(), &Patch::Merge(patch)).await?;
-        Ok(())
+        let told = device::annotations(&request.device_key, &request.ext);
+        Ok(device::annotate(&regions, region.as_str(), &told).await?)
     }
 
     /// The Edge object of an agent, made when it is not there yet.
@@ -267,7 +265,7 @@ impl Registrar {
         agent: &AgentId,
         name: &str,
         mut labels: BTreeMap<String, String>,
-        key: &Bytes,
+        request: &JoinRequest,
     ) -> Result<(), Denied> {
         let uuid = agent.edge().map(|edge| edge.to_string()).unwrap_or_default();
         let namespace = match &token.spec.cluster_deployment {
@@ -275,9 +273,10 @@ impl Registrar {
             None => token.spec.template_namespace.clone().unwrap_or_else(|| self.namespace.clone()),
         };
         let edges = Api::<Edge>::namespaced(self.client.clone(), &namespace);
+        let told = device::annotations(&request.device_key, &request.ext);
         if let Some(there) = edges.get_opt(name).await? {
             if there.labels().get(AGENT_ID) == Some(&uuid) {
-                return Ok(());
+                return Ok(device::keep_told(&edges, &there, &told).await?);
             }
             let message = format!("the name \"{name}\" belongs to another edge in namespace \"{namespace}\"");
             return Err(Refusal { reason: RefusalReason::OutOfScope, message, retry_after_ms: None }.into());
@@ -290,7 +289,7 @@ impl Registrar {
                 name: Some(name.to_owned()),
                 namespace: Some(namespace),
                 labels: Some(labels),
-                annotations: Some(BTreeMap::from([(DEVICE_KEY.to_owned(), STANDARD.encode(key))])),
+                annotations: Some(told),
                 owner_references: self.owner(token).await?.map(|owner| vec![owner]),
                 ..ObjectMeta::default()
             },
@@ -330,23 +329,24 @@ impl Registrar {
     }
 
     async fn try_renew(&self, peer: &AgentId, request: &RenewRequest) -> Result<RenewGrant, Denied> {
-        let (region, annotations, revoked) = self.registered(&request.agent).await?;
-        if revoked {
+        let registered = self.registered(&request.agent).await?;
+        if registered.is_revoked() {
             let message = format!("{} was revoked", request.agent);
             return Err(Refusal { reason: RefusalReason::Revoked, message, retry_after_ms: None }.into());
         }
+        let region = registered.region().map_err(malformed)?;
         let via_region = matches!(peer, AgentId::Region(name) if *name == region);
         if *peer != request.agent && !via_region {
             let message = format!("{peer} may not renew the certificate of {}", request.agent);
             return Err(Refusal { reason: RefusalReason::Forbidden, message, retry_after_ms: None }.into());
         }
-        let key = annotations.get(DEVICE_KEY).and_then(|key| STANDARD.decode(key).ok()).map(Bytes::from);
-        let key = key.ok_or_else(|| Refusal {
+        let key = device::device_key(registered.annotations()).ok_or_else(|| Refusal {
             reason: RefusalReason::Forbidden,
             message: format!("no device key of {} is known: let it join again", request.agent),
             retry_after_ms: None,
         })?;
         check_renewal(request, &key, &request.agent)?;
+        registered.keep_told(&self.client, &device::annotations(&key, &request.ext)).await?;
         let chain = self
             .authority
             .issue(&request.agent, &request.csr, self.clock.now(), &mut SystemEntropy)
@@ -364,11 +364,8 @@ impl Registrar {
         })
     }
 
-    /// Region, annotations and revocation of an agent that joined.
-    async fn registered(
-        &self,
-        agent: &AgentId,
-    ) -> Result<(RegionName, BTreeMap<String, String>, bool), Denied> {
+    /// The object of an agent that joined.
+    async fn registered(&self, agent: &AgentId) -> Result<Registered, Denied> {
         let unknown = || Refusal {
             reason: RefusalReason::Revoked,
             message: format!("{agent} is not known here: its object was deleted"),
@@ -380,17 +377,13 @@ impl Registrar {
                     .get_opt(name.as_str())
                     .await?
                     .ok_or_else(unknown)?;
-                Ok((name.clone(), region.annotations().clone(), false))
+                Ok(Registered::Region(Box::new(region)))
             }
             AgentId::Edge(edge) => {
                 let selector = ListParams::default().labels(&format!("{AGENT_ID}={edge}"));
                 let found = Api::<Edge>::all(self.client.clone()).list(&selector).await?.items;
                 let edge = found.into_iter().next().ok_or_else(unknown)?;
-                Ok((
-                    edge.spec.region.parse().map_err(malformed)?,
-                    edge.annotations().clone(),
-                    edge.spec.revoked,
-                ))
+                Ok(Registered::Edge(Box::new(edge)))
             }
         }
     }

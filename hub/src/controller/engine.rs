@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::k0rdent::ServiceState;
+use identity::Sealer;
 use jiff::Timestamp;
 use process::Process;
 use protocol::id::{AgentId, RegionName};
@@ -37,6 +38,7 @@ const STATUS_BATCH: usize = 8;
 pub(super) struct Parts {
     pub client: kube::Client,
     pub settings: Settings,
+    pub sealer: Sealer,
     pub cache: Cache,
     pub roster: Roster,
     pub sources: Sources,
@@ -132,7 +134,7 @@ pub(super) fn start(parts: Parts, process: &Process) {
 
 impl Engine {
     fn new(parts: Parts, process: &Process) -> Self {
-        let Parts { client, settings, cache, roster, sources, plans, observed } = parts;
+        let Parts { client, settings, sealer, cache, roster, sources, plans, observed } = parts;
         let writer = Writer::new(client.clone(), process);
         let helm = settings.helm.clone().map(|binary| Helm {
             binary,
@@ -145,7 +147,7 @@ impl Engine {
             writer: writer.clone(),
             events: Events::new(client.clone(), process),
             identities: Identities::new(client, cache.clone(), process),
-            bundles: Bundles::new(Box::new(Secrets { cache: cache.clone(), writer }), helm),
+            bundles: Bundles::new(Box::new(Secrets { cache: cache.clone(), writer }), sealer, helm),
             settings,
             cache,
             roster,

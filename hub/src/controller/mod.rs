@@ -39,6 +39,7 @@ mod writer;
 
 use std::path::PathBuf;
 
+use identity::Sealer;
 use jiff::Timestamp;
 use process::Process;
 
@@ -83,6 +84,7 @@ impl Controllers {
     pub async fn start(
         client: kube::Client,
         settings: Settings,
+        sealer: Sealer,
         plans: PlanBook,
         observed: Observed,
         process: &Process,
@@ -92,7 +94,10 @@ impl Controllers {
         let handle =
             ControllersHandle { roster: roster.clone(), cache: cache.clone(), sources: sources.clone() };
         metrics(&handle, &plans, process);
-        engine::start(engine::Parts { client, settings, cache, roster, sources, plans, observed }, process);
+        engine::start(
+            engine::Parts { client, settings, sealer, cache, roster, sources, plans, observed },
+            process,
+        );
         handle
     }
 }

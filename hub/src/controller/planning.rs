@@ -87,6 +87,7 @@ impl Engine {
         if let Some(edge) = self.roster.by_cluster(&name.namespace, &name.name) {
             target.agent = Some(edge.id);
             let object = self.cache.edges.get(&edge.namespace, &edge.name);
+            target.recipient = object.as_deref().map(|object| Target::recipient(edge.id, object));
             target.edge = object.as_deref().map(Target::shown_edge);
             target.kubernetes_version =
                 object.and_then(|object| object.status.as_ref()?.kubernetes_version.clone());
@@ -195,6 +196,10 @@ impl Engine {
         let (Some(edge), None, false) = (state.target.agent, &state.held, state.target.deleting) else {
             return;
         };
+        // Without the Edge object nothing was sealed; it is planned again when that is there.
+        if state.target.recipient.is_none() {
+            return;
+        }
         let built = || {
             state
                 .resolution

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::canonical::canonical;
 
+/// Says that an object is for its cluster only, as a Secret is.
+const SEALED_ANNOTATION: &str = "skein.dev/sealed";
+
 /// The rendered objects and hooks of one release, in order of installation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Bundle {
@@ -25,8 +28,10 @@ pub struct Bundle {
 pub struct Piece<T> {
     /// The entry.
     pub entry: T,
-    /// Canonical JSON.
+    /// Canonical JSON; sealed where it is for one recipient only.
     pub content: Bytes,
+    /// Whether only the recipient may read it: it is a Secret, or says so.
+    pub confidential: bool,
 }
 
 impl Bundle {
@@ -50,7 +55,14 @@ impl Bundle {
 pub fn piece(object: &Value) -> Result<Piece<ObjectEntry>, String> {
     let key = key_of(object)?;
     let content = canonical(object);
-    Ok(Piece { entry: ObjectEntry { key, digest: Digest::of(&content) }, content })
+    let confidential = is_confidential(&key, object);
+    Ok(Piece { entry: ObjectEntry { key, digest: Digest::of(&content) }, content, confidential })
+}
+
+fn is_confidential(key: &ObjectKey, object: &Value) -> bool {
+    let annotations = object.pointer("/metadata/annotations");
+    let mark = annotations.and_then(|annotations| annotations.get(SEALED_ANNOTATION)).and_then(Value::as_str);
+    (key.group.is_empty() && key.kind == "Secret") || mark == Some("true")
 }
 
 /// The name of an object.

@@ -5,6 +5,7 @@ pub mod canonical;
 pub mod helm;
 pub mod prices;
 pub mod rendering;
+pub mod sealing;
 pub mod unit;
 
 use std::collections::BTreeMap;

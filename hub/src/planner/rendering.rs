@@ -10,6 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use identity::Sealer;
 use lru::LruCache;
 use protocol::id::Digest;
 use protocol::plan::{HookDeletion, HookEntry, HookEvent};
@@ -20,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use super::bundle::{Bundle, Piece, piece};
 use super::canonical::canonical;
 use super::helm::{Helm, Job};
+use super::sealing::{Recipient, Sealing};
 use crate::cache::Key;
 use crate::services::resolve::Renderer;
 use crate::services::template::Body;
@@ -96,6 +98,7 @@ pub struct Seed {
 /// The renderer that remembers.
 pub struct Bundles {
     seeds: Box<dyn Seeds>,
+    sealing: Sealing,
     helm: Option<Helm>,
     limits: Limits,
     memory: Mutex<Memory>,
@@ -110,10 +113,18 @@ struct Memory {
 
 impl Bundles {
     /// Nothing remembered yet.
-    pub fn new(seeds: Box<dyn Seeds>, helm: Option<Helm>) -> Self {
+    pub fn new(seeds: Box<dyn Seeds>, sealer: Sealer, helm: Option<Helm>) -> Self {
         let count = NonZeroUsize::new(REMEMBERED.0).unwrap_or(NonZeroUsize::MIN);
         let memory = Memory { bundles: LruCache::new(count), bytes: 0, drawn: HashMap::new() };
-        Self { seeds, helm, limits: Limits::default(), memory: Mutex::new(memory), renders: Arc::default() }
+        let sealing = Sealing::new(sealer);
+        Self {
+            seeds,
+            sealing,
+            helm,
+            limits: Limits::default(),
+            memory: Mutex::new(memory),
+            renders: Arc::default(),
+        }
     }
 
     /// How many times something was rendered, and not only remembered.
@@ -213,6 +224,15 @@ impl Renderer for Bundles {
         self.remember(common, &bundle);
         Ok(bundle)
     }
+
+    fn seal(
+        &self,
+        bundle: &Arc<Bundle>,
+        recipient: &Recipient,
+        everything: bool,
+    ) -> Result<Arc<Bundle>, String> {
+        self.sealing.seal(bundle, recipient, everything)
+    }
 }
 
 fn release_key(request: &Request<'_>) -> String {
@@ -287,6 +307,7 @@ fn chart_bundle(
                 deletion: hook.delete_policies.iter().map(|policy| hook_deletion(*policy)).collect(),
             },
             content: entry.content,
+            confidential: entry.confidential,
         });
     }
     Ok(bundle)
@@ -322,6 +343,7 @@ pub(super) fn from_manifests(text: &str, labels: &[(String, String)]) -> Result<
                 deletion,
             },
             content: entry.content,
+            confidential: entry.confidential,
         });
     }
     Ok(bundle)
@@ -521,24 +543,28 @@ mod tests {
     const SECRET: &str =
         "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringData: {p: {{ randAlphaNum 20 }}}\n";
 
+    fn sealer() -> Sealer {
+        Sealer::new([0; 32])
+    }
+
     #[test]
     fn a_password_is_drawn_once_per_set_and_outlives_the_hub() {
         let kept = Kept::default();
-        let bundles = Bundles::new(Box::new(kept.clone()), None);
+        let bundles = Bundles::new(Box::new(kept.clone()), sealer(), None);
         let body = chart(SECRET);
         let one = render(&bundles, &body, "one", &[]).unwrap();
         assert!(one.entropy);
         assert_ne!(render(&bundles, &body, "two", &[]).unwrap(), one);
         assert_eq!(render(&bundles, &body, "one", &[]).unwrap(), one);
         assert_eq!(kept.0.lock().unwrap().len(), 2);
-        let after_restart = Bundles::new(Box::new(kept), None);
+        let after_restart = Bundles::new(Box::new(kept), sealer(), None);
         assert_eq!(render(&after_restart, &body, "one", &[]).unwrap(), one);
     }
 
     #[test]
     fn equal_input_is_rendered_once_whoever_asks_and_keeps_no_seed() {
         let kept = Kept::default();
-        let bundles = Bundles::new(Box::new(kept.clone()), None);
+        let bundles = Bundles::new(Box::new(kept.clone()), sealer(), None);
         let body = chart(PLAIN);
         let one = render(&bundles, &body, "one", &["a: {b: 3}", "a: {b: 4}"]).unwrap();
         assert!(Arc::ptr_eq(&one, &render(&bundles, &body, "two", &["a: {b: 3}", "a: {b: 4}"]).unwrap()));
@@ -551,12 +577,14 @@ mod tests {
     #[test]
     fn a_chart_that_fails_names_file_and_line() {
         let body = chart("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Values.no.such }}}\n");
-        let error =
-            render(&Bundles::new(Box::new(Kept::default()), None), &body, "one", &[]).unwrap_err().message;
+        let error = render(&Bundles::new(Box::new(Kept::default()), sealer(), None), &body, "one", &[])
+            .unwrap_err()
+            .message;
         assert!(error.contains("x/templates/x.yaml:3"), "{error}");
         let body = chart("metadata:\n  name: {{ nosuchfunction }}\n");
-        let error =
-            render(&Bundles::new(Box::new(Kept::default()), None), &body, "one", &[]).unwrap_err().message;
+        let error = render(&Bundles::new(Box::new(Kept::default()), sealer(), None), &body, "one", &[])
+            .unwrap_err()
+            .message;
         assert!(error.contains("x/templates/x.yaml:2") && error.contains("nosuchfunction"), "{error}");
     }
 }

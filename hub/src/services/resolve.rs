@@ -24,6 +24,7 @@ use super::template::{Body, Content, Lack, Sight};
 use super::values::{self, Documents};
 use crate::planner::bundle::Bundle;
 use crate::planner::rendering::{Options, Request, Unrendered};
+use crate::planner::sealing::Recipient;
 use crate::planner::unit::{Frame, merged, unit};
 use crate::roster::ObjectName;
 
@@ -34,6 +35,16 @@ pub trait Renderer {
     /// # Errors
     /// Why it cannot be rendered, with file and line where there are.
     fn render(&self, request: &Request<'_>) -> Result<Arc<Bundle>, Unrendered>;
+    /// The bundle as this recipient gets it: what is confidential is sealed to its key, or everything.
+    ///
+    /// # Errors
+    /// Why the recipient cannot get it.
+    fn seal(
+        &self,
+        bundle: &Arc<Bundle>,
+        recipient: &Recipient,
+        everything: bool,
+    ) -> Result<Arc<Bundle>, String>;
 }
 
 /// What is known of units on their target.
@@ -344,6 +355,13 @@ impl Scene<'_, '_> {
                 Problem::failed(documents.redact(&message, data))
             }
         })?;
+        let secret = documents.hold_secrets()
+            || values::manifests_are_secret(self.sight, self.namespace(), &service.template);
+        // Without an agent there is no plan either.
+        let bundle = match &self.target.recipient {
+            Some(recipient) => self.renderer.seal(&bundle, recipient, secret).map_err(Problem::failed)?,
+            None => bundle,
+        };
         let origin = Origin {
             source: source_of(&service.template, version, &content),
             documents: documents.origins,

@@ -6,11 +6,12 @@ use api::k0rdent::ClusterDeployment;
 use api::names;
 use api::skein::Edge;
 use kube::ResourceExt;
-use protocol::id::EdgeId;
+use protocol::id::{AgentId, EdgeId};
 use serde_json::{Value, json};
 
 use crate::cache::{Key, Kind};
 use crate::planner::bundle::Bundle;
+use crate::planner::sealing::Recipient;
 use crate::roster::ObjectName;
 
 /// Which object stands for a target.
@@ -69,6 +70,8 @@ pub struct Target {
     pub region: Option<String>,
     /// The edge agent on it, once there is one.
     pub agent: Option<EdgeId>,
+    /// The same with what it told of its keys.
+    pub recipient: Option<Recipient>,
     /// Kubernetes version, as far as it is known.
     pub kubernetes_version: Option<String>,
     /// The object that Go templates in values see as `.Cluster`.
@@ -103,6 +106,7 @@ impl Target {
             labels,
             region,
             agent: None,
+            recipient: None,
             kubernetes_version: None,
             cluster: shown,
             infrastructure: None,
@@ -118,6 +122,7 @@ impl Target {
         let labels = edge.labels().clone();
         let cluster = Self::shown_edge(edge);
         let status = edge.status.as_ref();
+        let agent = status.and_then(|status| status.agent_id.as_ref()).and_then(|id| id.parse().ok());
         Self {
             uid: edge.uid().unwrap_or_default(),
             template_namespace: edge
@@ -128,7 +133,8 @@ impl Target {
             name: TargetName { kind: TargetKind::Edge, namespace, name },
             labels,
             region: Some(edge.spec.region.clone()),
-            agent: status.and_then(|status| status.agent_id.as_ref()).and_then(|id| id.parse().ok()),
+            agent,
+            recipient: agent.map(|agent| Self::recipient(agent, edge)),
             kubernetes_version: status.and_then(|status| status.kubernetes_version.clone()),
             infrastructure: None,
             control_plane: None,
@@ -136,6 +142,11 @@ impl Target {
             cluster,
             deleting: edge.metadata.deletion_timestamp.is_some() || edge.spec.revoked,
         }
+    }
+
+    /// The edge's agent as a recipient of plans.
+    pub fn recipient(agent: EdgeId, edge: &Edge) -> Recipient {
+        Recipient { agent: AgentId::Edge(agent), annotations: edge.annotations().clone() }
     }
 
     /// Takes over what the Cluster API object refers to, from the same bundle.

@@ -170,6 +170,11 @@ impl Documents {
         })
     }
 
+    /// Whether a Secret's content went in, as a document or through a template.
+    pub fn hold_secrets(&self) -> bool {
+        self.origins.iter().any(|origin| origin.secret) || self.objects.iter().any(|one| one.kind == "Secret")
+    }
+
     /// The message without what Secrets said.
     pub fn redact(&self, message: &str, data: &Data<'_>) -> String {
         let secrets = self.texts.iter().zip(&self.origins).filter(|(_, origin)| origin.secret);
@@ -216,4 +221,13 @@ pub fn manifests_are_templates(sight: &Sight<'_>, namespace: &str, template: &st
         LocalSourceKind::GitRepository | LocalSourceKind::Bucket | LocalSourceKind::OciRepository => false,
     };
     marked || template.annotations().contains_key(TEMPLATE_ANNOTATION)
+}
+
+/// Whether the manifests of a ServiceTemplate are kept in a Secret.
+pub fn manifests_are_secret(sight: &Sight<'_>, namespace: &str, template: &str) -> bool {
+    let Some(template) = sight.view.get::<ServiceTemplate>(namespace, template) else { return false };
+    let sources = [&template.spec.resources, &template.spec.kustomize];
+    sources.into_iter().flatten().any(|source| {
+        source.local_source_ref.as_ref().is_some_and(|source| source.kind == LocalSourceKind::Secret)
+    })
 }

@@ -279,7 +279,15 @@ async fn controllers(
         helm: None,
         term,
     };
-    let handle = Controllers::start(client.clone(), settings, plans.clone(), observed.clone(), process).await;
+    let handle = Controllers::start(
+        client.clone(),
+        settings,
+        identity::Sealer::new([0; 32]),
+        plans.clone(),
+        observed.clone(),
+        process,
+    )
+    .await;
     (plans, observed, handle)
 }
 

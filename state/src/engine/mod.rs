@@ -152,6 +152,7 @@ impl Engine {
             board: Arc::new(Board::default()),
             agent: config.agent.to_string(),
             clock: Arc::clone(&config.clock),
+            opener: config.opener,
             news,
         };
         let mut engine = Self {

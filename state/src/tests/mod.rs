@@ -8,6 +8,7 @@ mod hooks;
 mod measure;
 mod offer;
 mod removal;
+mod sealed;
 mod sweep;
 
 use std::collections::BTreeMap;
@@ -136,7 +137,10 @@ impl World {
     }
 
     pub(super) fn config(&self) -> Config {
-        Config::new(client_through(&self.client, &self.wire), AGENT, self.file(), Arc::new(Trusting))
+        let client = client_through(&self.client, &self.wire);
+        let mut config = Config::new(client, AGENT, self.file(), Arc::new(Trusting));
+        config.opener = Arc::new(sealed::open);
+        config
     }
 
     pub(super) async fn start(&self) -> Running {

@@ -8,10 +8,10 @@ use protocol::plan::{HookEvent, UnitId};
 use protocol::report::ObjectHealth;
 use serde_json::Value;
 
-use super::{CALLS_CONCURRENT, End, Event, Item, Outcome, Trouble, Worker};
+use super::{CALLS_CONCURRENT, End, Event, Item, Outcome, Trouble, Worker, secrecy};
 use crate::api::{ApiError, Failure};
 use crate::board::Sight;
-use crate::difference::difference;
+use crate::difference::{Quoting, difference};
 use crate::health;
 use crate::live::Live;
 use crate::object::{self, ObjectId, Place, Resource, UNIT_LABEL};
@@ -201,11 +201,10 @@ impl Worker {
 
     async fn write(&self, item: &Item) -> Result<Outcome, Trouble> {
         let blob = self.context.content(item.digest).await?;
-        let body = match self.owner.dress(&blob, &item.place, None) {
+        let body = match self.owner.dress(&blob.json, &item.place, None) {
             Ok(body) => body,
             Err(text) => return Ok(Outcome::Refused(format!("malformed object: {text}"))),
         };
-        drop(blob);
         let api = &self.context.api;
         let mut result = api.apply(&item.place, body.clone(), item.force).await;
         let lost_namespace = |error: &ApiError| {
@@ -220,7 +219,7 @@ impl Worker {
         }
         match result {
             Ok(live) => Ok(self.written(item, &live)),
-            Err(error) => self.unwritten(item, error),
+            Err(error) => self.unwritten(item, secrecy::told_error(&blob, error)),
         }
     }
 
@@ -260,11 +259,12 @@ impl Worker {
         let live = live.map_err(|error| Trouble::about(&item.place, error))?;
         let Some(live) = live else { return Ok(Outcome::Differs("is deleted".to_owned())) };
         let blob = self.context.content(item.digest).await?;
-        let desired = match self.owner.dress(&blob, &item.place, None) {
+        let desired = match self.owner.dress(&blob.json, &item.place, None) {
             Ok(body) => serde_json::from_slice::<Value>(&body).unwrap_or_default(),
             Err(text) => return Ok(Outcome::Refused(format!("malformed object: {text}"))),
         };
-        if let Some(text) = difference(&desired, &live) {
+        let quoting = if secrecy::is_confidential(&blob) { Quoting::Hidden } else { Quoting::Shown };
+        if let Some(text) = difference(&desired, &live, quoting) {
             return Ok(Outcome::Differs(text));
         }
         let meta = serde_json::from_value::<Live>(live).unwrap_or_default().metadata;

@@ -10,7 +10,7 @@ use protocol::plan::{HookDeletion, HookEntry, HookEvent};
 
 use tokio::sync::watch::Receiver;
 
-use super::{Trouble, Worker};
+use super::{Trouble, Worker, secrecy};
 use crate::api::Deletion;
 use crate::board::Sight;
 use crate::live::Live;
@@ -103,10 +103,11 @@ impl Worker {
 
     async fn create_hook(&self, hook: &HookEntry, place: &Place, run: &str) -> Result<Live, Trouble> {
         let blob = self.context.content(hook.object.digest).await?;
-        let body = self.owner.dress(&blob, place, Some(run));
+        let body = self.owner.dress(&blob.json, place, Some(run));
         let body =
             body.map_err(|text| Trouble::Failed(format!("hook {}: malformed object: {text}", place.id)))?;
-        self.context.api.create(place, body).await.map_err(|error| Trouble::about(place, error))
+        let created = self.context.api.create(place, body).await;
+        created.map_err(|error| Trouble::about(place, secrecy::told_error(&blob, error)))
     }
 
     async fn wait_for_end(

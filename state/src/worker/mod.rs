@@ -6,6 +6,7 @@
 mod apply;
 mod hook;
 mod prune;
+mod secrecy;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, ApiError, Failure};
 use crate::board::Board;
-use crate::config::Clock;
+use crate::config::{Clock, Open};
 use crate::discovery::Discovery;
 use crate::health::Judgement;
 use crate::live::Fields;
@@ -38,6 +39,7 @@ pub(crate) struct Context {
     pub(crate) board: Arc<Board>,
     pub(crate) agent: String,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) opener: Arc<dyn Open>,
     pub(crate) news: mpsc::Sender<News>,
 }
 
@@ -53,13 +55,26 @@ impl Context {
         let _ = self.news.send(news).await;
     }
 
-    async fn content(&self, digest: Digest) -> Result<bytes::Bytes, Trouble> {
+    /// What a plan names by this digest, opened. On disk it stays sealed.
+    async fn content(&self, digest: Digest) -> Result<Content, Trouble> {
         match self.store.blob(digest).await {
-            Ok(Some(bytes)) => Ok(bytes),
+            Ok(Some(bytes)) if protocol::sealed::is_sealed(&bytes) => match self.opener.open(&bytes) {
+                Ok(opened) => Ok(Content { json: opened.into(), sealed: true }),
+                Err(error) => Err(Trouble::Failed(format!("sealed content {digest} does not open: {error}"))),
+            },
+            Ok(Some(json)) => Ok(Content { json, sealed: false }),
             Ok(None) => Err(Trouble::Failed(format!("blob {digest} is missing in the state file"))),
             Err(error) => Err(Trouble::Failed(error.to_string())),
         }
     }
+}
+
+/// The content of a blob.
+struct Content {
+    /// The object.
+    json: bytes::Bytes,
+    /// Whether it came sealed, so that nothing of it may be told.
+    sealed: bool,
 }
 
 /// An object to write or to look at.

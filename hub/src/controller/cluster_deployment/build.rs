@@ -3,12 +3,14 @@
 use api::k0rdent::{ClusterDeployment, Credential, HelmOptions};
 use api::names;
 use kube::ResourceExt;
+use protocol::id::AgentId;
 use protocol::plan::{DriftMode, Removal, UnitKind};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 use super::{ClusterPlan, Valid, unit_id};
 use crate::planner::rendering::{Options, Request, Unrendered};
+use crate::planner::sealing::Recipient;
 use crate::planner::unit::{Frame, unit};
 use crate::services::origin::{DocumentOrigin, Origin, SourceOrigin};
 use crate::services::resolve::{Built, Renderer};
@@ -22,7 +24,7 @@ pub(super) fn build(valid: Valid, sight: &Sight<'_>, renderer: &dyn Renderer) ->
     };
     let mut plan = ClusterPlan {
         region,
-        paused: found.region.is_some_and(|region| region.paused),
+        paused: found.region.as_ref().is_some_and(|region| region.paused),
         template,
         chart: Err("the chart is not known without a template".to_owned()),
         stale: chart.as_ref().and_then(|(_, failure)| failure.as_ref()).map(crate::content::told),
@@ -31,7 +33,12 @@ pub(super) fn build(valid: Valid, sight: &Sight<'_>, renderer: &dyn Renderer) ->
         planned: None,
     };
     let Some(chart) = chart else { return plan };
-    match render(&found.deployment, plan.credential.as_deref().ok(), chart, renderer) {
+    let recipient = plan.region.as_ref().ok().zip(found.region).map(|(name, region)| Recipient {
+        agent: AgentId::Region(name.clone()),
+        annotations: region.annotations,
+    });
+    let credential = plan.credential.as_deref().ok();
+    match render(&found.deployment, credential, chart, recipient.as_ref(), renderer) {
         Ok(built) => {
             plan.chart = Ok(());
             let deleting = found.deployment.metadata.deletion_timestamp.is_some();
@@ -54,6 +61,7 @@ fn render(
     deployment: &ClusterDeployment,
     credential: Option<&Credential>,
     (chart, _): Chart,
+    recipient: Option<&Recipient>,
     renderer: &dyn Renderer,
 ) -> Result<Built, Unrendered> {
     let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
@@ -76,7 +84,11 @@ fn render(
         store: Some((&namespace, &name)),
         options: Options::default(),
     };
-    let bundle = renderer.render(&request)?;
+    let mut bundle = renderer.render(&request)?;
+    // Without a region there is no plan either.
+    if let Some(recipient) = recipient {
+        bundle = renderer.seal(&bundle, recipient, false).map_err(Unrendered::failed)?;
+    }
     let frame = Frame {
         id: unit_id(&namespace, &name),
         kind: UnitKind::Helm,

@@ -27,7 +27,9 @@ pub(super) fn dereference(deployment: &Arc<ClusterDeployment>, sight: &Sight<'_>
         FoundRegion {
             exists: object.is_some() || name == names::LOCAL_REGION,
             paused: object
+                .as_ref()
                 .is_some_and(|region| region.annotations().contains_key(names::annotation::REGION_PAUSE)),
+            annotations: object.map(|region| region.annotations().clone()).unwrap_or_default(),
             name,
         }
     });

@@ -9,6 +9,7 @@ mod dereference;
 pub(super) mod status;
 mod validate;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::k0rdent::{ClusterDeployment, ClusterTemplate, Credential};
@@ -32,6 +33,8 @@ struct FoundRegion {
     name: String,
     exists: bool,
     paused: bool,
+    /// Annotations of its object, with the keys that its agent told.
+    annotations: BTreeMap<String, String>,
 }
 
 /// What can be built, or what prevents it.

@@ -114,7 +114,13 @@ impl World {
         let sight =
             Sight { view: View::new(&self.cache), sources: &self.sources, system_namespace: "kcm-system" };
         let claims = claims(&target, Some(&self.own), &self.services, |_| false);
-        resolve(&target, &claims, &sight, &Bundles::new(Box::new(NoSeeds), None), &self.there)
+        resolve(
+            &target,
+            &claims,
+            &sight,
+            &Bundles::new(Box::new(NoSeeds), identity::Sealer::new([0; 32]), None),
+            &self.there,
+        )
     }
 
     fn body(&self) -> protocol::plan::PlanBody {

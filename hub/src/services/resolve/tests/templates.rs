@@ -125,7 +125,7 @@ fn a_change_that_nothing_used_renders_nothing() {
     let world = world(SEES, &reference("one", json!({"watchFields": ["spec.replicas"]})));
     world.cache.put_resource(thing("default", "one", 3, 1));
     let target = Target::of_cluster(&world.own, Some("eu".to_owned()), None);
-    let bundles = Bundles::new(Box::new(NoSeeds), None);
+    let bundles = Bundles::new(Box::new(NoSeeds), identity::Sealer::new([0; 32]), None);
     let count = bundles.renders();
     let decide = || {
         let sight =

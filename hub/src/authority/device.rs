@@ -1,0 +1,122 @@
+//! What a device told of itself, kept in annotations of its Edge or Region.
+
+use std::collections::BTreeMap;
+
+use api::k0rdent::Region;
+use api::skein::Edge;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use identity::sealing::{told_key, verified_key};
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Resource, ResourceExt};
+use protocol::Extensions;
+use protocol::id::{IdError, RegionName};
+use serde::de::DeserializeOwned;
+
+/// Its device key, in base64.
+const DEVICE_KEY: &str = "skein.dev/device-key";
+/// Its sealing key with the device key's signature, in base64.
+pub(crate) const SEALING_KEY: &str = "skein.dev/sealing-key";
+
+/// Annotations of an object.
+type Annotations = BTreeMap<String, String>;
+
+/// The annotations that keep a device's key, and the sealing key among the extensions of its request. A sealing key
+/// that the device key did not sign is left out: whoever relays a request cannot put in its own.
+pub(crate) fn annotations(device_key: &Bytes, told: &Extensions) -> Annotations {
+    let sealing =
+        told_key(told, device_key).map(|key| (SEALING_KEY.to_owned(), STANDARD.encode(key.write())));
+    let device = (DEVICE_KEY.to_owned(), STANDARD.encode(device_key));
+    std::iter::once(device).chain(sealing).collect()
+}
+
+/// The device key that is kept.
+pub(super) fn device_key(annotations: &Annotations) -> Option<Bytes> {
+    Some(STANDARD.decode(annotations.get(DEVICE_KEY)?).ok()?.into())
+}
+
+/// The sealing key that is kept, if the device key vouches for it.
+pub(crate) fn sealing_key(annotations: &Annotations) -> Option<[u8; 32]> {
+    let told = STANDARD.decode(annotations.get(SEALING_KEY)?).ok()?;
+    Some(verified_key(&told, &device_key(annotations)?)?.public)
+}
+
+/// The object of an agent that joined.
+pub(super) enum Registered {
+    Region(Box<Region>),
+    Edge(Box<Edge>),
+}
+
+impl Registered {
+    /// The region it belongs to.
+    pub(super) fn region(&self) -> Result<RegionName, IdError> {
+        match self {
+            Self::Region(region) => region.name_any().parse(),
+            Self::Edge(edge) => edge.spec.region.parse(),
+        }
+    }
+
+    pub(super) fn annotations(&self) -> &Annotations {
+        match self {
+            Self::Region(region) => region.annotations(),
+            Self::Edge(edge) => edge.annotations(),
+        }
+    }
+
+    pub(super) fn is_revoked(&self) -> bool {
+        matches!(self, Self::Edge(edge) if edge.spec.revoked)
+    }
+
+    /// Sees to it that the object says what its device told.
+    pub(super) async fn keep_told(&self, client: &kube::Client, told: &Annotations) -> kube::Result<()> {
+        match self {
+            Self::Region(region) => keep_told(&Api::all(client.clone()), &**region, told).await,
+            Self::Edge(edge) => {
+                let namespace = edge.namespace().unwrap_or_default();
+                keep_told(&Api::namespaced(client.clone(), &namespace), &**edge, told).await
+            }
+        }
+    }
+}
+
+/// Sees to it that an object says what its device told.
+pub(super) async fn keep_told<K>(api: &Api<K>, object: &K, told: &Annotations) -> kube::Result<()>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let kept = object.annotations();
+    if told.iter().all(|(key, value)| kept.get(key) == Some(value)) {
+        return Ok(());
+    }
+    annotate(api, &object.name_any(), told).await
+}
+
+/// Writes annotations.
+pub(super) async fn annotate<K>(api: &Api<K>, name: &str, annotations: &Annotations) -> kube::Result<()>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let patch = serde_json::json!({"metadata": {"annotations": annotations}});
+    api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealing_key_is_kept_and_used_only_with_the_devices_signature() {
+        let device = |seed| identity::DeviceKey::from_seed([seed; 32]);
+        let told = |seed| vec![identity::sealing::told(&device(seed))];
+        let own = device(1).public();
+        let mut kept = annotations(&own, &told(1));
+        assert_eq!(device_key(&kept), Some(own.clone()));
+        assert_eq!(sealing_key(&kept), Some(identity::SealingKey::of(&device(1)).public()));
+        let relayed = annotations(&own, &told(2));
+        assert_eq!(relayed.keys().collect::<Vec<_>>(), [DEVICE_KEY]);
+        // Whoever edits the object cannot redirect what is sealed either.
+        kept.extend(annotations(&device(2).public(), &told(2)).remove_entry(SEALING_KEY));
+        assert_eq!(sealing_key(&kept), None);
+    }
+}
