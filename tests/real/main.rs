@@ -2,3 +2,5 @@
 
 mod control_plane;
 mod path;
+mod servers;
+mod sources;

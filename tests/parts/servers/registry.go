@@ -1,0 +1,17 @@
+// Command registry is the OCI registry of CNCF Distribution with what the tests need of it: files and passwords. The
+// storage of clouds, which its own command brings, takes most of its build.
+package main
+
+import (
+	"os"
+
+	"github.com/distribution/distribution/v3/registry"
+	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+)
+
+func main() {
+	if err := registry.RootCmd.Execute(); err != nil {
+		os.Exit(1)
+	}
+}
