@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{cost, enroll, kubeconfig, part, query, render, status, token};
+use crate::command::{cost, enroll, explain, kubeconfig, part, query, render, status, token};
 use crate::state_dir::StateDir;
 use crate::up;
 
@@ -41,6 +41,8 @@ enum Command {
     Enroll(enroll::Arguments),
     /// Ask PromQL of all regions
     Query(query::Arguments),
+    /// Show what services are made of, and why they are not newer
+    Explain(explain::Arguments),
     /// Show what the fleet costs
     Cost(cost::Arguments),
     /// Render a chart as `helm template` does, in process
@@ -77,6 +79,7 @@ pub(crate) fn dispatch(arguments: Vec<OsString>) -> ExitCode {
         Command::Token(command) => asked(async { token::run(state, command).await }),
         Command::Enroll(arguments) => enroll::run(arguments, state),
         Command::Query(arguments) => asked(async { query::show(state, arguments).await }),
+        Command::Explain(arguments) => asked(async { explain::show(state, arguments).await }),
         Command::Cost(arguments) => asked(async { cost::show(state, arguments).await }),
         Command::Render(arguments) => report(render::show(&arguments)),
         Command::Agent { .. } => ExitCode::from(2),

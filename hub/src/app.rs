@@ -14,6 +14,7 @@ use crate::agents::Server;
 use crate::arguments::Arguments;
 use crate::authority::{self, Registrar, Signer};
 use crate::controller::{Controllers, Settings};
+use crate::explain;
 use crate::federation::{self, Federation};
 use crate::leadership;
 use crate::observed::Observed;
@@ -88,7 +89,12 @@ pub async fn serve(
     authority::publish_trust(&client, &system_namespace, &authority, &endpoints).await?;
     let federation = Federation::new(downlink.clone(), controllers.roster.clone(), observed, clock);
     let http = common.http.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080)));
-    let http = process::http::serve(&process, http, federation::router(federation)).await?;
+    let http = process::http::serve(
+        &process,
+        http,
+        federation::router(federation).merge(explain::router(controllers.explainer)),
+    )
+    .await?;
     drop(starting);
     let bound = Bound::by_this_process().with("http", http).with("link", downlink.local_addr());
     if let Some(path) = &common.bound_file {

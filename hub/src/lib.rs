@@ -6,6 +6,7 @@
 //! - [`planner`]: services and rendered bundles as plans; pure
 //! - [`content`]: charts and manifests out of what the crate `source` fetches
 //! - [`authority`], [`agents`]: who becomes an agent, and the links to them
+//! - [`explain`]: why a service is what it is
 //! - [`federation`]: queries and cost over all regions
 //! - [`plans`]: the newest plan of every agent; [`observed`]: what agents reported; [`roster`]: who belongs here
 
@@ -17,6 +18,7 @@ pub mod cache;
 pub mod changes;
 pub mod content;
 pub mod controller;
+pub mod explain;
 pub mod federation;
 pub mod leadership;
 pub mod observed;

@@ -95,6 +95,9 @@ async fn a_region_relays_what_it_cannot_read() -> Result<()> {
     }
     assert!(files > 5, "{files} files were searched: the folders are others now");
     // Nor in what is told.
+    let explained = mesh.skein(&["explain", "edge/edge-1"])?;
+    assert!(explained.contains("Secret kcm-system/passwords key \"values\""), "{explained}");
+    assert!(!holds(explained.as_bytes()), "{explained}");
     let told =
         mesh.kubectl("hub", &["get", "servicesets,multiclusterservices,events", "-A", "-o", "json"])?;
     assert!(!holds(told.as_bytes()));

@@ -2,6 +2,7 @@
 
 pub(crate) mod cost;
 pub(crate) mod enroll;
+pub(crate) mod explain;
 pub(crate) mod kubeconfig;
 pub(crate) mod part;
 pub(crate) mod query;

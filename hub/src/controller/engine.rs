@@ -9,6 +9,7 @@ use identity::Sealer;
 use jiff::Timestamp;
 use process::Process;
 use protocol::id::{AgentId, RegionName};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Settings;
@@ -21,6 +22,7 @@ use crate::cache::view::Reads;
 use crate::cache::{Cache, Change, Key, Kind};
 use crate::changes::Changes;
 use crate::content::Sources;
+use crate::explain::Question;
 use crate::observed::Observed;
 use crate::planner::helm::Helm;
 use crate::planner::rendering::Bundles;
@@ -103,7 +105,7 @@ pub(super) struct Engine {
 }
 
 /// Starts the engine; its readiness guard falls when everything that was listed is planned.
-pub(super) fn start(parts: Parts, process: &Process) {
+pub(super) fn start(parts: Parts, questions: mpsc::Receiver<Question>, process: &Process) {
     let mut changes = parts.cache.subscribe();
     let mut agents = parts.observed.subscribe();
     let mut listed = parts.cache.watch(&parts.client, process);
@@ -126,7 +128,7 @@ pub(super) fn start(parts: Parts, process: &Process) {
             engine.take(changes.take(), agents.take());
             engine.plan();
             drop(planned);
-            engine.run(changes, agents).await;
+            engine.run(changes, agents, questions).await;
         };
         cancel.run_until_cancelled(run).await;
     });
@@ -170,7 +172,12 @@ impl Engine {
         }
     }
 
-    async fn run(&mut self, mut changes: Changes<Change>, mut agents: Changes<AgentId>) {
+    async fn run(
+        &mut self,
+        mut changes: Changes<Change>,
+        mut agents: Changes<AgentId>,
+        mut questions: mpsc::Receiver<Question>,
+    ) {
         loop {
             self.plan();
             let mut count = 0;
@@ -189,6 +196,7 @@ impl Engine {
                 biased;
                 changed = changes.next() => self.take(changed, agents.take()),
                 reported = agents.next() => self.take(changes.take(), reported),
+                Some(question) = questions.recv() => self.answer(question),
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.due(),
             }
         }

@@ -22,6 +22,7 @@ mod difference;
 mod edge;
 mod engine;
 mod events;
+mod explaining;
 mod identities;
 mod join_token;
 mod multi_cluster_service;
@@ -45,6 +46,7 @@ use process::Process;
 
 use crate::cache::Cache;
 use crate::content::Sources;
+use crate::explain::Explainer;
 use crate::observed::Observed;
 use crate::plans::{PlanBook, system_clock};
 use crate::roster::Roster;
@@ -76,6 +78,8 @@ pub struct ControllersHandle {
     pub cache: Cache,
     /// The charts.
     pub sources: Sources,
+    /// Why services are what they are.
+    pub explainer: Explainer,
 }
 
 impl Controllers {
@@ -91,13 +95,16 @@ impl Controllers {
     ) -> ControllersHandle {
         let (cache, roster) = (Cache::default(), Roster::default());
         let sources = Sources::new(settings.state_dir.clone(), cache.clone(), system_clock(), process);
-        let handle =
-            ControllersHandle { roster: roster.clone(), cache: cache.clone(), sources: sources.clone() };
+        let (explainer, questions) = Explainer::new();
+        let handle = ControllersHandle {
+            roster: roster.clone(),
+            cache: cache.clone(),
+            sources: sources.clone(),
+            explainer,
+        };
         metrics(&handle, &plans, process);
-        engine::start(
-            engine::Parts { client, settings, sealer, cache, roster, sources, plans, observed },
-            process,
-        );
+        let parts = engine::Parts { client, settings, sealer, cache, roster, sources, plans, observed };
+        engine::start(parts, questions, process);
         handle
     }
 }

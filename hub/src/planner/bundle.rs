@@ -19,6 +19,8 @@ pub struct Bundle {
     pub hooks: Vec<Piece<HookEntry>>,
     /// Whether the chart asked for randomness or the clock.
     pub entropy: bool,
+    /// Whether a `helm` binary rendered it, for want of something in the engine.
+    pub by_helm: bool,
     /// The Cluster API `Cluster` among the objects.
     pub cluster: Option<Value>,
 }

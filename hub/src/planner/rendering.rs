@@ -318,7 +318,7 @@ pub(super) fn from_manifests(text: &str, labels: &[(String, String)]) -> Result<
     let labels: Vec<_> = labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let objects =
         render::parse_yaml_documents(text, &Limits::default()).map_err(|error| error.to_string())?;
-    let mut bundle = Bundle::default();
+    let mut bundle = Bundle { by_helm: true, ..Bundle::default() };
     for object in objects {
         let annotation = |name: &str| {
             let value = object.pointer("/metadata/annotations")?.get(name)?.as_str()?;

@@ -1,0 +1,162 @@
+//! Why a service is what it is: `GET /api/v1/explain/{kind}/{namespace}/{name}`, for `skein explain`.
+//!
+//! The deciding task answers, from what it last decided: nothing is kept for this. Names, versions and digests are told,
+//! never a value.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::services::origin::Origin;
+use crate::services::target::{TargetKind, TargetName};
+
+/// Questions that wait for the deciding task.
+const QUEUE: usize = 16;
+
+/// What is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// All sets of a target.
+    Target(TargetName),
+    /// One set.
+    ServiceSet {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// A question and where the answer goes: nothing when there is no such object.
+pub struct Question {
+    /// About what.
+    pub subject: Subject,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Option<Explanation>>,
+}
+
+/// Why the services of a target are what they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// The target: `ClusterDeployment default/shop-1`.
+    pub target: String,
+    /// The region it belongs to; empty while that is unknown.
+    pub region: String,
+    /// The plan that its agent is to have, and since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanTold>,
+    /// Why the plan is held back, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// The units: the cluster's own first, then those of its sets in order.
+    pub services: Vec<ServiceTold>,
+}
+
+/// A plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanTold {
+    /// Its generation: term and counter.
+    pub generation: String,
+    /// When it was made.
+    pub issued_at: String,
+    /// The generation that the agent has carried out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<String>,
+}
+
+/// A service, or the cluster itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceTold {
+    /// Namespace and name of its ServiceSet; of its ClusterDeployment, for the cluster itself.
+    pub set: String,
+    /// Who asks for it.
+    pub owner: String,
+    /// Namespace of the release.
+    pub namespace: String,
+    /// Name of the release.
+    pub name: String,
+    /// What it is made of; nothing when it cannot be built.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub built: Option<BuiltTold>,
+    /// Why there is no unit, or none as new as it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// What a unit is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuiltTold {
+    /// Where its content came from.
+    pub origin: Arc<Origin>,
+    /// `engine`, or `helm` for a chart that needs what the engine lacks.
+    pub rendered_by: &'static str,
+    /// Whether it asked for randomness or the clock: then these are kept, and it stays the same.
+    pub random: bool,
+    /// Number of objects.
+    pub objects: usize,
+    /// Number of hooks.
+    pub hooks: usize,
+    /// How many of them travel sealed.
+    pub sealed: usize,
+    /// The hash that becomes `lastDeployedHash`.
+    pub hash: String,
+}
+
+/// Asks the deciding task.
+#[derive(Clone)]
+pub struct Explainer(mpsc::Sender<Question>);
+
+impl Explainer {
+    /// An explainer and the end where its questions arrive.
+    pub fn new() -> (Self, mpsc::Receiver<Question>) {
+        let (sender, questions) = mpsc::channel(QUEUE);
+        (Self(sender), questions)
+    }
+
+    /// The explanation; nothing when there is no such object, or the hub ends.
+    pub async fn ask(&self, subject: Subject) -> Option<Explanation> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Question { subject, answer }).await.ok()?;
+        answered.await.ok()?
+    }
+}
+
+/// The route.
+pub fn router(explainer: Explainer) -> Router {
+    Router::new().route("/api/v1/explain/{kind}/{namespace}/{name}", get(explain)).with_state(explainer)
+}
+
+async fn explain(
+    State(explainer): State<Explainer>,
+    Path((kind, namespace, name)): Path<(String, String, String)>,
+) -> Response {
+    let refused = |status: StatusCode, message: String| {
+        (status, Json(json!({"code": status.as_u16(), "message": message}))).into_response()
+    };
+    let target = |kind| Subject::Target(TargetName::new(kind, &namespace, &name));
+    let subject = match kind.as_str() {
+        "clusterdeployment" => target(TargetKind::ClusterDeployment),
+        "edge" => target(TargetKind::Edge),
+        "serviceset" => Subject::ServiceSet { namespace: namespace.clone(), name: name.clone() },
+        other => {
+            let message =
+                format!("kind \"{other}\" is not known: clusterdeployment, edge and serviceset are accepted");
+            return refused(StatusCode::BAD_REQUEST, message);
+        }
+    };
+    match explainer.ask(subject).await {
+        Some(explanation) => Json(explanation).into_response(),
+        None => refused(StatusCode::NOT_FOUND, format!("there is no {kind} {namespace}/{name}")),
+    }
+}
