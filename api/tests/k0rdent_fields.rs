@@ -26,7 +26,27 @@ struct Accepted {
     why: &'static str,
 }
 
+/// Fields that only ours has, with all that is inside them: in whichever CRD a remote source can be, so can one file
+/// behind a URL.
+const OURS: &[&str] = &[".remoteSourceSpec.http"];
+
 const ACCEPTED: &[Accepted] = &[
+    Accepted {
+        crd: "",
+        theirs: "    remoteSourceSpec: object CEL[has(self.git) ? (!has(self.bucket) && !has(self.oci)) : true => Git, Bucket and OCI are mutually exclusive.] CEL[has(self.bucket) ? (!has(self.git) && !has(self.oci)) : true => Git, Bucket and OCI are mutually exclusive.] CEL[has(self.oci) ? (!has(self.git) && !has(self.bucket)) : true => Git, Bucket and OCI are mutually exclusive.] CEL[has(self.git) || has(self.bucket) || has(self.oci) => One of Git, Bucket or OCI must be specified.]",
+        ours: &[
+            "    remoteSourceSpec: object CEL[has(self.git) ? (!has(self.bucket) && !has(self.oci)) : true => Git, Bucket and OCI are mutually exclusive.] CEL[has(self.bucket) ? (!has(self.git) && !has(self.oci)) : true => Git, Bucket and OCI are mutually exclusive.] CEL[has(self.oci) ? (!has(self.git) && !has(self.bucket)) : true => Git, Bucket and OCI are mutually exclusive.] CEL[has(self.http) ? (!has(self.git) && !has(self.bucket) && !has(self.oci)) : true => HTTP is mutually exclusive with Git, Bucket and OCI.] CEL[has(self.git) || has(self.bucket) || has(self.oci) || has(self.http) => One of Git, Bucket or OCI must be specified.]",
+        ],
+        why: "a file behind a URL is a source too",
+    },
+    Accepted {
+        crd: "",
+        theirs: "      remoteSourceSpec: object CEL[has(self.git) ? (!has(self.bucket) && !has(self.oci)) : true => Git, Bucket and OCI are mutually exclusive.] CEL[has(self.bucket) ? (!has(self.git) && !has(self.oci)) : true => Git, Bucket and OCI are mutually exclusive.] CEL[has(self.oci) ? (!has(self.git) && !has(self.bucket)) : true => Git, Bucket and OCI are mutually exclusive.] CEL[has(self.git) || has(self.bucket) || has(self.oci) => One of Git, Bucket or OCI must be specified.]",
+        ours: &[
+            "      remoteSourceSpec: object CEL[has(self.git) ? (!has(self.bucket) && !has(self.oci)) : true => Git, Bucket and OCI are mutually exclusive.] CEL[has(self.bucket) ? (!has(self.git) && !has(self.oci)) : true => Git, Bucket and OCI are mutually exclusive.] CEL[has(self.oci) ? (!has(self.git) && !has(self.bucket)) : true => Git, Bucket and OCI are mutually exclusive.] CEL[has(self.http) ? (!has(self.git) && !has(self.bucket) && !has(self.oci)) : true => HTTP is mutually exclusive with Git, Bucket and OCI.] CEL[has(self.git) || has(self.bucket) || has(self.oci) || has(self.http) => One of Git, Bucket or OCI must be specified.]",
+        ],
+        why: "a file behind a URL is a source too",
+    },
     Accepted {
         crd: "regions",
         theirs: "spec: object CEL[has(self.kubeConfig) != has(self.clusterDeployment) => exactly one of kubeConfig or clusterDeployment must be set]",
@@ -167,7 +187,13 @@ fn differences(crd: &str, theirs: &[String], ours: &[String]) -> Vec<String> {
             None => found.push(format!("{place}\n  - {line}")),
         }
     }
-    for (place, line) in ours.iter().filter(|(place, line)| !theirs.contains_key(*place) && !added(line)) {
+    let own = |place: &str| {
+        OURS.iter().any(|field| {
+            place.split_once(field).is_some_and(|(_, inside)| inside.is_empty() || inside.starts_with('.'))
+        })
+    };
+    let new = |place: &str, line: &str| !theirs.contains_key(place) && !added(line) && !own(place);
+    for (place, line) in ours.iter().filter(|(place, line)| new(place, line)) {
         found.push(format!("{place}\n  + {line}"));
     }
     found

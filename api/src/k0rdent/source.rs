@@ -13,6 +13,7 @@ const TIMEOUT: &str = r"^([0-9]+(\.[0-9]+)?(ms|s|m))+$";
 
 const ONE_SOURCE: &str = "LocalSource and RemoteSource are mutually exclusive.";
 const ONE_REMOTE: &str = "Git, Bucket and OCI are mutually exclusive.";
+const ALONE: &str = "HTTP is mutually exclusive with Git, Bucket and OCI.";
 
 fn minute() -> String {
     "60s".to_owned()
@@ -72,14 +73,18 @@ pub enum LocalSourceKind {
     OciRepository,
 }
 
-/// A remote source: exactly one of git, bucket and oci.
+/// A remote source: exactly one of git, bucket and oci; or, beyond k0rdent, of http.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules(&[
     ("has(self.git) ? (!has(self.bucket) && !has(self.oci)) : true", ONE_REMOTE),
     ("has(self.bucket) ? (!has(self.git) && !has(self.oci)) : true", ONE_REMOTE),
     ("has(self.oci) ? (!has(self.git) && !has(self.bucket)) : true", ONE_REMOTE),
-    ("has(self.git) || has(self.bucket) || has(self.oci)", "One of Git, Bucket or OCI must be specified."),
+    ("has(self.http) ? (!has(self.git) && !has(self.bucket) && !has(self.oci)) : true", ALONE),
+    (
+        "has(self.git) || has(self.bucket) || has(self.oci) || has(self.http)",
+        "One of Git, Bucket or OCI must be specified.",
+    ),
 ])))]
 pub struct RemoteSourceSpec {
     /// An S3-compatible bucket.
@@ -88,9 +93,53 @@ pub struct RemoteSourceSpec {
     /// A Git repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitSource>,
+    /// One file behind a URL (Skein's own).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpSource>,
     /// An OCI artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oci: Option<OciSource>,
+}
+
+fn five_minutes() -> String {
+    "5m".to_owned()
+}
+
+/// One file behind a URL: a manifest, or an archive (tar, tar.gz, a packed chart). Skein's own; the fields are called as
+/// in the Flux sources, and `url` and `interval` mean what they mean in the `remoteURL` of Sveltos.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpSource {
+    /// Secret with a client certificate or CA for the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_secret_ref: Option<LocalObjectReference>,
+    /// The SHA-256 that the file must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"))]
+    pub digest: Option<String>,
+    /// Files of an archive to leave out, in the format of .gitignore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore: Option<String>,
+    /// How often to look for changes.
+    #[serde(default = "five_minutes")]
+    #[schemars(regex(pattern = INTERVAL))]
+    pub interval: String,
+    /// Secret with the address of an HTTP proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_secret_ref: Option<LocalObjectReference>,
+    /// Secret with the credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<LocalObjectReference>,
+    /// Stop looking for changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+    /// How long one download may take.
+    #[serde(default = "minute")]
+    #[schemars(regex(pattern = TIMEOUT))]
+    pub timeout: String,
+    /// Address of the file.
+    #[schemars(regex(pattern = "^(http|https)://.*$"))]
+    pub url: String,
 }
 
 /// The spec of a Flux Bucket (source.toolkit.fluxcd.io/v1).

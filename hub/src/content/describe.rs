@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api::k0rdent::{
-    BucketProvider, BucketSource, ChartVerification, GitProvider, GitSource, LocalObjectReference,
-    OciLayerOperation, OciProvider, OciSource, OciVerification, VerificationProvider,
+    BucketProvider, BucketSource, ChartVerification, GitProvider, GitSource, HttpSource,
+    LocalObjectReference, OciLayerOperation, OciProvider, OciSource, OciVerification, VerificationProvider,
 };
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
@@ -226,6 +226,22 @@ impl Describer<'_, '_> {
         Ok(source)
     }
 
+    /// One file behind a URL.
+    ///
+    /// # Errors
+    /// What is wrong with the spec or its Secrets.
+    pub fn http(&self, spec: &HttpSource) -> Result<Source, String> {
+        let mut access = self.access(
+            spec.secret_ref.as_ref(),
+            spec.cert_secret_ref.as_ref(),
+            spec.proxy_secret_ref.as_ref(),
+        )?;
+        access.timeout = duration(&spec.timeout).unwrap_or(access.timeout);
+        let origin = RemoteFile { url: spec.url.clone(), digest: spec.digest.clone(), revision: None };
+        let origin = Origin::RemoteFile(origin);
+        Ok(described(origin, access, &spec.interval, spec.suspend, spec.ignore.clone()))
+    }
+
     fn oci_verification(&self, verify: &OciVerification) -> Result<Verification, String> {
         let keyless = !verify.match_oidc_identity.is_empty() || verify.trusted_root_secret_ref.is_some();
         self.cosign(verify.provider, verify.secret_ref.as_ref(), keyless)
@@ -377,7 +393,7 @@ fn requested<K: kube::Resource>(object: &K) -> String {
 
 fn unsupported_provider(kind: &str, provider: &str) -> String {
     format!(
-        "provider \"{}\" of a {kind} is not supported by this hub: use generic with credentials in secretRef",
+        "provider \"{}\" of the {kind} is not supported by this hub: use generic with credentials in secretRef",
         provider.to_lowercase()
     )
 }

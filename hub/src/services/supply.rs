@@ -113,11 +113,12 @@ impl Sight<'_> {
             return Err(Lack::Invalid("One of LocalSource or RemoteSource must be specified.".to_owned()));
         };
         let describer = self.describer(namespace);
-        let (kind, source, address) = match (&remote.git, &remote.bucket, &remote.oci) {
-            (Some(git), _, _) => ("git", describer.git(git), &git.url),
-            (None, Some(bucket), _) => ("bucket", describer.bucket(bucket), &bucket.endpoint),
-            (None, None, Some(oci)) => ("oci", describer.oci(oci), &oci.url),
-            (None, None, None) => {
+        let (kind, source) = match (&remote.git, &remote.bucket, &remote.oci, &remote.http) {
+            (Some(git), _, _, _) => ("git", describer.git(git)),
+            (None, Some(bucket), _, _) => ("bucket", describer.bucket(bucket)),
+            (None, None, Some(oci), _) => ("oci", describer.oci(oci)),
+            (None, None, None, Some(http)) => ("http", describer.http(http)),
+            (None, None, None, None) => {
                 return Err(Lack::Invalid("One of Git, Bucket or OCI must be specified.".to_owned()));
             }
         };
@@ -125,8 +126,11 @@ impl Sight<'_> {
         let spec = serde_json::to_string(remote).unwrap_or_default();
         let digest = hex::encode(Sha256::digest(spec));
         let short = digest.get(..12).unwrap_or_default();
-        let shown = source.as_ref().map_or_else(|_| address.clone(), |source| source.origin.address());
-        Ok(of_object(kind, namespace, &format!("{shown}#{short}"), source))
+        let name = match &source {
+            Ok(source) => format!("{}#{short}", source.origin.address()),
+            Err(_) => short.to_owned(),
+        };
+        Ok(of_object(kind, namespace, &name, source))
     }
 
     /// The files of a source below a path, and why there are no newer ones.

@@ -1,0 +1,247 @@
+//! Templates whose content is fetched: objects that describe sources, in; plans and statuses, out.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::http::{StatusCode, Uri};
+use axum::response::IntoResponse as _;
+use bytes::Bytes;
+use protocol::id::AgentId;
+use serde_json::{Value, json};
+use support::Hub;
+
+const K0RDENT: &str = "k0rdent.mirantis.com/v1beta1";
+const FLUX: &str = "source.toolkit.fluxcd.io/v1";
+
+/// A server of files, by path.
+#[derive(Clone, Default)]
+struct Files(Arc<Mutex<BTreeMap<String, Bytes>>>);
+
+impl Files {
+    async fn start(&self, hub: &Hub) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let files = self.clone();
+        let router = axum::Router::new().fallback(move |uri: Uri| {
+            let found = files.0.lock().unwrap().get(uri.path()).cloned();
+            async move { found.map_or_else(|| StatusCode::NOT_FOUND.into_response(), Bytes::into_response) }
+        });
+        let cancel = hub.process.cancel.clone();
+        let serving =
+            axum::serve(listener, router).with_graceful_shutdown(async move { cancel.cancelled().await });
+        hub.process.tasks.spawn(async move { serving.await.unwrap() });
+        address
+    }
+
+    fn put(&self, path: &str, content: impl Into<Bytes>) {
+        self.0.lock().unwrap().insert(path.to_owned(), content.into());
+    }
+
+    fn remove(&self, path: &str) {
+        self.0.lock().unwrap().remove(path);
+    }
+}
+
+fn map(name: &str, value: &str) -> String {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}})
+        .to_string()
+}
+
+/// A template in the system's namespace, and a service of it for every store.
+async fn service(hub: &Hub, name: &str, spec: Value) {
+    hub.apply(json!({
+        "apiVersion": K0RDENT, "kind": "ServiceTemplate", "metadata": {"name": name, "namespace": "kcm-system"},
+        "spec": spec,
+    }))
+    .await;
+    hub.apply(json!({
+        "apiVersion": K0RDENT, "kind": "MultiClusterService", "metadata": {"name": name},
+        "spec": {
+            "clusterSelector": {"matchLabels": {"site": "store"}},
+            "serviceSpec": {"services": [{"name": name, "namespace": "shop", "template": name}]},
+        },
+    }))
+    .await;
+}
+
+async fn store(hub: &Hub) -> AgentId {
+    let edge = hub.enrol("store-1", "kcm-system", "eu", 3, json!({}), json!({"site": "store"})).await;
+    hub.link(&edge, true);
+    edge
+}
+
+/// Waits until the first object of the service is as `holds` says.
+async fn object(hub: &Hub, edge: &AgentId, service: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let content = || {
+        let plan = hub.plans.get(edge)?;
+        let unit = plan.content.body.units.iter().find(|unit| unit.id.name == service)?;
+        let bytes = hub.plans.blob(&unit.objects.first()?.digest)?;
+        serde_json::from_slice::<Value>(&bytes).ok()
+    };
+    hub.plan(edge, |_| content().is_some_and(|object| holds(&object))).await;
+    content().unwrap()
+}
+
+fn says(template: &Value, text: &str) -> bool {
+    template["status"]["validationError"].as_str().is_some_and(|error| error.contains(text))
+}
+
+#[tokio::test]
+async fn a_bucket_object_feeds_a_service_and_its_last_good_content_stays() {
+    let hub = Hub::start().await;
+    let files = Files::default();
+    let endpoint = files.start(&hub).await;
+    let listing = |etag: &str| {
+        format!(
+            "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>apps/a.yaml</Key><ETag>{etag}</ETag>\
+             <Size>200</Size></Contents></ListBucketResult>"
+        )
+    };
+    files.put("/things", listing("1"));
+    files.put("/things/apps/a.yaml", map("page", "first"));
+    let bucket = |requested: &str| {
+        json!({
+            "apiVersion": FLUX, "kind": "Bucket",
+            "metadata": {
+                "name": "things", "namespace": "kcm-system",
+                "annotations": {"reconcile.fluxcd.io/requestedAt": requested},
+            },
+            "spec": {"bucketName": "things", "endpoint": endpoint, "insecure": true, "interval": "1h"},
+        })
+    };
+    service(
+        &hub,
+        "page",
+        json!({"resources": {
+            "deploymentType": "Remote", "path": "./apps", "localSourceRef": {"kind": "Bucket", "name": "things"},
+        }}),
+    )
+    .await;
+    let edge = store(&hub).await;
+    let lost = |it: &Value| says(it, "Bucket.source.toolkit.fluxcd.io \"things\" not found");
+    hub.until("ServiceTemplate", "kcm-system", "page", lost).await;
+
+    hub.apply(bucket("0")).await;
+    object(&hub, &edge, "page", |it| it["data"]["value"] == "first").await;
+    let valid = |it: &Value| it["status"]["valid"] == true && it["status"].get("validationError").is_none();
+    hub.until("ServiceTemplate", "kcm-system", "page", valid).await;
+
+    // The store goes away: what was good stays, and the template says since when and why.
+    files.remove("/things");
+    hub.apply(bucket("1")).await;
+    let stale = hub
+        .until("ServiceTemplate", "kcm-system", "page", |it| says(it, "the last good revision stays"))
+        .await;
+    assert!(
+        stale["status"]["valid"] == true && says(&stale, "404") && says(&stale, "(since 20"),
+        "{stale:#}"
+    );
+    object(&hub, &edge, "page", |it| it["data"]["value"] == "first").await;
+
+    files.put("/things", listing("2"));
+    files.put("/things/apps/a.yaml", map("page", "second"));
+    hub.apply(bucket("2")).await;
+    object(&hub, &edge, "page", |it| it["data"]["value"] == "second").await;
+    hub.until("ServiceTemplate", "kcm-system", "page", valid).await;
+}
+
+#[tokio::test]
+async fn a_file_behind_a_url_feeds_manifests_kustomizations_and_charts() {
+    let hub = Hub::start().await;
+    let files = Files::default();
+    let address = files.start(&hub).await;
+    files.put("/page.yaml", map("page", "plain"));
+    let overlay = [
+        ("base/kustomization.yaml", "resources: [map.yaml]\n".to_owned()),
+        ("base/map.yaml", map("page", "built")),
+        ("eu/kustomization.yaml", "resources: [../base]\nnamePrefix: eu-\n".to_owned()),
+    ];
+    files.put("/overlay.tar.gz", packed(&overlay));
+    let chart = [
+        ("web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 0.3.0\n".to_owned()),
+        ("web/templates/map.yaml", map("{{ .Release.Name }}", "rendered")),
+    ];
+    files.put("/web-0.3.0.tgz", packed(&chart));
+    let http = |path: &str| json!({"http": {"url": format!("http://{address}/{path}"), "interval": "1h"}});
+    let source = |path: &str, folder: &str| json!({"deploymentType": "Remote", "path": folder, "remoteSourceSpec": http(path)});
+    service(&hub, "plain", json!({"resources": source("page.yaml", "")})).await;
+    service(&hub, "built", json!({"kustomize": source("overlay.tar.gz", "./eu")})).await;
+    service(&hub, "chart", json!({"helm": {"chartSource": source("web-0.3.0.tgz", "")}})).await;
+    let edge = store(&hub).await;
+    object(&hub, &edge, "plain", |it| it["data"]["value"] == "plain").await;
+    let built = object(&hub, &edge, "built", |it| it["data"]["value"] == "built").await;
+    assert_eq!(built["metadata"]["name"], "eu-page");
+    assert_eq!(built["metadata"]["namespace"], "shop");
+    let rendered = object(&hub, &edge, "chart", |it| it["data"]["value"] == "rendered").await;
+    assert_eq!(rendered["metadata"]["name"], "chart");
+    let template =
+        hub.until("ServiceTemplate", "kcm-system", "chart", |it| it["status"]["valid"] == true).await;
+    assert_eq!(template["status"]["chartVersion"], "0.3.0");
+}
+
+#[tokio::test]
+async fn a_source_that_lacks_something_names_it_and_harms_no_other() {
+    let hub = Hub::start().await;
+    let files = Files::default();
+    let address = files.start(&hub).await;
+    files.put("/page.yaml", map("page", "plain"));
+    service(
+        &hub,
+        "good",
+        json!({"resources": {"deploymentType": "Remote", "remoteSourceSpec": {
+            "http": {"url": format!("http://{address}/page.yaml")},
+        }}}),
+    )
+    .await;
+    let remote = |spec: Value| json!({"resources": {"deploymentType": "Remote", "remoteSourceSpec": spec}});
+    let secret = json!({"name": "nowhere"});
+    for (name, spec, why) in [
+        (
+            "no-secret",
+            json!({"git": {"url": "https://h.invalid/x.git", "interval": "1h", "secretRef": secret}}),
+            "Secret \"nowhere\" not found",
+        ),
+        (
+            "no-host-key",
+            json!({"git": {"url": "ssh://git@h.invalid/x.git", "interval": "1h"}}),
+            "known_hosts",
+        ),
+        (
+            "no-digest",
+            json!({"http": {
+                "url": format!("http://{address}/page.yaml"), "digest": format!("sha256:{}", "0".repeat(64)),
+            }}),
+            "the content was altered or replaced",
+        ),
+        (
+            "cloud",
+            json!({"oci": {"url": "oci://h.invalid/x", "interval": "1h", "provider": "aws"}}),
+            "provider \"aws\" of the OCIRepository is not supported",
+        ),
+    ] {
+        service(&hub, name, remote(spec)).await;
+        hub.until("ServiceTemplate", "kcm-system", name, |it| {
+            it["status"]["valid"] == false && says(it, why)
+        })
+        .await;
+    }
+    let edge = store(&hub).await;
+    object(&hub, &edge, "good", |it| it["data"]["value"] == "plain").await;
+}
+
+fn packed(files: &[(&str, String)]) -> Vec<u8> {
+    let encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut archive = tar::Builder::new(encoder);
+    for (path, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        archive.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    archive.into_inner().unwrap().finish().unwrap()
+}
