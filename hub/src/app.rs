@@ -43,6 +43,7 @@ pub async fn serve(
     arguments: Arguments,
     process: Process,
 ) -> Result<Bound> {
+    let remote_bases = arguments.allow_remote_bases;
     let Arguments { listen, advertise, system_namespace, trust_domain, state, helm, common, .. } = arguments;
     std::fs::create_dir_all(&state).with_context(|| format!("failed to make {}", state.display()))?;
     let starting = process.readiness.guard("start");
@@ -59,6 +60,7 @@ pub async fn serve(
         trust_domain: authority.trust_domain().to_owned(),
         state_dir: state,
         helm,
+        remote_bases,
         term,
     };
     let controllers = Controllers::start(

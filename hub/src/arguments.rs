@@ -34,6 +34,9 @@ pub struct Arguments {
     /// A helm binary for charts that need what the built-in engine lacks
     #[arg(long, value_name = "FILE", env = "SKEIN_HELM")]
     pub helm: Option<PathBuf>,
+    /// Let kustomizations name bases elsewhere (Git repositories, manifests behind URLs)
+    #[arg(long, env = "SKEIN_ALLOW_REMOTE_BASES")]
+    pub allow_remote_bases: bool,
     /// Name of this replica in the lease [default: the host's name and the state folder]
     #[arg(long, value_name = "NAME", env = "SKEIN_REPLICA")]
     pub replica: Option<String>,

@@ -233,6 +233,36 @@ async fn a_source_that_lacks_something_names_it_and_harms_no_other() {
     object(&hub, &edge, "good", |it| it["data"]["value"] == "plain").await;
 }
 
+#[tokio::test]
+async fn a_hub_that_allows_it_lays_remote_bases_beside_a_kustomization() {
+    let hub = Hub::start().await;
+    let files = Files::default();
+    let address = files.start(&hub).await;
+    files.put("/bases/page.yaml", map("page", "remote"));
+    let overlay = [
+        ("base/kustomization.yaml", format!("resources: [\"http://{address}/bases/page.yaml\"]\n")),
+        ("eu/kustomization.yaml", "resources: [../base]\nnamePrefix: eu-\n".to_owned()),
+    ];
+    files.put("/overlay.tar.gz", packed(&overlay));
+    let http = json!({"http": {"url": format!("http://{address}/overlay.tar.gz")}});
+    let source = json!({"deploymentType": "Remote", "path": "eu", "remoteSourceSpec": http});
+    service(&hub, "built", json!({"kustomize": source})).await;
+    let edge = store(&hub).await;
+    let built = object(&hub, &edge, "built", |it| it["data"]["value"] == "remote").await;
+    assert_eq!(built["metadata"], json!({"name": "eu-page", "namespace": "shop"}));
+
+    let gone = [("kustomization.yaml", format!("resources: [\"http://{address}/bases/gone.yaml\"]\n"))];
+    files.put("/gone.tar.gz", packed(&gone));
+    let http = json!({"http": {"url": format!("http://{address}/gone.tar.gz")}});
+    service(&hub, "gone", json!({"kustomize": {"deploymentType": "Remote", "remoteSourceSpec": http}})).await;
+    let template = hub
+        .until("ServiceTemplate", "kcm-system", "gone", |it| {
+            says(it, "kustomization.yaml") && says(it, "404")
+        })
+        .await;
+    assert_eq!(template["status"]["valid"], false);
+}
+
 fn packed(files: &[(&str, String)]) -> Vec<u8> {
     let encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut archive = tar::Builder::new(encoder);

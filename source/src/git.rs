@@ -50,7 +50,11 @@ pub(crate) async fn fetch(
     let revision = match &origin.reference {
         GitReference::Commit { branch: Some(branch), .. } => format!("{branch}@sha1:{commit}"),
         GitReference::Commit { branch: None, .. } => format!("sha1:{commit}"),
-        GitReference::Branch(_) | GitReference::Tag(_) | GitReference::Range(_) | GitReference::Name(_) => {
+        GitReference::Branch(_)
+        | GitReference::Tag(_)
+        | GitReference::Range(_)
+        | GitReference::Name(_)
+        | GitReference::Any(_) => {
             format!("{}@sha1:{commit}", found.shown)
         }
     };

@@ -158,6 +158,8 @@ pub enum GitReference {
     Range(String),
     /// A full reference name such as `refs/heads/main`.
     Name(String),
+    /// A tag or, where there is none of that name, a branch.
+    Any(String),
     /// A commit, and the branch that has it.
     Commit {
         /// 40 hexadecimal digits.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use source::Tree;
 
 /// The names that a kustomization may have.
-const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+pub const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
 /// Manifests by name.
 pub type Manifests = Vec<(String, String)>;
@@ -27,7 +27,7 @@ pub struct Kustomization {
 
 /// Whether these files are a kustomization.
 pub fn is_kustomization(files: &Tree) -> bool {
-    NAMES.iter().any(|name| files.contains_key(*name))
+    KUSTOMIZATIONS.iter().any(|name| files.contains_key(*name))
 }
 
 impl Kustomization {
@@ -53,7 +53,7 @@ impl Kustomization {
     fn in_namespace(&self, namespace: &str) -> Option<Tree> {
         let folder = source::plain_folder(&self.path)?;
         let at = |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-        let path = NAMES.iter().map(|name| at(name)).find(|path| self.files.contains_key(path))?;
+        let path = KUSTOMIZATIONS.iter().map(|name| at(name)).find(|path| self.files.contains_key(path))?;
         let text = std::str::from_utf8(self.files.get(&path)?).ok()?;
         let mut fields = render::parse_values(text).ok()?;
         if fields["namespace"] == namespace {

@@ -6,6 +6,7 @@
 pub mod describe;
 pub mod flux;
 mod kustomization;
+pub mod remote_base;
 mod shelf;
 
 use std::collections::HashMap;
@@ -19,7 +20,7 @@ pub use source::{Failure, Name, State};
 
 use crate::cache::{Cache, Key, Kind};
 use crate::plans::Clock;
-pub use kustomization::{Kustomization, Manifests, is_kustomization};
+pub use kustomization::{KUSTOMIZATIONS, Kustomization, Manifests, is_kustomization};
 use shelf::Shelf;
 pub use shelf::{FetchedChart, Wish};
 
@@ -41,6 +42,7 @@ pub struct Sources {
     sources: source::Sources,
     shelf: Arc<Shelf>,
     clock: Clock,
+    remote_bases: bool,
     /// Sources that cannot be described, and since when.
     undescribed: Arc<Mutex<HashMap<Name, Failure>>>,
 }
@@ -61,7 +63,17 @@ impl Sources {
         let limits = source::Limits::default();
         let settings = source::Settings { folder: state, limits, clock: clock.clone(), announce, inspect };
         let sources = source::Sources::new(settings, &process.tasks, &process.cancel);
-        Self { sources, shelf, clock, undescribed: Arc::default() }
+        Self { sources, shelf, clock, remote_bases: false, undescribed: Arc::default() }
+    }
+
+    /// Whether kustomizations may name bases elsewhere.
+    pub fn allowing_remote_bases(self, remote_bases: bool) -> Self {
+        Self { remote_bases, ..self }
+    }
+
+    /// Whether kustomizations may name bases elsewhere.
+    pub fn allows_remote_bases(&self) -> bool {
+        self.remote_bases
     }
 
     /// What is known of a source; a description that cannot be made is a failure like any other.

@@ -62,6 +62,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// A `helm` binary for charts that need what the engine lacks.
     pub helm: Option<PathBuf>,
+    /// Whether kustomizations may name bases elsewhere.
+    pub remote_bases: bool,
     /// The term of leadership.
     pub term: u64,
 }
@@ -94,7 +96,8 @@ impl Controllers {
         process: &Process,
     ) -> ControllersHandle {
         let (cache, roster) = (Cache::default(), Roster::default());
-        let sources = Sources::new(settings.state_dir.clone(), cache.clone(), system_clock(), process);
+        let sources = Sources::new(settings.state_dir.clone(), cache.clone(), system_clock(), process)
+            .allowing_remote_bases(settings.remote_bases);
         let (explainer, questions) = Explainer::new();
         let handle = ControllersHandle {
             roster: roster.clone(),

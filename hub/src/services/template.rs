@@ -293,8 +293,9 @@ impl Sight<'_> {
         let (tree, stale) = self.tree(namespace, source, "")?;
         let path = source.path.clone().filter(|_| !tree.named).unwrap_or_default();
         let wanted = Kustomization { files: tree.files, digest: tree.digest, path, origin: tree.origin };
+        let (wanted, older) = self.with_bases(namespace, wanted)?;
         let (good, built, unbuilt) = self.sources.kustomization(wanted).map_err(Lack::Invalid)?;
-        Ok((good, (built.to_vec(), stale.or(unbuilt))))
+        Ok((good, (built.to_vec(), stale.or(older).or(unbuilt))))
     }
 }
 

@@ -277,6 +277,7 @@ async fn controllers(
         trust_domain: "skein.local".to_owned(),
         state_dir: state.to_owned(),
         helm: None,
+        remote_bases: true,
         term,
     };
     let handle = Controllers::start(

@@ -22,6 +22,14 @@ pub(super) async fn find(program: &Program<'_>, reference: &GitReference) -> Res
             named(program, &format!("refs/heads/{branch}"), branch, "branch").await
         }
         GitReference::Tag(tag) => named(program, &format!("refs/tags/{tag}"), tag, "tag").await,
+        GitReference::Any(name) => {
+            match named(program, &format!("refs/tags/{name}"), name, "tag or branch").await {
+                Err(SourceError::Absent { .. }) => {
+                    named(program, &format!("refs/heads/{name}"), name, "tag or branch").await
+                }
+                found => found,
+            }
+        }
         GitReference::Name(name) => named(program, name, name, "reference").await,
         GitReference::Range(range) => newest(program, range).await,
         GitReference::Commit { commit, .. } => {

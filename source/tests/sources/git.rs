@@ -183,6 +183,9 @@ async fn a_branch_a_tag_a_range_and_a_commit_lead_to_their_trees() {
         ("annotated", GitReference::Tag("v1.1.0".into()), format!("v1.1.0@sha1:{second}"), 2),
         ("range", GitReference::Range(">=1".into()), format!("v1.1.0@sha1:{second}"), 2),
         ("name", GitReference::Name("refs/heads/next".into()), format!("refs/heads/next@sha1:{third}"), 3),
+        ("any tag", GitReference::Any("v1.0.0".into()), format!("v1.0.0@sha1:{first}"), 2),
+        ("any branch", GitReference::Any("next".into()), format!("next@sha1:{third}"), 3),
+        ("head", GitReference::Name("HEAD".into()), format!("HEAD@sha1:{second}"), 2),
         ("commit", commit(&first), format!("sha1:{first}"), 2),
     ] {
         let (found, tree) = fetched(&follower, name, &host.source(reference)).await;

@@ -1,0 +1,156 @@
+//! Remote bases of kustomizations: fetched like any other source, and laid beside what refers to them, so that what is
+//! built is one tree. Only where the hub was told to allow them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use source::{Artifact, Origin, Source, Tree};
+
+use super::template::{Lack, Sight, waiting};
+use crate::cache::Kind;
+use crate::content::remote_base::{self, is_remote};
+use crate::content::{Failure, KUSTOMIZATIONS, Kustomization, Name, State, key};
+
+/// Remote bases of one kustomization, those of its bases included.
+const BASES_MAX: usize = 64;
+/// Folders of one kustomization that are looked through.
+const FOLDERS_MAX: usize = 1000;
+const FIELDS: [&str; 3] = ["resources", "bases", "components"];
+
+/// A kustomization while its remote bases are laid beside it.
+struct Grafting {
+    files: Tree,
+    folders: Vec<String>,
+    digest: Sha256,
+    bases: usize,
+    failure: Option<Failure>,
+}
+
+impl Sight<'_> {
+    /// The kustomization with its remote bases beside it, and why there is nothing newer of one of them.
+    pub(super) fn with_bases(
+        &self,
+        namespace: &str,
+        wanted: Kustomization,
+    ) -> Result<(Kustomization, Option<Failure>), Lack> {
+        let root = source::plain_folder(&wanted.path);
+        let (true, Some(root)) = (self.sources.allows_remote_bases(), root) else {
+            return Ok((wanted, None));
+        };
+        let mut grafting = Grafting {
+            files: Tree::clone(&wanted.files),
+            folders: vec![root],
+            digest: Sha256::new_with_prefix(&wanted.digest),
+            bases: 0,
+            failure: None,
+        };
+        let mut seen = BTreeSet::new();
+        while let Some(folder) = grafting.folders.pop() {
+            if seen.insert(folder.clone()) && seen.len() <= FOLDERS_MAX {
+                self.graft(namespace, &wanted.origin, &folder, &mut grafting)?;
+            }
+        }
+        if grafting.bases == 0 {
+            return Ok((wanted, None));
+        }
+        let digest = hex::encode(grafting.digest.finalize());
+        Ok((Kustomization { files: Arc::new(grafting.files), digest, ..wanted }, grafting.failure))
+    }
+
+    /// Takes the remote bases of one folder.
+    fn graft(
+        &self,
+        namespace: &str,
+        origin: &str,
+        folder: &str,
+        grafting: &mut Grafting,
+    ) -> Result<(), Lack> {
+        let path = KUSTOMIZATIONS.iter().map(|name| joined(folder, name));
+        let Some(path) = path.into_iter().find(|path| grafting.files.contains_key(path)) else {
+            return Ok(());
+        };
+        let text = grafting.files.get(&path).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        // What cannot be read says so when it is built.
+        let Some(Ok(mut fields)) = text.map(render::parse_values) else { return Ok(()) };
+        let mut changed = false;
+        for entry in FIELDS.iter().flat_map(|field| entries(&fields, field)).collect::<Vec<_>>() {
+            if !is_remote(&entry) {
+                let inner = source::plain_folder(&joined(folder, &entry));
+                grafting.folders.extend(inner.filter(|path| !grafting.files.contains_key(path)));
+                continue;
+            }
+            let told = |why: String| Lack::Invalid(format!("{origin}: {path}: {why}"));
+            grafting.bases += 1;
+            if grafting.bases > BASES_MAX {
+                return Err(told(format!("it has more than {BASES_MAX} remote bases")));
+            }
+            let base = remote_base::read(&entry).map_err(told)?;
+            let (artifact, failure) = self.base(namespace, &base.origin, &told)?;
+            grafting.failure = grafting.failure.take().or(failure);
+            grafting.digest.update(&artifact.digest);
+            let tree = artifact.tree(&source::Limits::default()).map_err(|error| told(error.to_string()))?;
+            let short = artifact.digest.get(..16).unwrap_or_default();
+            // A file may be in or below the folder that names it only, a folder anywhere in the tree.
+            let (place, target) = if matches!(base.origin, Origin::RemoteFile(_)) {
+                let name = tree.keys().next().cloned().unwrap_or_default();
+                (joined(folder, &format!(".remote-{short}")), format!(".remote-{short}/{name}"))
+            } else {
+                let up = "../".repeat(folder.split('/').filter(|part| !part.is_empty()).count());
+                let place = format!(".remote-{short}");
+                let inner = source::plain_folder(&joined(&place, &base.path));
+                grafting.folders.extend(inner);
+                (place.clone(), format!("{up}{}", joined(&place, &base.path)))
+            };
+            for (inside, bytes) in tree.iter() {
+                grafting.files.insert(joined(&place, inside), bytes.clone());
+            }
+            replace(&mut fields, &entry, target.trim_end_matches('/'));
+            changed = true;
+        }
+        if changed {
+            let text = serde_json::to_vec(&fields).map_err(|error| Lack::Invalid(error.to_string()))?;
+            grafting.files.insert(path, text);
+        }
+        Ok(())
+    }
+
+    fn base(
+        &self,
+        namespace: &str,
+        origin: &Origin,
+        told: &impl Fn(String) -> Lack,
+    ) -> Result<(Arc<Artifact>, Option<Failure>), Lack> {
+        let source = Source::new(origin.clone());
+        let short = hex::encode(Sha256::digest(format!("{origin:?}")));
+        let name = format!("base/{}#{}", origin.address(), short.get(..12).unwrap_or_default());
+        let name = Name { namespace: namespace.to_owned(), name };
+        let at = key(&name);
+        self.view.note(Kind::FetchedChart, &at.namespace, &at.name);
+        let State { artifact, failure } = self.sources.ask(&name, &Ok(source));
+        match (artifact, failure) {
+            (Some(artifact), failure) => Ok((artifact, failure)),
+            (None, Some(failure)) => Err(told(failure.message)),
+            (None, None) => Err(waiting(&name)),
+        }
+    }
+}
+
+fn entries(fields: &Value, field: &str) -> Vec<String> {
+    let list = fields[field].as_array().into_iter().flatten();
+    list.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn replace(fields: &mut Value, entry: &str, target: &str) {
+    for field in FIELDS {
+        let list = fields.get_mut(field).and_then(Value::as_array_mut);
+        for one in list.into_iter().flatten().filter(|one| **one == json!(entry)) {
+            *one = json!(target);
+        }
+    }
+}
+
+fn joined(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
