@@ -130,12 +130,21 @@ async fn a_bucket_object_feeds_a_service_and_its_last_good_content_stays() {
     let valid = |it: &Value| it["status"]["valid"] == true && it["status"].get("validationError").is_none();
     hub.until("ServiceTemplate", "kcm-system", "page", valid).await;
 
+    let good = hub.until("ServiceTemplate", "kcm-system", "page", valid).await;
+    let source = &good["status"]["sourceStatus"];
+    assert_eq!((&source["kind"], &source["name"]), (&json!("Bucket"), &json!("things")));
+    assert!(source["artifact"]["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")));
+    assert_eq!(source["conditions"][0]["status"], "True");
+
     // The store goes away: what was good stays, and the template says since when and why.
     files.remove("/things");
     hub.apply(bucket("1")).await;
     let stale = hub
         .until("ServiceTemplate", "kcm-system", "page", |it| says(it, "the last good revision stays"))
         .await;
+    let source = &stale["status"]["sourceStatus"];
+    assert_eq!(source["artifact"], good["status"]["sourceStatus"]["artifact"]);
+    assert_eq!(source["conditions"][0]["status"], "False");
     assert!(
         stale["status"]["valid"] == true && says(&stale, "404") && says(&stale, "(since 20"),
         "{stale:#}"

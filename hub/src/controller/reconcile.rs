@@ -39,7 +39,7 @@ impl Engine {
             Kind::Credential => self.credential(key),
             Kind::ServiceTemplate => self.sighted(key, |engine, key, sight| {
                 let object = engine.cache.service_templates.get(&key.namespace, &key.name)?;
-                Some((object.status.clone(), template::service(&object, sight), object))
+                Some((object.status.clone(), template::service(&object, sight, engine.now()), object))
             }),
             Kind::ClusterTemplate => self.sighted(key, |engine, key, sight| {
                 let object = engine.cache.cluster_templates.get(&key.namespace, &key.name)?;

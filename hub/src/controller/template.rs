@@ -1,17 +1,29 @@
 //! `ServiceTemplate`, `ClusterTemplate` and their chains: what was found in the content, and whether it can be used.
 
+use std::collections::BTreeMap;
+
+use api::conditions::{kind, set_condition, status};
 use api::k0rdent::{
-    ChartRef, ClusterTemplate, ClusterTemplateStatus, ServiceTemplate, ServiceTemplateStatus,
-    SupportedTemplate, TemplateChainStatus,
+    Artifact, ChartRef, ClusterTemplate, ClusterTemplateStatus, ServiceTemplate, ServiceTemplateStatus,
+    SourceStatus, SupportedTemplate, TemplateChainStatus,
 };
 use api::names::annotation;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use crate::content::{Failure, FetchedChart, told};
+use crate::services::supply::SourceState;
 use crate::services::template::{Body, Lack, Sight};
 
-pub(super) fn service(template: &ServiceTemplate, sight: &Sight<'_>) -> ServiceTemplateStatus {
-    let before = template.status.clone().unwrap_or_default();
+pub(super) fn service(
+    template: &ServiceTemplate,
+    sight: &Sight<'_>,
+    now: Timestamp,
+) -> ServiceTemplateStatus {
+    let mut before = template.status.clone().unwrap_or_default();
+    let state = sight.source_state(template);
+    before.source_status = state.map(|state| source_status(state, before.source_status.take(), now));
     let generation = template.metadata.generation;
     match sight.content(template) {
         Ok(content) => {
@@ -76,6 +88,38 @@ pub(super) fn cluster(template: &ClusterTemplate, sight: &Sight<'_>) -> ClusterT
             ClusterTemplateStatus { valid, validation_error, ..before }
         }
     }
+}
+
+/// How the source stands; times stay while nothing changes.
+fn source_status(state: SourceState, before: Option<SourceStatus>, now: Timestamp) -> SourceStatus {
+    let SourceState { kind: of, name, namespace, fetched, failure } = state;
+    let same = |one: &SourceStatus| one.kind == of && one.name == name && one.namespace == namespace;
+    let before = before.filter(same).unwrap_or_default();
+    let known = before.artifact;
+    let artifact = fetched.map(|(url, artifact)| {
+        let digest = format!("sha256:{}", artifact.digest);
+        let known = known.filter(|known| known.digest == digest && known.revision == artifact.revision);
+        Artifact {
+            last_update_time: known.map_or(Time(now), |known| known.last_update_time),
+            size: i64::try_from(artifact.size()).ok(),
+            metadata: BTreeMap::new(),
+            // The hub hands content to no one but itself.
+            path: String::new(),
+            revision: artifact.revision.clone(),
+            digest,
+            url,
+        }
+    });
+    let mut conditions = before.conditions;
+    let (status, reason, message) = match (failure, &artifact) {
+        (Some(failure), _) => (status::FALSE, "Failed", failure),
+        (None, Some(artifact)) => {
+            (status::TRUE, "Succeeded", format!("fetched revision {}", artifact.revision))
+        }
+        (None, None) => (status::TRUE, "Succeeded", "the object is there".to_owned()),
+    };
+    set_condition(&mut conditions, kind::READY, status, reason, message, None, Time(now));
+    SourceStatus { artifact, conditions, kind: of.to_owned(), name, namespace, observed_generation: None }
 }
 
 /// What is told of a template whose last good content stays in force.

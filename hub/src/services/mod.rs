@@ -11,7 +11,7 @@ pub mod origin;
 pub mod provider;
 pub mod resolve;
 pub mod selector;
-mod supply;
+pub mod supply;
 pub mod target;
 pub mod template;
 pub mod values;

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use api::k0rdent::{ChartSpec, LocalSourceKind, LocalSourceRef, RemoteSourceSpec, SourceSpec};
+use api::k0rdent::{
+    ChartSpec, LocalSourceKind, LocalSourceRef, RemoteSourceSpec, ServiceTemplate, SourceSpec,
+};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::Resource;
+use kube::{Resource, ResourceExt as _};
 use sha2::{Digest, Sha256};
 use source::{Artifact, Content, Source, Tree};
 
@@ -34,7 +36,61 @@ pub(super) struct Found {
     pub(super) digest: String,
 }
 
+/// A template's source as it stands.
+pub struct SourceState {
+    /// Kind of the object that describes it.
+    pub kind: &'static str,
+    /// Its name; the template's where the template itself describes it.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// What is fetched: address and artifact.
+    pub fetched: Option<(String, Arc<Artifact>)>,
+    /// Why there is nothing, or nothing newer.
+    pub failure: Option<String>,
+}
+
 impl Sight<'_> {
+    /// How the source of a template stands, where it has one of its own (`resources`, `kustomize`, `chartSource`).
+    pub fn source_state(&self, template: &ServiceTemplate) -> Option<SourceState> {
+        let spec = &template.spec;
+        let own = template.namespace().unwrap_or_default();
+        let source = spec.resources.as_ref().or(spec.kustomize.as_ref());
+        let (local, remote) = match (source, spec.helm.as_ref().and_then(|helm| helm.chart_source.as_ref())) {
+            (Some(source), _) => (source.local_source_ref.as_ref(), source.remote_source_spec.as_ref()),
+            (None, Some(chart)) => (chart.local_source_ref.as_ref(), chart.remote_source_spec.as_ref()),
+            (None, None) => return None,
+        };
+        let (kind, name, namespace) = match (local, remote) {
+            (Some(local), _) => {
+                let namespace = local.namespace.clone().unwrap_or_else(|| own.clone());
+                (kind_of(local.kind), local.name.clone(), namespace)
+            }
+            (None, Some(remote)) => (kind_of_remote(remote), template.name_any(), own.clone()),
+            (None, None) => return None,
+        };
+        let (fetched, failure) = match kind {
+            "ConfigMap" if self.view.get::<ConfigMap>(&namespace, &name).is_some() => (None, None),
+            "Secret" if self.view.get::<Secret>(&namespace, &name).is_some() => (None, None),
+            "ConfigMap" | "Secret" => (None, Some(not_found(kind, &namespace, &name).message().to_owned())),
+            _ => match self.described(&own, local, remote) {
+                Ok(described) => self.fetched(described),
+                Err(lack) => (None, Some(lack.message().to_owned())),
+            },
+        };
+        Some(SourceState { kind, name, namespace, fetched, failure })
+    }
+
+    /// Address and artifact of a source, and why there is nothing (newer).
+    fn fetched(&self, described: Described) -> (Option<(String, Arc<Artifact>)>, Option<String>) {
+        let Described { name, source } = described;
+        let State { artifact, failure } = self.sources.ask(&name, &source);
+        let address = source.map(|source| source.origin.address()).unwrap_or_default();
+        let failure = failure.map(|failure| failure.message);
+        let failure = failure.or_else(|| artifact.is_none().then(|| waiting(&name).message().to_owned()));
+        (artifact.map(|artifact| (address, artifact)), failure)
+    }
+
     pub(super) fn helm_repository(&self, at: &str, object: &HelmRepository, spec: &ChartSpec) -> Described {
         let wish = ChartWish {
             chart: &spec.chart,
@@ -217,6 +273,25 @@ impl Sight<'_> {
 
     fn describer<'a>(&'a self, namespace: &'a str) -> Describer<'a, 'a> {
         Describer { view: &self.view, namespace }
+    }
+}
+
+fn kind_of(kind: LocalSourceKind) -> &'static str {
+    match kind {
+        LocalSourceKind::ConfigMap => "ConfigMap",
+        LocalSourceKind::Secret => "Secret",
+        LocalSourceKind::GitRepository => "GitRepository",
+        LocalSourceKind::Bucket => "Bucket",
+        LocalSourceKind::OciRepository => "OCIRepository",
+    }
+}
+
+fn kind_of_remote(remote: &RemoteSourceSpec) -> &'static str {
+    match (&remote.git, &remote.bucket, &remote.oci) {
+        (Some(_), _, _) => "GitRepository",
+        (None, Some(_), _) => "Bucket",
+        (None, None, Some(_)) => "OCIRepository",
+        (None, None, None) => "HTTP",
     }
 }
 
