@@ -171,6 +171,19 @@ async fn definitions_and_namespaces_come_first_wherever_they_stand() {
 }
 
 #[tokio::test]
+async fn a_kind_that_is_listed_a_moment_after_it_was_established_is_waited_for() {
+    let world = World::new().await;
+    let mut running = world.start().await;
+    world.wire.unlisted.store(4, Ordering::SeqCst);
+    let widget =
+        json!({"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "w"}, "size": 1});
+    running.carry_out(world.plan(vec![Planned::new("tools", vec![widget, widgets()])])).await;
+    assert_eq!(running.state("tools"), Some(UnitState::Deployed), "{}", running.message("tools"));
+    assert_eq!(world.wire.unlisted.load(Ordering::SeqCst), 0);
+    running.carry_out(world.plan(vec![])).await;
+}
+
+#[tokio::test]
 async fn another_managers_fields_are_a_conflict_that_names_it_until_ownership_is_taken() {
     let world = World::new().await;
     let mut running = world.start().await;

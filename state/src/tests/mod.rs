@@ -37,6 +37,9 @@ use crate::faults::Faults;
 use crate::store::Store;
 use crate::{Config, Engine, EngineHandle, Offered, Reports, Verify};
 
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 pub(super) const AGENT: AgentId = AgentId::Edge(EdgeId([7; 16]));
 
 /// Trusts every plan whose signature says so.
@@ -55,6 +58,8 @@ impl Verify for Trusting {
 #[derive(Default)]
 pub(super) struct Wire {
     pub(super) cut: AtomicBool,
+    /// How often the kinds of example.org are still left out of discovery.
+    pub(super) unlisted: AtomicU64,
     pub(super) log: Mutex<Vec<String>>,
     pub(super) faults: Mutex<Arc<Faults>>,
 }
@@ -100,6 +105,15 @@ pub(super) fn client_through(client: &Client, wire: &Arc<Wire>) -> Client {
             }
             if wire.cut.load(Ordering::SeqCst) {
                 return Err(std::io::Error::other("connection refused"));
+            }
+            let left = |left: u64| left.checked_sub(1);
+            if request.uri().path() == "/apis/example.org/v1"
+                && wire.unlisted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok()
+            {
+                let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
+                    "reason": "NotFound", "message": "not found"});
+                let answer = http::Response::builder().status(404);
+                return Ok(answer.body(Body::from(body.to_string().into_bytes())).unwrap());
             }
             wire.log.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
             let answer = client.send(request).await.map_err(std::io::Error::other);
@@ -182,6 +196,17 @@ impl World {
         }
     }
 
+    /// Waits until an object is there.
+    pub(super) async fn comes(&self, path: &str) {
+        let there = async {
+            let terminating = |object: &Value| object["metadata"].get("deletionTimestamp").is_some();
+            while self.get(path).await.is_none_or(|object| terminating(&object)) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, there).await.is_ok(), "{path} does not come");
+    }
+
     /// What a user does with kubectl.
     pub(super) async fn edit(&self, path: &str, patch: Value) -> Value {
         let request = http::Request::patch(format!("{path}?fieldManager=kubectl-edit"))
@@ -229,13 +254,16 @@ async fn real_client(file: &std::path::Path) -> Client {
         ["shop", "tools", "used", "unused"].map(|name| format!("/api/v1/namespaces/{name}")).into();
     paths.push("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.org".to_owned());
     for path in paths {
-        loop {
-            let request = http::Request::delete(&path).body(Vec::new()).unwrap();
-            match client.request::<Value>(request).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => break,
-                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+        let gone = async {
+            loop {
+                let request = http::Request::delete(&path).body(Vec::new()).unwrap();
+                match client.request::<Value>(request).await {
+                    Err(kube::Error::Api(status)) if status.code == 404 => break,
+                    _ => tokio::time::sleep(Duration::from_millis(100)).await,
+                }
             }
-        }
+        };
+        assert!(tokio::time::timeout(PATIENCE, gone).await.is_ok(), "{path} of the test before does not go");
     }
     client
 }
@@ -265,7 +293,8 @@ impl Running {
 
     /// Reads reports until this holds.
     pub(super) async fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        // A real namespace whose kinds have just changed takes half a minute to go.
+        let waited = tokio::time::timeout(PATIENCE, async {
             while !holds(self) {
                 let report = self.reports.next().await;
                 for unit in &report.units {

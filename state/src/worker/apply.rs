@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures::StreamExt;
 use protocol::plan::{HookEvent, UnitId};
 use protocol::report::ObjectHealth;
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::{CALLS_CONCURRENT, End, Event, Item, Outcome, Trouble, Worker, secrecy};
+use super::{CALLS_CONCURRENT, Context, End, Event, Item, Outcome, Trouble, Worker, secrecy};
 use crate::api::{ApiError, Failure};
 use crate::board::Sight;
 use crate::difference::{Quoting, difference};
@@ -19,6 +20,11 @@ use crate::store::Row;
 
 /// How long definitions may take to be established.
 const ESTABLISH_WAIT: Duration = Duration::from_secs(30);
+/// How long an established definition may take to be listed by discovery.
+const DISCOVERY_WAIT: Duration = Duration::from_secs(10);
+/// First pause between two looks at discovery, and the longest.
+const DISCOVERY_PAUSE: Duration = Duration::from_millis(20);
+const DISCOVERY_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Writes and checks objects, then removes those that left the unit.
@@ -32,12 +38,12 @@ impl Worker {
         let items = self.enter(items).await?;
         let stage = |item: &Item| object::stage(&self.unit.objects[item.index]);
         let (foundation, rest): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| stage(item) < 2);
-        let definitions: Vec<Place> =
-            foundation.iter().filter(|item| stage(item) == 1).map(|item| item.place.clone()).collect();
+        let definitions: Vec<&Item> = foundation.iter().filter(|item| stage(item) == 1).collect();
         self.write_all(&foundation).await?;
         let defined = |item: &Item| {
             let group = &item.place.id.group;
-            definitions.iter().any(|place| place.id.name.split_once('.').is_some_and(|(_, g)| g == group))
+            let of_group = |name: &str| name.split_once('.').is_some_and(|(_, of)| of == group);
+            definitions.iter().any(|definition| of_group(&definition.place.id.name))
         };
         if unplaced || rest.iter().any(defined) {
             self.established(&definitions).await?;
@@ -272,8 +278,9 @@ impl Worker {
     }
 
     /// Waits until the API server serves what definitions define.
-    async fn established(&self, definitions: &[Place]) -> Result<(), Trouble> {
-        for place in definitions {
+    async fn established(&self, definitions: &[&Item]) -> Result<(), Trouble> {
+        for definition in definitions {
+            let place = &definition.place;
             let mut sight = self.context.board.follow(&place.id);
             self.context.watch(&place.resource).await;
             let now = self.context.api.get(place).await.map_err(|error| Trouble::about(place, error))?;
@@ -281,17 +288,66 @@ impl Worker {
             let ready = |sight: &Sight| {
                 matches!(sight, Sight::Present { health: ObjectHealth::Current | ObjectHealth::Failed, .. })
             };
-            if ready(&Sight::of(&place.resource, &live)) {
-                continue;
+            if !ready(&Sight::of(&place.resource, &live)) {
+                let waited = self.wait(tokio::time::timeout(ESTABLISH_WAIT, sight.wait_for(ready))).await?;
+                if waited.is_err() {
+                    let seconds = ESTABLISH_WAIT.as_secs();
+                    let what = format!("{} was not established within {seconds} s", place.id);
+                    return Err(Trouble::Failed(what));
+                }
             }
-            let waited = self.wait(tokio::time::timeout(ESTABLISH_WAIT, sight.wait_for(ready))).await?;
-            if waited.is_err() {
-                let seconds = ESTABLISH_WAIT.as_secs();
-                return Err(Trouble::Failed(format!("{} was not established within {seconds} s", place.id)));
-            }
+            self.served(definition).await?;
         }
         Ok(())
     }
+
+    /// Waits until the kinds of a definition are found: an API server says that a definition is established a moment
+    /// before it lists it. What does not come is told where an object needs it.
+    async fn served(&self, definition: &Item) -> Result<(), Trouble> {
+        let content = self.context.content(definition.digest).await?;
+        let Ok(Defined { spec: DefinedSpec { group, names, versions } }) =
+            serde_json::from_slice(&content.json)
+        else {
+            return Ok(());
+        };
+        let Context { api, discovery, .. } = &*self.context;
+        let all_found = async {
+            for version in versions.iter().filter(|version| version.served) {
+                let mut pause = DISCOVERY_PAUSE;
+                while discovery.resolve(api, &group, &version.name, &names.kind).await?.is_none() {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(DISCOVERY_PAUSE_MAX);
+                }
+            }
+            Ok(())
+        };
+        let waited = self.wait(tokio::time::timeout(DISCOVERY_WAIT, all_found)).await?;
+        waited.unwrap_or(Ok(())).map_err(Trouble::api)
+    }
+}
+
+/// What a definition defines.
+#[derive(Deserialize)]
+struct Defined {
+    spec: DefinedSpec,
+}
+
+#[derive(Deserialize)]
+struct DefinedSpec {
+    group: String,
+    names: DefinedNames,
+    versions: Vec<DefinedVersion>,
+}
+
+#[derive(Deserialize)]
+struct DefinedNames {
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct DefinedVersion {
+    name: String,
+    served: bool,
 }
 
 /// How an object can be ours.

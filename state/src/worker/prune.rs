@@ -12,6 +12,9 @@ use crate::live::Live;
 use crate::object::{self, AGENT_ANNOTATION, ObjectId, Place, UNIT_LABEL};
 use crate::store::Row;
 
+/// Annotation of objects that Helm does not delete.
+const POLICY: &str = "helm.sh/resource-policy";
+
 /// What a namespace holds without anybody having put it there.
 const NAMESPACE_FURNITURE: [(&str, &str); 4] = [
     ("ConfigMap", "kube-root-ca.crt"),
@@ -100,7 +103,7 @@ impl Worker {
         loop {
             self.still_wanted()?;
             let Some((place, live)) = self.find(row).await? else { return Ok(false) };
-            if let Some(reason) = self.reason_to_leave(row, whole_unit).await? {
+            if let Some(reason) = self.reason_to_leave(row, &live, whole_unit).await? {
                 tracing::info!(object = %row.id, unit = self.owner.unit, reason, "left on the cluster");
                 self.release(&place, &live).await?;
                 return Ok(false);
@@ -113,10 +116,16 @@ impl Worker {
     }
 
     /// Why an object of ours must stay all the same.
-    async fn reason_to_leave(&self, row: &Row, whole_unit: bool) -> Result<Option<String>, Trouble> {
+    async fn reason_to_leave(
+        &self,
+        row: &Row,
+        live: &Live,
+        whole_unit: bool,
+    ) -> Result<Option<String>, Trouble> {
         let ObjectId { group, kind, name, .. } = &row.id;
         let definition = object::is_definition(group, kind);
         match () {
+            () if kept(live) => Ok(Some(format!("its annotation {POLICY} says keep"))),
             () if row.adopted => Ok(Some("it was there before the unit".to_owned())),
             () if definition && !whole_unit => Ok(Some("definitions go only with their unit".to_owned())),
             () if definition => self.foreign_instance(name).await,
@@ -171,6 +180,12 @@ impl Worker {
         let foreign = api.foreign(&resource, "").await.map_err(Trouble::api)?;
         Ok(foreign.first().map(|live| format!("{} {} is not ours", resource.kind, live.metadata.name)))
     }
+}
+
+/// Whether its author wants the object to outlive its release. Source: Helm, "Tell Helm Not To Uninstall a Resource".
+fn kept(live: &Live) -> bool {
+    let policy = live.metadata.annotations.get(POLICY);
+    policy.is_some_and(|policy| policy.trim().eq_ignore_ascii_case("keep"))
 }
 
 /// What was applied first goes last: 1 for definitions, 2 for namespaces, 0 for all else.
