@@ -26,12 +26,21 @@ const SCHEMA: &str = "
     PRAGMA user_version = 1;
 ";
 
+/// Most pages SQLite can number.
+const PAGES_MAX: i64 = 0xffff_fffe;
+
+/// Pages of the log that are moved into the database, usually and on a full disk.
+const LOG_PAGES: i64 = 1000;
+const LOG_PAGES_HELD: i64 = 64;
+
 /// Pages given back to the file system per commit when the file has many that are free.
 const VACUUM_PAGES: i64 = 256;
 
 pub(crate) struct Database {
     connection: Connection,
     pub(crate) epoch: StreamEpoch,
+    /// Pages the file may have while the disk has room.
+    pages_max: i64,
 }
 
 /// An item as it is stored.
@@ -58,14 +67,12 @@ impl Database {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "cache_size", -1024)?;
         connection.pragma_update(None, "journal_size_limit", 4 << 20)?;
-        if let Some(bytes) = file_bytes_max {
-            let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-            connection.pragma_update(
-                None,
-                "max_page_count",
-                (bytes.min(i64::MAX as u64) as i64 / page.max(1)).max(16),
-            )?;
-        }
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+        let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages_max = file_bytes_max.map_or(PAGES_MAX, |bytes| {
+            (bytes.min(i64::MAX as u64) as i64 / page.max(1)).clamp(16, PAGES_MAX)
+        });
+        connection.pragma_update(None, "max_page_count", pages_max)?;
         connection.set_prepared_statement_cache_capacity(32);
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if version == 0 {
@@ -83,7 +90,7 @@ impl Database {
             return Err(damaged(&verdict));
         }
         let epoch: i64 = connection.query_row("SELECT epoch FROM meta", [], |row| row.get(0))?;
-        let database = Self { connection, epoch: StreamEpoch(epoch as u64) };
+        let database = Self { connection, epoch: StreamEpoch(epoch as u64), pages_max };
         let tally = database.tally()?;
         Ok((database, tally))
     }
@@ -150,9 +157,25 @@ impl Database {
         Ok(())
     }
 
-    /// Moves the write-ahead log into the database and cuts it to nothing.
+    /// Moves the write-ahead log into the database; the next commit begins the log anew, in the room that it has.
     pub(crate) fn checkpoint(&self) {
-        let _ = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let _ = self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()));
+    }
+
+    /// Lets the file grow by so many bytes and no more: what comes takes the place of what was dropped.
+    pub(crate) fn hold(&self, growth_bytes: u64) -> Result<()> {
+        let number = |name| self.connection.pragma_query_value::<i64, _>(None, name, |row| row.get(0));
+        let growth = i64::try_from(growth_bytes).unwrap_or(i64::MAX) / number("page_size")?.max(1);
+        let pages = number("page_count")?.saturating_add(growth).clamp(16, self.pages_max);
+        self.connection.pragma_update(None, "max_page_count", pages)?;
+        // A log that is moved often stays small, and leaves the room to the database.
+        self.connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES_HELD)
+    }
+
+    /// Lets the file grow as it may again.
+    pub(crate) fn let_go(&self) -> Result<()> {
+        self.connection.pragma_update(None, "max_page_count", self.pages_max)?;
+        self.connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)
     }
 
     pub(crate) fn insert(&self, sequence: u64, pushed: u64, batch: &Batch) -> Result<()> {

@@ -26,6 +26,7 @@
 //! Lanes have budgets of their own. Where they share (the budget for all, the disk) the lowest lane gives
 //! way first: logs, traces, metrics, cost, events.
 
+mod ballast;
 mod budget;
 mod command;
 mod database;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use protocol::telemetry::{GapReason, TelemetryClass};
 
+use crate::ballast::GROWTH_BYTES;
 use crate::command::{Batch, Command};
 use crate::database::{Database, Trouble};
 use crate::lane::{Tally, absorb, number};
@@ -39,7 +40,15 @@ impl Writer {
     /// Drops the oldest of the lowest lanes until twice the bytes are free.
     pub(crate) fn make_room(&mut self, class: TelemetryClass, bytes: u64) {
         let wanted = (2 * bytes).max(64 << 10);
-        self.database.checkpoint();
+        if !self.ballast.spent && self.ballast.disk_is_full() {
+            self.ballast.release();
+            self.database.checkpoint();
+            if let Err(error) = self.database.hold(GROWTH_BYTES) {
+                tracing::warn!(%error, "the spool is not kept from growing on a full disk");
+            }
+        } else {
+            self.database.checkpoint();
+        }
         let before = self.tally.clone();
         let freed = self.free(class, wanted, &before);
         if let Err(error) = freed {
@@ -48,6 +57,16 @@ impl Writer {
             tracing::warn!(%error, "failed to make room in the spool");
         } else {
             self.unsaved = Default::default();
+        }
+    }
+
+    /// Ends what a full disk demanded once it has space again.
+    pub(crate) fn breathe(&mut self) {
+        if self.ballast.restore(self.tally.bytes()) {
+            tracing::info!("the disk has space again: the spool may grow");
+            if let Err(error) = self.database.let_go() {
+                tracing::warn!(%error, "the spool does not grow");
+            }
         }
     }
 

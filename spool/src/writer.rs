@@ -9,6 +9,7 @@ use protocol::report::SpoolReport;
 use protocol::telemetry::{Gap, GapReason, TelemetryAck, TelemetryClass, TelemetryItem};
 use tokio::sync::{mpsc, watch};
 
+use crate::ballast::Ballast;
 use crate::budget::Budgets;
 use crate::command::{Batch, Command, Snapshot};
 use crate::database::{Database, Trouble};
@@ -41,6 +42,7 @@ pub(crate) fn start(
         clock,
         entropy,
         database,
+        ballast: Ballast::of(path),
         tally,
         unsaved: Default::default(),
         snapshot,
@@ -88,6 +90,7 @@ pub(crate) struct Writer {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Entropy,
     pub(crate) database: Database,
+    pub(crate) ballast: Ballast,
     pub(crate) tally: Tally,
     /// What was dropped while not even that could be written down.
     pub(crate) unsaved: [Option<Gap>; 5],
@@ -130,6 +133,7 @@ impl Writer {
     /// Carries out a group in one commit; where that fails, makes room or starts anew and takes them singly.
     /// Answers come after the snapshot: who has one sees there what it did.
     fn process(&mut self, group: Vec<Command>) {
+        self.breathe();
         let done = match self.attempt(&group) {
             Ok(done) => done,
             Err(error) => {
