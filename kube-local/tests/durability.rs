@@ -12,6 +12,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use kube_local::{Cluster, OpenError, Options, Storage};
 use serde_json::json;
+use tokio::time::{Duration, timeout};
+
+/// How long an event may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const CHILD: &str = "KUBE_LOCAL_TEST_DIRECTORY";
 
@@ -49,10 +53,19 @@ async fn a_reopened_cluster_goes_on_where_it_stopped() {
     let number = |text: &str| text.parse::<u64>().unwrap();
     assert!(number(&made.metadata.resource_version.unwrap()) > number(&revision));
     let mut watch = api.watch(&WatchParams::default(), &revision).await.unwrap().boxed();
-    assert!(matches!(watch.next().await.unwrap().unwrap(), WatchEvent::Added(_)), "nothing was missed");
+    assert!(
+        matches!(
+            timeout(PATIENCE, watch.next()).await.expect("an event").unwrap().unwrap(),
+            WatchEvent::Added(_)
+        ),
+        "nothing was missed"
+    );
     let before = kept.metadata.resource_version.unwrap();
     let mut watch = api.watch(&WatchParams::default(), &before).await.unwrap().boxed();
-    let WatchEvent::Error(gone) = watch.next().await.unwrap().unwrap() else { panic!("expected 410") };
+    let WatchEvent::Error(gone) = timeout(PATIENCE, watch.next()).await.expect("an event").unwrap().unwrap()
+    else {
+        panic!("expected 410")
+    };
     assert_eq!(gone.code, 410, "what happened before the restart is not remembered");
 }
 

@@ -14,11 +14,28 @@ use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
     PropagationPolicy, WatchEvent, WatchParams,
 };
-use kube::runtime::{WatchStreamExt, conditions, wait::await_condition, watcher};
+use kube::runtime::wait::{self, Condition};
+use kube::runtime::{WatchStreamExt, conditions, watcher};
 use kube_local::{Cluster, Options};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// What comes within two minutes.
+async fn soon<T>(coming: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(120), coming).await.expect("it comes within two minutes")
+}
+
+async fn await_condition<K>(
+    api: Api<K>,
+    name: &str,
+    condition: impl Condition<K>,
+) -> Result<Option<K>, wait::Error>
+where
+    K: Clone + std::fmt::Debug + Send + serde::de::DeserializeOwned + kube::Resource + 'static,
+{
+    soon(wait::await_condition(api, name, condition)).await
+}
 
 struct Running {
     cluster: Cluster,
@@ -37,7 +54,7 @@ impl Running {
     async fn stop(self) {
         self.cancel.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
+        soon(self.tasks.wait()).await;
     }
 }
 

@@ -45,7 +45,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Runs a test.
 pub(crate) fn simulate(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(test);
+    // Whatever one of these waits for in vain, it ends and says which one it was.
+    runtime
+        .block_on(async { tokio::time::timeout(4 * PATIENCE, test).await.expect("the test ends in time") });
 }
 
 pub(crate) fn address(number: u8) -> IpAddr {
