@@ -1,6 +1,10 @@
 //! Tests against real Kubernetes programs, built by `tests/parts/install`. Run them with `tests/run real`.
 
+mod chart;
 mod control_plane;
+mod fleet;
+mod kubelet;
 mod path;
 mod servers;
 mod sources;
+mod suites;

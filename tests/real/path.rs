@@ -1,17 +1,11 @@
 //! The whole path between two real Kubernetes: one is the management cluster, the other the child of an edge.
 
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
+use anyhow::Result;
+use skein_tests::process::output;
 
-use anyhow::{Context, Result};
-use skein_tests::control_plane::ControlPlane;
-use skein_tests::mesh;
-use skein_tests::process::{Process, output};
-use skein_tests::{parts, wait};
-
-const PATIENCE: Duration = Duration::from_secs(120);
-const SYSTEM: &str = "kcm-system";
+use crate::chart::{self, Repository};
+use crate::fleet::{Fleet, SYSTEM, until, until_gone};
+use crate::kubelet::Kubelet;
 
 /// What a platform engineer applies: a service of raw manifests for every edge of a site.
 const SERVICE: &str = r"
@@ -49,116 +43,102 @@ spec:
     services: [{name: page, namespace: shop, template: page}]
 ";
 
-/// An agent as a process of its own, with the addresses it bound.
-struct Agent {
-    _process: Process,
-}
-
-impl Agent {
-    async fn start(name: &str, folder: &Path, arguments: &[&str]) -> Result<Self> {
-        std::fs::create_dir_all(folder)?;
-        let bound = folder.join("bound.json");
-        let mut command = Command::new(mesh::program()?);
-        command.arg("agent").args(arguments).args(["--http", "127.0.0.1:0", "--state"]).arg(folder);
-        command.arg("--bound-file").arg(&bound);
-        let mut process = Process::spawn(name, &mut command, &folder.join("log"))?;
-        let what = format!("{name} has started");
-        let started = wait::until(&what, PATIENCE, || {
-            let there = bound.exists();
-            let alive = process.check_running();
-            async move { alive.map(|()| there.then_some(())) }
-        });
-        let started = started.await;
-        started.with_context(|| process.log_tail(40))?;
-        Ok(Self { _process: process })
-    }
-}
-
-/// Runs kubectl until it answers what is wanted.
-async fn until(cluster: &ControlPlane, what: &str, arguments: &[&str], wanted: &str) -> Result<()> {
-    let mut last = String::new();
-    let seen = wait::until(what, PATIENCE, || {
-        last = output(cluster.kubectl().args(arguments)).unwrap_or_else(|error| format!("{error:#}"));
-        let seen = last.contains(wanted).then_some(());
-        async move { Ok(seen) }
-    });
-    let seen = seen.await;
-    seen.with_context(|| format!("kubectl {arguments:?} last said: {last}"))
-}
-
-fn apply(cluster: &ControlPlane, folder: &Path, manifest: &str) -> Result<String> {
-    let file = folder.join("manifest.yaml");
-    std::fs::write(&file, manifest)?;
-    output(cluster.kubectl().args(["apply", "--server-side", "-f"]).arg(file))
-}
-
 #[tokio::test]
 #[ignore = "real parts: tests/run"]
-async fn a_service_travels_from_one_real_kubernetes_to_another_and_back() -> Result<()> {
-    let parts = parts::require_parts()?;
-    let folder = tempfile::Builder::new().prefix("skein-real-").tempdir()?;
-    let (hub_folder, child_folder) = (folder.path().join("management"), folder.path().join("child"));
-    let (management, child) = tokio::try_join!(
-        ControlPlane::start(&parts, &hub_folder),
-        ControlPlane::start(&parts, &child_folder)
-    )?;
-    let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
-    output(management.kubectl().args(["apply", "--server-side", "--recursive", "-f"]).arg(&crds))?;
-    output(management.kubectl().args(["create", "namespace", SYSTEM]))?;
-    output(management.kubectl().args([
-        "wait",
-        "--for=condition=Established",
-        "crd",
-        "--all",
-        "--timeout=60s",
-    ]))?;
-
-    let kubeconfig = management.kubeconfig().display().to_string();
-    let hub = ["hub", "--listen", "127.0.0.1:0", "--kubeconfig", &kubeconfig];
-    let _hub = Agent::start("hub", &folder.path().join("hub"), &hub).await?;
-    apply(
-        &management,
-        folder.path(),
-        "apiVersion: k0rdent.mirantis.com/v1beta1\nkind: Region\nmetadata: {name: eu}\nspec: {}\n",
-    )?;
-    let token = token(&kubeconfig, &["--role", "region", "--region", "eu", "--name", "eu"])?;
-    let region =
-        ["regional-agent", "run", "--token", &token, "--listen", "127.0.0.1:0", "--kubeconfig", &kubeconfig];
-    let _region = Agent::start("region", &folder.path().join("region"), &region).await?;
-    until(&management, "the region is linked", &["get", "region", "eu", "-o", "yaml"], "link: Up").await?;
-
-    let token = self::token(&kubeconfig, &["--region", "eu", "--name", "till-7", "--label", "site=berlin"])?;
-    let child_kubeconfig = child.kubeconfig().display().to_string();
-    let edge = ["edge-agent", "run", "--token", &token, "--kubeconfig", &child_kubeconfig];
-    let ports = ["--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0"];
-    let edge: Vec<&str> = edge.into_iter().chain(ports).collect();
-    let _edge = Agent::start("edge", &folder.path().join("edge"), &edge).await?;
-
-    apply(&management, folder.path(), SERVICE)?;
-    let title = ["get", "configmap", "page", "-n", "shop", "-o", "jsonpath={.data.title}"];
-    until(&child, "the service arrives at the child", &title, "first").await?;
-    let state = ["get", "serviceset", "-n", SYSTEM, "-o", "jsonpath={.items[*].status.services[*].state}"];
-    until(&management, "its state is at the hub", &state, "Deployed").await?;
-    let clusters = ["get", "multiclusterservice", "page", "-o", "yaml"];
-    until(&management, "the MultiClusterService counts it", &clusters, "1/1").await?;
-
-    apply(&management, folder.path(), &SERVICE.replace("title: first", "title: second"))?;
-    until(&child, "a change arrives", &title, "second").await?;
-    output(child.kubectl().args(["delete", "service", "page", "-n", "shop"]))?;
-    until(&child, "what was deleted comes back", &["get", "service", "-n", "shop"], "page").await?;
-    output(management.kubectl().args(["delete", "multiclusterservice", "page", "--timeout=90s"]))?;
-    let left = ["get", "configmap,service", "-n", "shop", "-o", "name", "--ignore-not-found"];
-    let mut last = String::new();
-    wait::until("what the service made is pruned", PATIENCE, || {
-        last = output(child.kubectl().args(left)).unwrap_or_default();
-        let gone = (!last.contains("/page")).then_some(());
-        async move { Ok(gone) }
-    })
-    .await
+async fn services_travel_from_one_real_kubernetes_to_another_and_back() -> Result<()> {
+    let fleet = Fleet::start().await?;
+    manifests(&fleet).await?;
+    helm_chart(&fleet).await
 }
 
-fn token(kubeconfig: &str, arguments: &[&str]) -> Result<String> {
-    let mut command = Command::new(mesh::program()?);
-    command.args(["token", "create", "--kubeconfig", kubeconfig]).args(arguments);
-    Ok(output(&mut command)?.trim().to_owned())
+async fn manifests(fleet: &Fleet) -> Result<()> {
+    let Fleet { management, child, .. } = fleet;
+    fleet.apply(SERVICE)?;
+    let title = ["get", "configmap", "page", "-n", "shop", "-o", "jsonpath={.data.title}"];
+    until(child, "the service arrives at the child", &title, "first").await?;
+    let state = ["get", "serviceset", "-n", SYSTEM, "-o", "jsonpath={.items[*].status.services[*].state}"];
+    until(management, "its state is at the hub", &state, "Deployed").await?;
+    let clusters = ["get", "multiclusterservice", "page", "-o", "yaml"];
+    until(management, "the MultiClusterService counts it", &clusters, "1/1").await?;
+
+    fleet.apply(&SERVICE.replace("title: first", "title: second"))?;
+    until(child, "a change arrives", &title, "second").await?;
+    output(child.kubectl().args(["delete", "service", "page", "-n", "shop"]))?;
+    until(child, "what was deleted comes back", &["get", "service", "-n", "shop"], "page").await?;
+    output(management.kubectl().args(["delete", "multiclusterservice", "page", "--timeout=90s"]))?;
+    let left = ["get", "configmap,service", "-n", "shop", "-o", "name", "--ignore-not-found"];
+    until_gone(child, "what the service made is pruned", &left, "/page").await
+}
+
+/// What `helm create` makes, with hooks and a definition: installed, edited, upgraded, deleted.
+async fn helm_chart(fleet: &Fleet) -> Result<()> {
+    let Fleet { management, child, .. } = fleet;
+    let charts = fleet.folder.path().join("charts");
+    std::fs::create_dir(&charts)?;
+    chart::publish(child, &charts, "0.1.0")?;
+    // README: "Without Flux on that cluster, its source kinds are read all the same".
+    let third_party = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crds/third-party");
+    output(management.kubectl().args(["apply", "--server-side", "-f", third_party]))?;
+    let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"];
+    output(management.kubectl().args(established))?;
+    let repository = Repository::start(&charts).await?;
+    let _kubelet = Kubelet::start(child.client().await?);
+    let service = |version: &str, values: &str| chart::service(&repository.url, version, values);
+
+    fleet.apply(&service("0.1.0", "replicaCount: 2\nimage: {tag: \"1.28\"}\nboards: null\n")?)?;
+    let web = ["get", "deployment", "till", "-n", "till", "-o"];
+    let web = |path| [&web[..], &[path]].concat();
+    let shown = "jsonpath={.status.readyReplicas} {.spec.template.spec.containers[0].image}";
+    until(child, "the chart runs", &web(shown), "2 nginx:1.28").await?;
+    let boards = ["get", "shelf.shop.example.com", "till", "-n", "till", "-o", "jsonpath={.spec.boards}"];
+    until(child, "an object of the chart's own kind is there", &boards, "3").await?;
+    let migrated = ["get", "job", "till-migrate", "-n", "till", "-o"];
+    let migrated = |path| [&migrated[..], &[path]].concat();
+    let run = "jsonpath={.status.succeeded} {.spec.template.spec.containers[0].args[1]} {.metadata.uid}";
+    until(child, "the hook before has succeeded", &migrated(run), "1 1.28").await?;
+    let first_run = output(child.kubectl().args(migrated("jsonpath={.metadata.uid}")))?;
+    let note = ["get", "configmap", "till-done", "-n", "till", "-o", "jsonpath={.data.version}"];
+    until(child, "the hook after has run", &note, "0.1.0").await?;
+    let condition = |kind: &str| format!("jsonpath={{.status.conditions[?(@.type==\"{kind}\")].status}}");
+    let template = ["get", "servicetemplate", "till-0-1-0", "-n", SYSTEM, "-o", "jsonpath={.status.valid}"];
+    until(management, "kubectl tells that the template is valid", &template, "true").await?;
+    let state = ["get", "serviceset", "-n", SYSTEM, "-o", "jsonpath={.items[*].status.services[*].state}"];
+    until(management, "the release is deployed as the hub tells", &state, "Deployed").await?;
+
+    // Values are edited.
+    fleet.apply(&service("0.1.0", "replicaCount: 3\nimage: {tag: \"1.29\"}\nboards: 5\n")?)?;
+    until(child, "edited values arrive", &web(shown), "3 nginx:1.29").await?;
+    until(child, "in objects of its own kind too", &boards, "5").await?;
+    until(child, "the hook before has run again", &migrated(run), "1 1.29").await?;
+    let second_run = output(child.kubectl().args(migrated("jsonpath={.metadata.uid}")))?;
+    anyhow::ensure!(first_run != second_run, "the hook's job of before was not replaced: {first_run}");
+
+    // An upgrade to a version that has something more and something less.
+    let templates = charts.join("till/templates");
+    std::fs::write(
+        templates.join("extra.yaml"),
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: till-extra}\ndata: {new: \"yes\"}\n",
+    )?;
+    std::fs::remove_file(templates.join("service.yaml"))?;
+    std::fs::remove_file(templates.join("ledger.yaml"))?;
+    chart::publish(child, &charts, "0.2.0")?;
+    fleet.apply(&service("0.2.0", "replicaCount: 1\nimage: {tag: \"1.30\"}\n")?)?;
+    until(child, "the upgrade arrives", &web(shown), "1 nginx:1.30").await?;
+    until(child, "its hook has run", &note, "0.2.0").await?;
+    let all = ["get", "configmap,service,deployment,serviceaccount,shelf", "-n", "till", "-o", "name"];
+    until(child, "what is new is there", &all, "configmap/till-extra").await?;
+    until_gone(child, "what is gone is pruned", &all, "service/till").await?;
+    until(child, "what is to be kept is kept", &all, "configmap/till-ledger").await?;
+    let clusters = ["get", "multiclusterservice", "till", "-o", &condition("ClusterInReadyState")];
+    until(management, "the hub tells of it", &clusters, "True").await?;
+    anyhow::ensure!(repository.served("till-0.2.0.tgz") == 1, "the chart was fetched more than once");
+
+    output(management.kubectl().args(["delete", "multiclusterservice", "till", "--timeout=90s"]))?;
+    let core = ["get", "configmap,service,deployment,serviceaccount", "-n", "till", "-o", "name"];
+    for gone in ["deployment.apps/till", "serviceaccount/till", "till-extra"] {
+        until_gone(child, "what the chart made is pruned", &core, gone).await?;
+    }
+    let definitions = ["get", "customresourcedefinitions", "-o", "name"];
+    until_gone(child, "its definition goes with the last object of it", &definitions, "shelves").await?;
+    until(child, "what is to be kept outlives the release", &core, "configmap/till-ledger").await
 }

@@ -48,6 +48,8 @@ pub struct ControlPlane {
     ports: Ports,
     url: String,
     kubeconfig: PathBuf,
+    /// Without controllers, and without the admission that waits for their service accounts.
+    bare: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,12 +82,24 @@ impl ControlPlane {
     /// # Errors
     /// A binary is missing, ended early or was not ready within 90 s; the text holds the end of its log.
     pub async fn start(parts: &Path, dir: &Path) -> anyhow::Result<Self> {
+        Self::begin(parts, dir, false).await
+    }
+
+    /// As [`ControlPlane::start`], of API server and etcd alone: what is written stays as it is written.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
+    pub async fn start_bare(parts: &Path, dir: &Path) -> anyhow::Result<Self> {
+        Self::begin(parts, dir, true).await
+    }
+
+    async fn begin(parts: &Path, dir: &Path, bare: bool) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("failed to make '{}'", dir.display()))?;
         let dir = dir.canonicalize().with_context(|| format!("failed to resolve '{}'", dir.display()))?;
         let certificates = Certificates::write(&dir)?;
         let mut attempt = 1;
         loop {
-            match Self::attempt(parts, &dir, &certificates).await {
+            match Self::attempt(parts, &dir, &certificates, bare).await {
                 Err(error) if attempt < ATTEMPTS && is_port_clash(&error) => attempt += 1,
                 outcome => {
                     return outcome.with_context(|| format!("no control plane in '{}'", dir.display()));
@@ -94,7 +108,12 @@ impl ControlPlane {
         }
     }
 
-    async fn attempt(parts: &Path, dir: &Path, certificates: &Certificates) -> anyhow::Result<Self> {
+    async fn attempt(
+        parts: &Path,
+        dir: &Path,
+        certificates: &Certificates,
+        bare: bool,
+    ) -> anyhow::Result<Self> {
         let ports = Ports::free()?;
         let url = format!("https://127.0.0.1:{}", ports.apiserver);
         let kubeconfig = dir.join("admin.kubeconfig");
@@ -110,9 +129,12 @@ impl ControlPlane {
             ports,
             url,
             kubeconfig,
+            bare,
         };
         plane.restart_apiserver().await?;
-        plane.start_controller_manager().await?;
+        if !bare {
+            plane.start_controller_manager().await?;
+        }
         Ok(plane)
     }
 
@@ -195,6 +217,9 @@ impl ControlPlane {
         self.kill_apiserver();
         let log = self.dir.join("kube-apiserver.log");
         let mut command = apiserver_command(&self.parts, &self.dir, self.ports);
+        if self.bare {
+            command.arg("--disable-admission-plugins=ServiceAccount");
+        }
         self.apiserver = Some(Process::spawn("kube-apiserver", &mut command, &log)?);
         let client = self.client().await?;
         self.wait_for("the API server is ready", || is_ready(&client)).await

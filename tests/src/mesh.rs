@@ -225,10 +225,22 @@ pub fn program() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("SKEIN_BIN").filter(|value| !value.is_empty()) {
         return Ok(named.into());
     }
+    built("skein", "cargo build")
+}
+
+/// A program that is built beside this test for itself: `hub`, `regional-agent`, `edge-agent`.
+///
+/// # Errors
+/// When it is not there.
+pub fn slim(name: &str) -> Result<PathBuf> {
+    built(name, &format!("cargo build -p {name}"))
+}
+
+fn built(name: &str, command: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let beside = test.ancestors().nth(2).context("tests run from a target folder")?.join("skein");
+    let beside = test.ancestors().nth(2).context("tests run from a target folder")?.join(name);
     if beside.is_file() {
         return Ok(beside);
     }
-    bail!("{} is not built: run `cargo build`, or name another program in SKEIN_BIN", beside.display())
+    bail!("{} is not built: run `{command}`", beside.display())
 }
