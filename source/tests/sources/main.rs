@@ -9,6 +9,7 @@ mod tls;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::json;
 use server::{Follower, Server, archive, chart, named, sha256};
@@ -349,6 +350,42 @@ async fn a_file_is_asked_for_by_its_entity_tag_and_may_be_pinned() {
     let wrong = file(Some("sha256:00".into()));
     let state = follower.until(&named("g"), &wrong, |state| state.failure.is_some()).await;
     assert!(state.failure.unwrap().message.contains("expected is 00"));
+}
+
+#[tokio::test]
+async fn an_index_that_has_not_changed_is_not_sent_again() {
+    let server = Server::default();
+    let follower = Follower::new();
+    let address = server.start(&follower).await;
+    server.etags.store(true, Ordering::SeqCst);
+    server.put("/index.yaml", "entries: {web: [{version: 1.0.0, urls: [web.tgz]}]}");
+    server.put("/web.tgz", chart("web", "1.0.0"));
+    let mut source = index(&format!("http://{address}"), "*");
+    follower.until(&named("web"), &source, |state| state.artifact.is_some()).await;
+    // An index serves all who ask within a few seconds; after that it is asked for by its entity tag.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(4)).await;
+    tokio::time::resume();
+    source.requested = "now".into();
+    follower.sources.ask(&named("web"), &source);
+    server.until_asked(3).await;
+    assert!(server.unmodified.load(Ordering::SeqCst) >= 1, "the second question names the entity tag");
+}
+
+#[tokio::test]
+async fn a_host_is_asked_by_a_few_at_a_time() {
+    let server = Server { slow: true, ..Server::default() };
+    let follower = Follower::new();
+    let address = server.start(&follower).await;
+    for number in 0..40 {
+        let path = format!("/{number}.yaml");
+        server.put(&path, "a: 1");
+        let file = RemoteFile { url: format!("http://{address}{path}"), ..RemoteFile::default() };
+        follower.sources.ask(&named(&path), &Source::new(Origin::RemoteFile(file)));
+    }
+    server.until_asked(40).await;
+    let most = server.most.load(Ordering::SeqCst);
+    assert!((2..=4).contains(&most), "{most} at a time");
 }
 
 #[tokio::test]

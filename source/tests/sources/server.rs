@@ -27,6 +27,11 @@ pub(crate) struct Server {
     pub redirections: Arc<Mutex<BTreeMap<String, String>>>,
     pub wanted: Option<&'static str>,
     pub challenge: Arc<Mutex<String>>,
+    /// Answer only after others had time to ask.
+    pub slow: bool,
+    /// Questions that are being answered, and the most there were at a time.
+    pub busy: Arc<AtomicUsize>,
+    pub most: Arc<AtomicUsize>,
     /// Questions that were answered.
     pub asked: Arc<AtomicUsize>,
     /// Path and credentials of questions that had some.
@@ -124,6 +129,14 @@ async fn answer(State(server): State<Server>, uri: Uri, headers: HeaderMap) -> R
     }
     if let Some(to) = server.redirections.lock().unwrap().get(uri.path()) {
         return (StatusCode::FOUND, [("location", to.clone())]).into_response();
+    }
+    if server.slow {
+        let now = server.busy.fetch_add(1, Ordering::SeqCst) + 1;
+        server.most.fetch_max(now, Ordering::SeqCst);
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+        server.busy.fetch_sub(1, Ordering::SeqCst);
     }
     let found = server.files.lock().unwrap().get(uri.path()).cloned();
     server.asked.fetch_add(1, Ordering::SeqCst);
