@@ -145,7 +145,7 @@ impl Fetcher {
         match &source.origin {
             Origin::ChartIndex(origin) => chart_index::fetch(self, origin, source, known).await,
             Origin::Registry(origin) => registry::fetch(self, origin, source, known).await,
-            Origin::Git(origin) => git::fetch(self, origin, access, known).await,
+            Origin::Git(origin) => git::fetch(self, origin, source, known).await,
             Origin::Bucket(origin) => bucket::fetch(self, origin, source, known).await,
             Origin::RemoteFile(origin) => self.remote_file(origin, access, known).await,
         }
@@ -233,7 +233,10 @@ fn verifiable(source: &Source) -> Result<(), SourceError> {
         Verification::Provenance(_) if !chart => Some(
             "provenance files lie beside packed charts: a keyring needs a chart of a repository or registry",
         ),
-        Verification::Cosign(_) | Verification::Provenance(_) => None,
+        Verification::Git { .. } if !matches!(source.origin, Origin::Git(_)) => {
+            Some("signatures of commits and tags are in Git repositories only")
+        }
+        Verification::Cosign(_) | Verification::Provenance(_) | Verification::Git { .. } => None,
     });
     match lacking {
         Some(detail) => {

@@ -8,6 +8,7 @@
 
 mod program;
 mod reference;
+mod signed;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ use reqwest::Url;
 use crate::access::Access;
 use crate::error::SourceError;
 use crate::fetch::{Fetcher, Known, Outcome, Payload, Raw};
-use crate::origin::{Git, GitReference};
+use crate::origin::{Git, GitReference, Source};
 use crate::unpack::Entries;
 use crate::url::{self, shown};
 use program::Program;
@@ -29,9 +30,10 @@ const SUBMODULE_DEPTH_MAX: usize = 5;
 pub(crate) async fn fetch(
     fetcher: &Fetcher,
     origin: &Git,
-    access: &Access,
+    source: &Source,
     known: Option<&Known>,
 ) -> Result<Outcome, SourceError> {
+    let access = &source.access;
     let at = url::of(&origin.url, SCHEMES)?;
     let _permit = fetcher.http.permit(&at).await;
     let program = Program::prepare(fetcher, &at, access).await?;
@@ -40,6 +42,7 @@ pub(crate) async fn fetch(
         return Ok(Outcome::Unchanged);
     }
     let commit = program.fetch(&found, &origin.reference).await?;
+    signed::verify(&program, &commit, &source.verification, fetcher.now()).await?;
     let mut entries = Entries::new(&origin.url, &fetcher.limits);
     let modules = files(&program, &commit, "", &origin.folders, &mut entries).await?;
     if origin.submodules {

@@ -31,15 +31,24 @@ pub(crate) fn signed_text(signed: &[u8], keys: &Keyring, now: u64) -> Result<Str
     }
     let signed = std::str::from_utf8(signed).map_err(|_| "the signed text is not UTF-8".to_owned())?;
     let message = armor::cleartext(signed)?;
+    one_counts(&message.signature, message.canonical.as_bytes(), keys, now)?;
+    Ok(message.text)
+}
+
+/// Verifies an armored signature over data that stands elsewhere; `now` is in seconds since 1970.
+///
+/// # Errors
+/// Why no signature of it counts.
+pub(crate) fn detached(signature: &str, data: &[u8], keys: &Keyring, now: u64) -> Result<(), String> {
+    one_counts(&armor::signature(signature)?, data, keys, now)
+}
+
+/// Whether one of the signatures in these packets counts.
+fn one_counts(packets: &[u8], data: &[u8], keys: &Keyring, now: u64) -> Result<(), String> {
     let mut why = "it holds no signature".to_owned();
-    for packet in packet::all(&message.signature)? {
-        if packet.tag != packet::SIGNATURE {
-            continue;
-        }
-        let outcome = Signature::read(packet.body)
-            .and_then(|signature| keys.verifies(&signature, message.canonical.as_bytes(), now));
-        match outcome {
-            Ok(()) => return Ok(message.text),
+    for packet in packet::all(packets)?.into_iter().filter(|packet| packet.tag == packet::SIGNATURE) {
+        match Signature::read(packet.body).and_then(|signature| keys.verifies(&signature, data, now)) {
+            Ok(()) => return Ok(()),
             Err(reason) => why = reason,
         }
     }

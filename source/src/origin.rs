@@ -201,4 +201,13 @@ pub enum Verification {
     /// Helm's provenance file beside a packed chart, signed by a key of these OpenPGP keyrings (by name, armored or
     /// not).
     Provenance(BTreeMap<String, Vec<u8>>),
+    /// Signatures of a Git commit, of the tag that leads to it, or of both, by a key of these OpenPGP keyrings.
+    Git {
+        /// By name, armored or not.
+        keys: BTreeMap<String, Vec<u8>>,
+        /// The commit must be signed.
+        commit: bool,
+        /// The tag must be signed.
+        tag: bool,
+    },
 }

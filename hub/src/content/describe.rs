@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api::k0rdent::{
-    BucketProvider, BucketSource, ChartVerification, GitProvider, GitSource, HttpSource,
+    BucketProvider, BucketSource, ChartVerification, GitProvider, GitSource, GitVerificationMode, HttpSource,
     LocalObjectReference, OciLayerOperation, OciProvider, OciSource, OciVerification, VerificationProvider,
 };
 use k8s_openapi::api::core::v1::Secret;
@@ -90,7 +90,7 @@ impl Describer<'_, '_> {
             verification.push(self.cosign(verify.provider, verify.secret_ref.as_ref(), keyless)?);
         }
         if let Some(name) = object.annotations().get(KEYRING) {
-            verification.push(self.keyring(name)?);
+            verification.push(Verification::Provenance(self.keyring(name)?));
         }
         Ok(Source {
             origin,
@@ -112,11 +112,6 @@ impl Describer<'_, '_> {
         match spec.provider {
             None | Some(GitProvider::Generic) => {}
             Some(provider) => return Err(unsupported_provider("GitRepository", &format!("{provider:?}"))),
-        }
-        if spec.verify.is_some() {
-            return Err(
-                "verify of a GitRepository is not supported by this hub: pin ref.commit instead".to_owned()
-            );
         }
         if !spec.include.is_empty() {
             return Err(
@@ -148,7 +143,17 @@ impl Describer<'_, '_> {
             folders: spec.sparse_checkout.clone(),
             submodules: spec.recurse_submodules == Some(true),
         });
-        Ok(described(origin, access, &spec.interval, spec.suspend, spec.ignore.clone()))
+        let mut source = described(origin, access, &spec.interval, spec.suspend, spec.ignore.clone());
+        if let Some(verify) = &spec.verify {
+            let keys = self.keyring(&verify.secret_ref.name)?;
+            let (commit, tag) = match verify.mode {
+                GitVerificationMode::Head | GitVerificationMode::HeadLowercase => (true, false),
+                GitVerificationMode::Tag => (false, true),
+                GitVerificationMode::TagAndHead => (true, true),
+            };
+            source.verification.push(Verification::Git { keys, commit, tag });
+        }
+        Ok(source)
     }
 
     /// A bucket.
@@ -278,14 +283,14 @@ impl Describer<'_, '_> {
         Ok(Verification::Cosign(keys))
     }
 
-    fn keyring(&self, name: &str) -> Result<Verification, String> {
+    fn keyring(&self, name: &str) -> Result<BTreeMap<String, Vec<u8>>, String> {
         let secret = self.secret(name)?;
         let keys: BTreeMap<String, Vec<u8>> =
             secret.data.iter().flatten().map(|(key, bytes)| (key.clone(), bytes.0.clone())).collect();
         if keys.is_empty() {
             return Err(self.lacks(name, "a keyring, as \"gpg --export\" writes it"));
         }
-        Ok(Verification::Provenance(keys))
+        Ok(keys)
     }
 
     /// Credentials, certificates and proxy of Secrets.

@@ -26,6 +26,8 @@ const HELPER: &str = "!f() { test \"$1\" = get || exit 0; \
 printf 'username=%s\\npassword=%s\\n' \"$SKEIN_GIT_USERNAME\" \"$SKEIN_GIT_PASSWORD\"; }; f";
 /// Largest list of references and of files, in bytes.
 const LIST_BYTES_MAX: usize = 64 << 20;
+/// Largest commit or tag, in bytes.
+const OBJECT_BYTES_MAX: usize = 1 << 20;
 /// What is read of what git says when it fails.
 const WORDS_BYTES_MAX: usize = 16 << 10;
 
@@ -245,6 +247,11 @@ impl<'a> Program<'a> {
         Ok(contents)
     }
 
+    /// A commit or an annotated tag, as git keeps it.
+    pub(super) async fn object(&self, kind: &str, name: &str) -> Result<Vec<u8>, SourceError> {
+        self.run(&["cat-file", kind, name], &[], OBJECT_BYTES_MAX).await
+    }
+
     /// Addresses of submodules by path.
     pub(super) async fn module_addresses(
         &self,
@@ -272,6 +279,11 @@ impl<'a> Program<'a> {
     /// Something is not there.
     pub(super) fn absent(&self, what: &str, alternative: String) -> SourceError {
         SourceError::Absent { what: what.to_owned(), url: shown(self.url.as_str()), alternative }
+    }
+
+    /// A signature is missing or wrong.
+    pub(super) fn unsigned(&self, detail: &str) -> SourceError {
+        SourceError::Signature { url: shown(self.url.as_str()), detail: detail.to_owned() }
     }
 
     /// git says something that is no use.

@@ -56,6 +56,13 @@ pub(super) fn cleartext(text: &str) -> Result<Cleartext, String> {
     Ok(Cleartext { text: content.join("\n"), canonical: content.join("\r\n"), signature })
 }
 
+/// The packets of an armored signature.
+pub(super) fn signature(text: &str) -> Result<Vec<u8>, String> {
+    let mut lines = text.lines().skip_while(|line| line.trim_end() != SIGNATURE);
+    lines.next().ok_or_else(|| format!("it is no OpenPGP signature: expected \"{SIGNATURE}\""))?;
+    decoded(&lines.collect::<Vec<_>>())
+}
+
 /// The packets of a keyring, armored or not.
 pub(super) fn keyring(bytes: &[u8]) -> Result<Vec<u8>, String> {
     if bytes.first().is_some_and(|byte| byte & 0x80 != 0) {

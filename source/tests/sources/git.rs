@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use source::{Access, Content, Credentials, Git, GitReference, Hidden, Origin, Source};
+use source::{Access, Content, Credentials, Git, GitReference, Hidden, Origin, Source, Verification};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::server::{Follower, named};
@@ -299,4 +299,49 @@ async fn a_token_opens_a_repository() {
     let mut source = host.source(GitReference::Branch("main".into()));
     source.access.credentials = Some(Credentials::Bearer(Hidden::new("t0ken")));
     fetched(&follower, "app", &source).await;
+}
+
+/// Brings an object of the test data into the repository; returns its name.
+fn given(work: &Path, kind: &str, text: &[u8]) -> String {
+    std::fs::write(work.join(".git/given"), text).unwrap();
+    git(work, &["hash-object", "-t", kind, "-w", ".git/given"])
+}
+
+#[tokio::test]
+async fn commits_and_tags_are_taken_only_with_the_signatures_that_are_demanded() {
+    let data = |name: &str| {
+        std::fs::read(format!("{}/tests/data/open_pgp/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    };
+    let follower = Follower::at_time(1_795_290_000_000);
+    let host = Host::start(None, &follower).await;
+    let work = host.make("app", &[("a.yaml", "a: 1\n")]);
+    let commit = given(&work, "commit", &data("signed.commit"));
+    let tag = given(&work, "tag", &data("signed.tag"));
+    let forged = String::from_utf8(data("signed.commit")).unwrap().replace("signed\n", "forged\n");
+    let forged = given(&work, "commit", forged.as_bytes());
+    for (name, object) in
+        [("refs/heads/signed", &commit), ("refs/tags/v1.0.0", &tag), ("refs/heads/forged", &forged)]
+    {
+        git(&work, &["update-ref", name, object]);
+    }
+    host.sync("app", &work);
+    let with = |reference: GitReference, keys: &str, commit: bool, tag: bool| {
+        let keys = std::collections::BTreeMap::from([("keys".to_owned(), data(keys))]);
+        let verification = vec![Verification::Git { keys, commit, tag }];
+        Source { verification, ..host.source(reference) }
+    };
+    let branch = |name: &str| GitReference::Branch(name.to_owned());
+    let release = || GitReference::Range(">=1".to_owned());
+    fetched(&follower, "commit", &with(branch("signed"), "keys.asc", true, false)).await;
+    fetched(&follower, "tag", &with(release(), "keys.asc", false, true)).await;
+    fetched(&follower, "both", &with(release(), "keys.asc", true, true)).await;
+    for (name, source, why) in [
+        ("unsigned", with(branch("main"), "keys.asc", true, false), "it is not signed"),
+        ("forged", with(branch("forged"), "keys.asc", true, false), "it was altered"),
+        ("stranger", with(branch("signed"), "keys.gpg", true, false), "not in the keyring"),
+        ("no tag", with(branch("signed"), "keys.asc", false, true), "ref must name an annotated tag"),
+    ] {
+        let message = failure(&follower, name, &source).await;
+        assert!(message.contains(why), "{name}: {message}");
+    }
 }

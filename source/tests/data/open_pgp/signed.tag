@@ -1,0 +1,13 @@
+object ab0207bcc1891dd8900c1743b9723c010162b98e
+type commit
+tag v1.0.0
+tagger a <a@b> 1769904000 +0000
+
+first
+-----BEGIN PGP SIGNATURE-----
+
+iHUEABYIAB0WIQSgts5Gq4aVfdjAjwNfeKgPtl7I6QUCawHmcwAKCRBfeKgPtl7I
+6ahAAP45zlCcfrEaKRSyZk/dvJZRaoCDzJWsPvafQeWegf6YTwEAw3pOSVebAYaI
+sf45xRgEQ7kXhMlgEcKhtrOZmWPB8QY=
+=RsV2
+-----END PGP SIGNATURE-----
