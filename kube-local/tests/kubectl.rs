@@ -10,6 +10,9 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long a command may take; those that wait give up before.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 struct Kubectl {
     kubeconfig: tempfile::NamedTempFile,
     cache: tempfile::TempDir,
@@ -49,12 +52,15 @@ impl Kubectl {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .kill_on_drop(true)
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(input.as_bytes()).await.unwrap();
         drop(stdin);
-        let output = child.wait_with_output().await.unwrap();
+        let ended = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
+        let output =
+            ended.unwrap_or_else(|_| panic!("kubectl {arguments}: no end within {PATIENCE:?}")).unwrap();
         let text = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&text).into_owned())
     }
@@ -121,20 +127,20 @@ async fn workloads_are_applied_rolled_out_scaled_and_deleted() {
     let Some(kubectl) = Kubectl::start().await else { return };
     kubectl.says("apply -f -", DEPLOYMENT, "deployment.apps/web created").await;
     kubectl.says("apply -f -", DEPLOYMENT, "deployment.apps/web unchanged").await;
-    kubectl.says("rollout status deploy/web --timeout=30s", "", "successfully rolled out").await;
+    kubectl.says("rollout status deploy/web --timeout=60s", "", "successfully rolled out").await;
     kubectl.says("get deploy web", "", "2/2").await;
     kubectl.refuses("diff -f -", &DEPLOYMENT.replace("replicas: 2", "replicas: 3"), "+  replicas: 3").await;
     kubectl.says("apply --server-side --force-conflicts -f -", DEPLOYMENT, "serverside-applied").await;
     kubectl.says("scale deploy/web --replicas=3", "", "scaled").await;
     kubectl.says("set image deploy/web main=nginx:2", "", "image updated").await;
-    kubectl.says("rollout status deploy/web --timeout=30s", "", "successfully rolled out").await;
+    kubectl.says("rollout status deploy/web --timeout=60s", "", "successfully rolled out").await;
     kubectl.says("rollout undo deploy/web", "", "rolled back").await;
-    kubectl.says("rollout status deploy/web --timeout=30s", "", "successfully rolled out").await;
+    kubectl.says("rollout status deploy/web --timeout=60s", "", "successfully rolled out").await;
     kubectl.says("describe deploy web", "", "ScalingReplicaSet").await;
     kubectl.says("logs deploy/web", "", "simulated by kube-local").await;
     kubectl.says("get pods -o wide", "", "Running").await;
     kubectl.says("delete deploy web", "", "deleted").await;
-    kubectl.says("wait --for=delete pod -l app=web --timeout=30s", "", "").await;
+    kubectl.says("wait --for=delete pod -l app=web --timeout=60s", "", "").await;
     kubectl.stop().await;
 }
 
@@ -142,7 +148,7 @@ async fn workloads_are_applied_rolled_out_scaled_and_deleted() {
 async fn custom_kinds_are_explained_validated_and_waited_for() {
     let Some(kubectl) = Kubectl::start().await else { return };
     kubectl.says("apply -f -", DEFINITION, "created").await;
-    kubectl.says("wait --for=condition=Established crd/widgets.example.com --timeout=10s", "", "met").await;
+    kubectl.says("wait --for=condition=Established crd/widgets.example.com --timeout=60s", "", "met").await;
     kubectl.says("explain widget.spec", "", "How big.").await;
     kubectl.says("apply -f -", &widget("size", 3), "widget.example.com/one created").await;
     kubectl.says("get wd", "", "SIZE").await;
@@ -151,7 +157,7 @@ async fn custom_kinds_are_explained_validated_and_waited_for() {
     kubectl.refuses("apply --server-side --field-manager=other -f -", &widget("size", 4), "conflict").await;
     kubectl.says("patch wd one --type=merge -p {\"spec\":{\"size\":5}}", "", "patched").await;
     kubectl.says("label wd one a=b", "", "labeled").await;
-    kubectl.says("wait wd/one --for=jsonpath={.spec.size}=5 --timeout=10s", "", "met").await;
+    kubectl.says("wait wd/one --for=jsonpath={.spec.size}=5 --timeout=60s", "", "met").await;
     kubectl.says("api-resources --api-group=example.com", "", "widgets").await;
     kubectl.says("delete crd widgets.example.com", "", "deleted").await;
     kubectl.refuses("get wd", "", "the server").await;
@@ -168,10 +174,10 @@ async fn what_kubectl_creates_as_protobuf_is_understood() {
     kubectl.says("create secret generic secret --from-literal=a=b -n team", "", "created").await;
     kubectl.says("get secret secret -n team -o jsonpath={.data.a}", "", "Yg==").await;
     kubectl.says("create deployment web --image=nginx:1 -n team", "", "created").await;
-    kubectl.says("rollout status deploy/web -n team --timeout=30s", "", "successfully rolled out").await;
+    kubectl.says("rollout status deploy/web -n team --timeout=60s", "", "successfully rolled out").await;
     kubectl
         .refuses("create quota few --hard=pods=3 -n team", "", "not understood: send application/json")
         .await;
-    kubectl.says("delete namespace team --timeout=30s", "", "deleted").await;
+    kubectl.says("delete namespace team --timeout=60s", "", "deleted").await;
     kubectl.stop().await;
 }
