@@ -86,7 +86,9 @@ impl<'a> Args<'a> {
     /// A `[]interface {}` parameter.
     pub(crate) fn any_list(self, at: usize) -> Result<Vec<Value>, Fault> {
         match self.raw(at) {
-            Value::List(list) if list.kind() == ListKind::Any => Ok(list.items().to_vec()),
+            Value::List(list) if matches!(list.kind(), ListKind::Any | ListKind::Nothing) => {
+                Ok(list.items().to_vec())
+            }
             Value::Nil => Ok(Vec::new()),
             _ => Err(self.wrong(at, "[]interface {}")),
         }

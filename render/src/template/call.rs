@@ -26,7 +26,7 @@ pub(super) fn last_visited(node: &Expression) -> &Expression {
 pub(super) fn last_of_pipe(pipe: &Pipe) -> Option<&Expression> {
     let (first, rest) = pipe.commands.last()?.arguments.split_first()?;
     Some(match (&first.kind, rest.last()) {
-        (ExpressionKind::Function(_), Some(argument)) => last_visited(argument),
+        (_, Some(argument)) => last_visited(argument),
         _ => last_visited(first),
     })
 }

@@ -102,6 +102,9 @@ fn json(value: &Value, depth: usize, budget: &mut usize) -> Option<serde_json::V
             *budget = budget.checked_sub(text.bytes().len() / 16)?;
             serde_json::Value::String(text.lossy().into_owned())
         }
+        Value::List(list) if matches!(list.kind(), ListKind::NoStrings | ListKind::Nothing) => {
+            serde_json::Value::Null
+        }
         Value::List(list) if list.kind() == ListKind::Bytes => {
             serde_json::Value::String(super::funcs::encoding::base64_encode(&bytes_of(value)))
         }
@@ -169,6 +172,9 @@ fn write(out: &mut Vec<u8>, value: &Value, layout: Layout, level: usize) -> Resu
         Value::Int(number) | Value::Int64(number) => out.extend_from_slice(number.to_string().as_bytes()),
         Value::Float(number) => out.extend_from_slice(float_text(*number)?.as_bytes()),
         Value::Str(text) => string(out, text.bytes(), layout.html),
+        Value::List(list) if matches!(list.kind(), ListKind::NoStrings | ListKind::Nothing) => {
+            out.extend_from_slice(b"null")
+        }
         Value::List(list) if list.kind() == ListKind::Bytes => {
             string(out, super::funcs::encoding::base64_encode(&bytes_of(value)).as_bytes(), layout.html);
         }

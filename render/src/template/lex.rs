@@ -56,11 +56,15 @@ fn is_space(byte: u8) -> bool {
     SPACE.contains(&byte)
 }
 
-/// All tokens of a template; actions run from the first token after a `Text` (or the start) to `Right`.
-pub(crate) fn tokens(text: &str) -> Result<Vec<Token>, ParseError> {
+/// All tokens of a template; actions run from the first token after a `Text` (or the start) to `Right`. Where one is
+/// malformed, the tokens before it: what is wrong with those comes first.
+pub(crate) fn tokens(text: &str) -> (Vec<Token>, Option<ParseError>) {
     let mut lexer = Lexer { text, bytes: text.as_bytes(), at: 0, out: Vec::new() };
-    lexer.run()?;
-    Ok(lexer.out)
+    let problem = lexer.run().err();
+    if problem.is_some() {
+        lexer.out.push(Token { kind: TokenKind::End, span: text.len()..text.len() });
+    }
+    (lexer.out, problem)
 }
 
 struct Lexer<'t> {

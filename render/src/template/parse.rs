@@ -55,7 +55,7 @@ pub(crate) fn parse(
     depth: usize,
     dialect: Dialect,
 ) -> Result<Parsed, ParseError> {
-    let tokens = tokens(&source.text)?;
+    let (tokens, problem) = tokens(&source.text);
     let mut parser = Parser {
         source,
         tokens,
@@ -66,7 +66,13 @@ pub(crate) fn parse(
         depth,
         dialect,
     };
-    let body = parser.top()?;
+    let body = match (parser.top(), problem) {
+        // Whatever the parser missed behind the last good token, this is why.
+        (Err(error), Some(problem)) if error.offset >= source.text.len() => return Err(problem),
+        (Ok(_), Some(problem)) => return Err(problem),
+        (Err(error), _) => return Err(error),
+        (Ok(body), None) => body,
+    };
     let root = Arc::new(Template { name: Arc::clone(name), source: Arc::clone(source), body });
     Ok(Parsed { root, defines: parser.defines })
 }

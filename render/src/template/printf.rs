@@ -280,6 +280,7 @@ fn integer(value: &Value, number: i64, verb: char, spec: &Spec) -> Vec<u8> {
             let letter = u32::try_from(number).ok().and_then(char::from_u32).unwrap_or('\u{FFFD}');
             let text = match verb {
                 'c' => letter.to_string(),
+                'q' if spec.plus => plain_letters(&super::quote::quote_letter(letter)),
                 'q' => super::quote::quote_letter(letter),
                 _ => format!("U+{magnitude:04X}"),
             };
@@ -311,6 +312,9 @@ fn float(value: &Value, number: f64, verb: char, spec: &Spec) -> Vec<u8> {
         ('e' | 'E', precision) => exponent_form(magnitude, precision.unwrap_or(6)),
         ('g' | 'G' | 'v', None) => shortest(magnitude, 'g'),
         ('g' | 'G' | 'v', Some(precision)) => general_form(magnitude, precision.max(1)),
+        ('x' | 'X' | 'b', _) if !number.is_finite() => String::new(),
+        ('x' | 'X', precision) => hexadecimal(magnitude, precision),
+        ('b', _) => binary(magnitude),
         _ => return complaint(value, verb, spec),
     };
     if !number.is_finite() {
@@ -319,9 +323,74 @@ fn float(value: &Value, number: f64, verb: char, spec: &Spec) -> Vec<u8> {
         let text = if number.is_infinite() && number > 0.0 { "+Inf".to_owned() } else { text };
         return pad(text.into_bytes(), &Spec { zero: false, ..spec.clone() }, false);
     }
-    let digits = if matches!(verb, 'E' | 'G') { digits.to_uppercase() } else { digits };
+    let digits = if spec.sharp && verb != 'b' { with_point(&digits, verb, spec.precision) } else { digits };
+    let digits = if matches!(verb, 'E' | 'G' | 'X') { digits.to_uppercase() } else { digits };
     let sign = sign_of(number.is_sign_negative(), spec);
     pad(format!("{sign}{digits}").into_bytes(), spec, true)
+}
+
+/// The sharp flag: always a point, and zeros up to the precision (six digits where none is given).
+fn with_point(text: &str, verb: char, precision: Option<usize>) -> String {
+    let wanted = if matches!(verb, 'v' | 'g' | 'G' | 'x') { precision.unwrap_or(6) } else { 0 };
+    let marks: &[char] = if matches!(verb, 'x' | 'X') { &['p'] } else { &['e'] };
+    let (number, tail) = text.split_at(text.find(marks).unwrap_or(text.len()));
+    let digits = number.bytes().filter(|byte| *byte != b'.').skip_while(|byte| *byte == b'0').count();
+    let hexadecimal = usize::from(matches!(verb, 'x' | 'X'));
+    let zero = usize::from(number == "0" && !number.contains('.'));
+    // Go counts the `x` of `0x` among the digits.
+    let digits =
+        if hexadecimal == 1 { number.bytes().skip(1).filter(|byte| *byte != b'.').count() } else { digits };
+    let point = if number.contains('.') { "" } else { "." };
+    format!("{number}{point}{}{tail}", "0".repeat(wanted.saturating_sub(digits + zero)))
+}
+
+/// The fraction's 52 bits with the leading one, and the exponent of two of its last bit.
+fn parts_of(magnitude: f64) -> (u64, i64) {
+    let bits = magnitude.to_bits();
+    let fraction = bits & ((1 << 52) - 1);
+    match i64::try_from((bits >> 52) & 0x7ff).unwrap_or(0) {
+        0 => (fraction, -1074),
+        exponent => (fraction | 1 << 52, exponent - 1075),
+    }
+}
+
+/// `%b`: mantissa and exponent of two, both decimal.
+fn binary(magnitude: f64) -> String {
+    let (mantissa, exponent) = parts_of(magnitude);
+    format!("{mantissa}p{exponent:+}")
+}
+
+/// `%x`: one digit before the point.
+fn hexadecimal(magnitude: f64, precision: Option<usize>) -> String {
+    let (mut mantissa, mut exponent) = parts_of(magnitude);
+    if mantissa == 0 {
+        exponent = 0;
+    } else {
+        while mantissa < 1 << 52 {
+            mantissa <<= 1;
+            exponent -= 1;
+        }
+        exponent += 52;
+    }
+    if let Some(precision) = precision.filter(|precision| *precision < 13) {
+        // Half to even, at the last digit that is kept.
+        let cut = u32::try_from(52 - 4 * precision).unwrap_or(52);
+        let (kept, rest, half) = (mantissa >> cut, mantissa & ((1 << cut) - 1), 1_u64 << (cut - 1));
+        let up = rest > half || (rest == half && kept & 1 == 1);
+        mantissa = (kept + u64::from(up)) << cut;
+        if mantissa >= 1 << 53 {
+            mantissa >>= 1;
+            exponent += 1;
+        }
+    }
+    let digits = format!("{:013x}", mantissa & ((1 << 52) - 1));
+    let digits = match precision {
+        None => digits.trim_end_matches('0').to_owned(),
+        Some(precision) => format!("{digits:0<precision$}")[..precision].to_owned(),
+    };
+    let point = if digits.is_empty() { "" } else { "." };
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("0x{}{point}{digits}p{sign}{:02}", mantissa >> 52, exponent.abs())
 }
 
 /// `d.dddde+XX` with a fixed number of decimals.
@@ -362,18 +431,34 @@ fn string(value: &Value, bytes: &[u8], verb: char, spec: &Spec) -> Vec<u8> {
     let text = match verb {
         's' | 'v' => cut,
         'q' if spec.sharp && !cut.contains(&b'`') => [b"`", cut.as_slice(), b"`"].concat(),
+        'q' if spec.plus => plain_letters(&quote(&cut)).into_bytes(),
         'q' => quote(&cut).into_bytes(),
         'x' | 'X' => {
-            let separator = if spec.space { " " } else { "" };
+            let prefix = match (spec.sharp && !bytes.is_empty(), verb) {
+                (false, _) => "",
+                (true, 'x') => "0x",
+                (true, _) => "0X",
+            };
+            let separator = if spec.space { format!(" {prefix}") } else { String::new() };
             let digits: Vec<String> = bytes
                 .iter()
                 .map(|byte| if verb == 'x' { format!("{byte:02x}") } else { format!("{byte:02X}") })
                 .collect();
-            digits.join(separator).into_bytes()
+            format!("{prefix}{}", digits.join(&separator)).into_bytes()
         }
         _ => return complaint(value, verb, spec),
     };
     pad(text, spec, false)
+}
+
+/// A quoted text in ASCII.
+fn plain_letters(quoted: &str) -> String {
+    let escaped = |letter: char| match u32::from(letter) {
+        0..0x80 => letter.to_string(),
+        code @ 0x80..0x10000 => format!("\\u{code:04x}"),
+        code => format!("\\U{code:08x}"),
+    };
+    quoted.chars().map(escaped).collect()
 }
 
 /// `%#v`.

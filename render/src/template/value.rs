@@ -61,6 +61,10 @@ impl From<&[u8]> for Text {
 pub(crate) enum ListKind {
     Any,
     Strings,
+    /// A nil `[]string`.
+    NoStrings,
+    /// A nil `[]interface {}`.
+    Nothing,
     Ints,
     Bytes,
     Lists,
@@ -242,8 +246,8 @@ impl Value {
             Self::Float(_) => "float64",
             Self::Str(_) => "string",
             Self::List(list) => match list.kind() {
-                ListKind::Any => "[]interface {}",
-                ListKind::Strings => "[]string",
+                ListKind::Any | ListKind::Nothing => "[]interface {}",
+                ListKind::Strings | ListKind::NoStrings => "[]string",
                 ListKind::Ints => "[]int",
                 ListKind::Bytes => "[]uint8",
                 ListKind::Lists => "[][]interface {}",

@@ -7,7 +7,8 @@ use serde_json::{Map, Number, Value};
 
 use super::resolve::{Scalar, resolve};
 use crate::limits::Limits;
-use crate::template::print::shortest;
+use crate::template::json::from_json;
+use crate::template::print::{display, shortest};
 use crate::template::stack;
 
 /// Why a text is not acceptable YAML.
@@ -21,6 +22,8 @@ pub(crate) struct YamlError {
 impl std::fmt::Display for YamlError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.line {
+            // sigs.k8s.io/yaml says this, not the reader below it.
+            _ if self.message.starts_with("unsupported map key") => f.write_str(&self.message),
             Some(line) => write!(f, "yaml: line {line}: {}", self.message),
             None => write!(f, "yaml: {}", self.message),
         }
@@ -224,7 +227,7 @@ impl<'t> Reader<'t> {
             if key.merge {
                 merge(&mut entries, value, &span)?;
             } else {
-                entries.insert(key_text(key.value, &span)?, value);
+                entries.insert(key_text(key.value, &value, &span)?, value);
             }
         }
     }
@@ -248,7 +251,7 @@ fn merge(entries: &mut Map<String, Value>, value: Value, span: &Span) -> Result<
     Ok(())
 }
 
-fn key_text(key: Value, span: &Span) -> Result<String, YamlError> {
+fn key_text(key: Value, value: &Value, span: &Span) -> Result<String, YamlError> {
     match key {
         Value::String(text) => Ok(text),
         Value::Bool(flag) => Ok(flag.to_string()),
@@ -257,7 +260,11 @@ fn key_text(key: Value, span: &Span) -> Result<String, YamlError> {
             (None, Some(value)) => value.to_string(),
             (None, None) => shortest(number.as_f64().unwrap_or_default(), 'g'),
         }),
-        Value::Null => Err(error_at(span, "unsupported map key of type: <nil>".to_owned())),
+        Value::Null => {
+            let shown = String::from_utf8_lossy(&display(&from_json(value))).into_owned();
+            let message = format!("unsupported map key of type: %!s(<nil>), key: <nil>, value: {shown}");
+            Err(error_at(span, message))
+        }
         Value::Array(_) => Err(error_at(span, "invalid map key: a sequence".to_owned())),
         Value::Object(_) => Err(error_at(span, "invalid map key: a mapping".to_owned())),
     }
@@ -310,7 +317,9 @@ fn float(value: f64) -> Option<Value> {
 }
 
 fn scan_error(error: &ScanError) -> YamlError {
-    YamlError { line: Some(error.marker().line()), message: error.info() }
+    // Go's reader names no line where it is the first.
+    let line = Some(error.marker().line()).filter(|line| *line > 1);
+    YamlError { line, message: error.info() }
 }
 
 fn error_at(span: &Span, message: String) -> YamlError {

@@ -10,11 +10,11 @@ use crate::template::value::{List, Text, Value, deep_equal};
 
 pub(super) static TABLE: &[Row] = &[
     exact("not", 1, |_, args| Ok(Value::Bool(!args.any(0).truth()))),
-    variadic("eq", 1, |_, args| Ok(Value::Bool(equal(args)?))),
-    exact("ne", 2, |_, args| Ok(Value::Bool(!equal(args)?))),
+    variadic("eq", 1, |env, args| Ok(Value::Bool(equal(env, args)?))),
+    exact("ne", 2, |env, args| Ok(Value::Bool(!equal(env, args)?))),
     exact("lt", 2, |_, args| Ok(Value::Bool(less(args)?))),
-    exact("le", 2, |_, args| Ok(Value::Bool(less(args)? || equal(args)?))),
-    exact("gt", 2, |_, args| Ok(Value::Bool(!(less(args)? || equal(args)?)))),
+    exact("le", 2, |env, args| Ok(Value::Bool(less(args)? || equal(env, args)?))),
+    exact("gt", 2, |env, args| Ok(Value::Bool(!(less(args)? || equal(env, args)?)))),
     exact("ge", 2, |_, args| Ok(Value::Bool(!less(args)?))),
     exact("len", 1, length),
     variadic("index", 1, index),
@@ -72,7 +72,7 @@ fn incompatible(left: &Value, right: &Value) -> Fault {
 }
 
 /// `eq`: the first argument equals one of the others.
-fn equal(args: Args<'_>) -> Result<bool, Fault> {
+fn equal(env: &mut Env<'_>, args: Args<'_>) -> Result<bool, Fault> {
     if args.len() < 2 {
         return Err(Fault::message("missing argument for comparison"));
     }
@@ -102,7 +102,10 @@ fn equal(args: Args<'_>) -> Result<bool, Fault> {
                 }
                 (false, false) if matches!(right, Value::Object(_)) => deep_equal(&left, &right),
                 (false, false) => {
-                    let shown = String::from_utf8_lossy(&display(&right)).into_owned();
+                    // Go prints it with %s.
+                    let (left, maximum) = (env.output_left(), env.limits.output_bytes);
+                    let shown = sprintf(b"%s", std::slice::from_ref(&right), left, maximum)?;
+                    let shown = String::from_utf8_lossy(&shown).into_owned();
                     return Err(Fault::message(format!(
                         "non-comparable type {shown}: {}",
                         right.type_name()
@@ -153,7 +156,7 @@ fn length(_: &mut Env<'_>, args: Args<'_>) -> Answer {
     Ok(Value::Int(i64::try_from(length).unwrap_or(i64::MAX)))
 }
 
-fn position(value: &Value, length: usize) -> Result<usize, Fault> {
+fn position(value: &Value, length: usize, kind: &str) -> Result<usize, Fault> {
     let index = match value {
         Value::Int(index) | Value::Int64(index) => *index,
         Value::Nil | Value::Null => return Err(Fault::message("cannot index slice/array with nil")),
@@ -161,10 +164,12 @@ fn position(value: &Value, length: usize) -> Result<usize, Fault> {
             return Err(Fault::message(format!("cannot index slice/array with type {}", other.type_name())));
         }
     };
-    usize::try_from(index)
-        .ok()
-        .filter(|index| *index < length)
-        .ok_or_else(|| Fault::message(format!("index out of range: {index}")))
+    match usize::try_from(index) {
+        Ok(index) if index < length => Ok(index),
+        // text/template lets this one pass, and Go's reflection stops it.
+        Ok(index) if index == length => Err(Fault::message(format!("reflect: {kind} index out of range"))),
+        _ => Err(Fault::message(format!("index out of range: {index}"))),
+    }
 }
 
 fn index(env: &mut Env<'_>, args: Args<'_>) -> Answer {
@@ -176,7 +181,7 @@ fn index(env: &mut Env<'_>, args: Args<'_>) -> Answer {
         let key = key.clone().settled();
         value = match &value {
             Value::List(list) => item(list, &key)?,
-            Value::Str(text) => Value::Int(i64::from(text.bytes()[position(&key, text.bytes().len())?])),
+            Value::Str(text) => letter(text, &key)?,
             Value::Dict(dict) => match &key {
                 Value::Str(name) => {
                     env.touch(dict, &name.lossy());
@@ -196,9 +201,10 @@ fn index(env: &mut Env<'_>, args: Args<'_>) -> Answer {
                 }
             },
             Value::Object(object) => match object.items() {
-                Some(items) => items[position(&key, items.len())?].clone(),
+                Some(items) => items[position(&key, items.len(), "slice")?].clone(),
                 None => {
-                    return Err(Fault::message(format!("can't index item of type {}", value.type_name())));
+                    let of = value.type_name().trim_start_matches('*');
+                    return Err(Fault::message(format!("can't index item of type {of}")));
                 }
             },
             Value::Nil | Value::Null => return Err(Fault::message("index of nil pointer")),
@@ -208,8 +214,14 @@ fn index(env: &mut Env<'_>, args: Args<'_>) -> Answer {
     Ok(value.element())
 }
 
+/// A byte of a text, as the number it is.
+fn letter(text: &Text, key: &Value) -> Answer {
+    let at = position(key, text.bytes().len(), "string")?;
+    Ok(Value::Int(i64::from(text.bytes()[at])))
+}
+
 fn item(list: &List, key: &Value) -> Answer {
-    Ok(list.items()[position(key, list.items().len())?].clone())
+    Ok(list.items()[position(key, list.items().len(), "slice")?].clone())
 }
 
 fn escaped(args: Args<'_>, escape: fn(&str) -> String) -> Value {

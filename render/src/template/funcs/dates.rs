@@ -13,10 +13,10 @@ use crate::template::value::Value;
 
 pub(super) static TABLE: &[Row] = &[
     exact("now", 0, |env, _| Ok(time(Instant::utc(env.now())))),
-    exact("date", 2, |env, args| Ok(Value::text(&layout(&args.utf8(0)?, &instant(env, &args.any(1)))))),
+    exact("date", 2, |env, args| Ok(in_zone(env, &args.utf8(0)?, &args.any(1), "Local"))),
     exact("dateInZone", 3, date_in_zone),
     exact("date_in_zone", 3, date_in_zone),
-    exact("htmlDate", 1, |env, args| Ok(Value::text(&layout("2006-01-02", &instant(env, &args.any(0)))))),
+    exact("htmlDate", 1, |env, args| Ok(in_zone(env, "2006-01-02", &args.any(0), "Local"))),
     exact("htmlDateInZone", 2, |env, args| Ok(in_zone(env, "2006-01-02", &args.any(0), &args.utf8(1)?))),
     exact("dateModify", 2, |_, args| modify(args, false)),
     exact("date_modify", 2, |_, args| modify(args, false)),
@@ -204,14 +204,18 @@ fn parse_duration(text: &str) -> Option<i128> {
     Some(if negative { -nanoseconds } else { nanoseconds })
 }
 
-/// Go's `Duration.String` of whole seconds.
+/// Go's `Duration.String` of whole seconds; what does not fit 64 bits of nanoseconds wraps around, as there.
 fn duration(seconds: i64) -> String {
-    let sign = if seconds < 0 { "-" } else { "" };
-    let size = seconds.unsigned_abs();
+    let nanoseconds = seconds.wrapping_mul(1_000_000_000);
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    let size = nanoseconds.unsigned_abs();
+    let (size, rest) = (size / 1_000_000_000, size % 1_000_000_000);
+    let part = format!(".{rest:09}");
+    let part = part.trim_end_matches('0').trim_end_matches('.');
     match (size / 3600, size / 60 % 60, size % 60) {
-        (0, 0, seconds) => format!("{sign}{seconds}s"),
-        (0, minutes, seconds) => format!("{sign}{minutes}m{seconds}s"),
-        (hours, minutes, seconds) => format!("{sign}{hours}h{minutes}m{seconds}s"),
+        (0, 0, seconds) => format!("{sign}{seconds}{part}s"),
+        (0, minutes, seconds) => format!("{sign}{minutes}m{seconds}{part}s"),
+        (hours, minutes, seconds) => format!("{sign}{hours}h{minutes}m{seconds}{part}s"),
     }
 }
 

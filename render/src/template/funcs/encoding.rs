@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
-use super::{Answer, Row, exact};
+use super::{Answer, Row, exact, json_errors};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
@@ -105,6 +105,10 @@ fn base32_encode(bytes: &[u8]) -> String {
 fn base32_decode(text: &[u8]) -> Result<Vec<u8>, usize> {
     let clean: Vec<u8> = text.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
     let mut out = Vec::new();
+    let known = |byte: &u8| BASE32.contains(byte) || *byte == b'=';
+    if let Some(at) = clean.iter().position(|byte| !known(byte)) {
+        return Err(at);
+    }
     if !clean.len().is_multiple_of(8) {
         return Err(clean.len() / 8 * 8);
     }
@@ -135,28 +139,40 @@ fn must_from_json(_: &mut Env<'_>, args: Args<'_>) -> Answer {
 
 /// JSON text as a value, or `encoding/json`'s complaint.
 pub(crate) fn parse(text: &Text) -> Result<Value, String> {
-    let text = text.lossy();
-    if text.trim().is_empty() {
-        return Err("unexpected end of JSON input".to_owned());
+    if let Some(complaint) = json_errors::complaint(text.bytes()) {
+        return Err(complaint);
     }
-    serde_json::from_str::<serde_json::Value>(&text).map(|value| from_json(&value).settled()).map_err(
-        |problem| {
-            if problem.is_eof() {
-                return "unexpected end of JSON input".to_owned();
+    let parsed = serde_json::from_str::<serde_json::Value>(&whole_letters(&text.lossy()));
+    parsed.map(|value| from_json(&value).settled()).map_err(|problem| problem.to_string())
+}
+
+/// Go reads half of a surrogate pair as U+FFFD, where other readers refuse it.
+fn whole_letters(text: &str) -> std::borrow::Cow<'_, str> {
+    if !text.contains("\\ud") && !text.contains("\\uD") {
+        return text.into();
+    }
+    let code = |rest: &str| {
+        let digits = rest.strip_prefix("\\u")?.get(..4)?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let taken = match (code(rest), rest.get(6..).and_then(code)) {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
+            (Some(0xD800..=0xDFFF), _) => {
+                out.push_str("\\ufffd");
+                rest = &rest[6..];
+                continue;
             }
-            let at = text
-                .lines()
-                .nth(problem.line().saturating_sub(1))
-                .and_then(|line| line.chars().nth(problem.column().saturating_sub(1)));
-            let place = if problem.to_string().starts_with("trailing characters") {
-                "after top-level value"
-            } else {
-                "looking for beginning of value"
-            };
-            match at {
-                Some(letter) => format!("invalid character '{letter}' {place}"),
-                None => "unexpected end of JSON input".to_owned(),
-            }
-        },
-    )
+            // The escaped letter goes with its backslash.
+            _ => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+        };
+        out.push_str(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    out.push_str(rest);
+    out.into()
 }

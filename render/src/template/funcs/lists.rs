@@ -73,14 +73,14 @@ fn prepend(_: &mut Env<'_>, args: Args<'_>) -> Answer {
 
 fn tail(list: &List) -> Value {
     match list.items() {
-        [] => Value::List(List::new(Vec::new(), ListKind::Any)),
+        [] => Value::List(List::new(Vec::new(), ListKind::Nothing)),
         [_, rest @ ..] => Value::list(rest.to_vec()),
     }
 }
 
 fn head(list: &List) -> Value {
     match list.items() {
-        [] => Value::list(Vec::new()),
+        [] => Value::List(List::new(Vec::new(), ListKind::Nothing)),
         [rest @ .., _] => Value::list(rest.to_vec()),
     }
 }
@@ -163,7 +163,6 @@ fn chunk(_: &mut Env<'_>, args: Args<'_>) -> Answer {
     let chunks = match usize::try_from(size) {
         Ok(size) => list.items().chunks(size).map(|part| Value::list(part.to_vec())).collect(),
         Err(_) => match (length - 1).div_euclid(size.abs()) {
-            0 if length == 1 => vec![Value::list(list.items().to_vec())],
             _ if length > 0 && (length - 1 + size.abs() - 1) / size.abs() == 1 => Vec::new(),
             _ => return Err(out_of_range()),
         },

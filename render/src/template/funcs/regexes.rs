@@ -8,7 +8,7 @@ use super::{Answer, Row, exact};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
-use crate::template::value::{Text, Value};
+use crate::template::value::{List, ListKind, Text, Value};
 
 pub(super) static TABLE: &[Row] = &[
     exact("regexMatch", 2, |env, args| {
@@ -19,21 +19,93 @@ pub(super) static TABLE: &[Row] = &[
         let text = args.string(1)?;
         Ok(Value::Bool(compile(env, args)?.is_match(text.bytes())))
     }),
-    exact("regexFind", 2, find),
-    exact("mustRegexFind", 2, find),
-    exact("regexFindAll", 3, find_all),
-    exact("mustRegexFindAll", 3, find_all),
-    exact("regexReplaceAll", 3, replace),
-    exact("mustRegexReplaceAll", 3, replace),
-    exact("regexReplaceAllLiteral", 3, replace_literal),
-    exact("mustRegexReplaceAllLiteral", 3, replace_literal),
-    exact("regexSplit", 3, split),
-    exact("mustRegexSplit", 3, split),
+    exact("regexFind", 2, |env, args| must_compile(env, args).and_then(|regex| find(&regex, args))),
+    exact("mustRegexFind", 2, |env, args| compile(env, args).and_then(|regex| find(&regex, args))),
+    exact("regexFindAll", 3, |env, args| {
+        let regex = must_compile(env, args)?;
+        find_all(env, &regex, args)
+    }),
+    exact("mustRegexFindAll", 3, |env, args| {
+        let regex = compile(env, args)?;
+        find_all(env, &regex, args)
+    }),
+    exact("regexReplaceAll", 3, |env, args| {
+        let regex = must_compile(env, args)?;
+        replace(env, &regex, args, false)
+    }),
+    exact("mustRegexReplaceAll", 3, |env, args| {
+        let regex = compile(env, args)?;
+        replace(env, &regex, args, false)
+    }),
+    exact("regexReplaceAllLiteral", 3, |env, args| {
+        let regex = must_compile(env, args)?;
+        replace(env, &regex, args, true)
+    }),
+    exact("mustRegexReplaceAllLiteral", 3, |env, args| {
+        let regex = compile(env, args)?;
+        replace(env, &regex, args, true)
+    }),
+    exact("regexSplit", 3, |env, args| must_compile(env, args).and_then(|regex| split(&regex, args))),
+    exact("mustRegexSplit", 3, |env, args| compile(env, args).and_then(|regex| split(&regex, args))),
     exact("regexQuoteMeta", 1, |_, args| Ok(Value::text(&quote_meta(&args.utf8(0)?)))),
 ];
 
 /// Size of a compiled expression, in bytes.
 const SIZE: usize = 8 * 1024 * 1024;
+
+/// Go's `regexp.MustCompile`, whose complaint repeats the expression.
+fn must_compile(env: &mut Env<'_>, args: Args<'_>) -> Result<Rc<Regex>, Fault> {
+    compile(env, args).map_err(|fault| match fault {
+        Fault::Message(reason) => {
+            let source = args.utf8(0).unwrap_or_default();
+            let plain = source.chars().all(|letter| !letter.is_control() && letter != '`' || letter == '\t');
+            let shown =
+                if plain { format!("`{source}`") } else { crate::template::quote::quote(source.as_bytes()) };
+            Fault::Message(format!("regexp: Compile({shown}): {reason}"))
+        }
+        other => other,
+    })
+}
+
+/// Go's words for what is wrong with an expression.
+fn complaint(source: &str, problem: &str) -> String {
+    let lines: Vec<&str> = problem.lines().collect();
+    let reason = lines.last().copied().unwrap_or_default().trim_start_matches("error: ");
+    // The library marks the place with carets under the expression.
+    let marked = lines.windows(2).find_map(|pair| {
+        let from = pair[1].find('^')?;
+        let carets = pair[1][from..].chars().take_while(|letter| *letter == '^').count();
+        Some(pair[0].chars().skip(from).take(carets).collect::<String>())
+    });
+    let marked = marked.unwrap_or_else(|| source.to_owned());
+    let look = ["(?<=", "(?<!", "(?=", "(?!"].into_iter().find_map(|open| {
+        let at = source.find(open)?;
+        Some(&source[at..at + 3])
+    });
+    match (reason, look) {
+        (reason, Some(open)) if reason.starts_with("look-around") => {
+            format!("invalid or unsupported Perl syntax: `{open}`")
+        }
+        ("unclosed group", _) => format!("missing closing ): `{source}`"),
+        ("unopened group", _) => format!("unexpected ): `{source}`"),
+        ("unclosed character class", _) => {
+            format!("missing closing ]: `{}`", source.find('[').map_or(source, |at| &source[at..]))
+        }
+        ("repetition operator missing expression", _) => {
+            format!("missing argument to repetition operator: `{marked}`")
+        }
+        ("incomplete escape sequence, reached end of pattern prematurely", _) => {
+            "trailing backslash at end of expression: ``".to_owned()
+        }
+        (reason, _) if reason.contains("escape sequence") || reason.contains("backreference") => {
+            format!("invalid escape sequence: `{marked}`")
+        }
+        (reason, _) if reason.starts_with("invalid character class range") => {
+            format!("invalid character class range: `{marked}`")
+        }
+        (reason, _) => format!("{reason}: `{source}`"),
+    }
+}
 
 fn compile(env: &mut Env<'_>, args: Args<'_>) -> Result<Rc<Regex>, Fault> {
     let source = args.utf8(0)?;
@@ -42,13 +114,11 @@ fn compile(env: &mut Env<'_>, args: Args<'_>) -> Result<Rc<Regex>, Fault> {
     }
     if let Some(count) = repeat_beyond_limit(&source) {
         let reason = format!("error parsing regexp: invalid repeat count: `{count}`");
-        return Err(Fault::message(format!("regexp: Compile(`{source}`): {reason}")));
+        return Err(Fault::message(reason));
     }
     let built = RegexBuilder::new(&translate(&source)).size_limit(SIZE).nest_limit(200).build();
     let regex = built.map_err(|problem| {
-        let reason =
-            problem.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        Fault::message(format!("error parsing regexp: {reason}: `{source}`"))
+        Fault::message(format!("error parsing regexp: {}", complaint(&source, &problem.to_string())))
     })?;
     let regex = Rc::new(regex);
     env.regexes.insert(source, Rc::clone(&regex));
@@ -177,35 +247,60 @@ fn closes_repetition(letters: &[char], at: usize) -> bool {
     open.is_some_and(|open| closed.is_none_or(|closed| closed < open) && is_repetition(&letters[open..]))
 }
 
-fn find(env: &mut Env<'_>, args: Args<'_>) -> Answer {
-    let (regex, text) = (compile(env, args)?, args.string(1)?);
+fn find(regex: &Regex, args: Args<'_>) -> Answer {
+    let text = args.string(1)?;
     Ok(Value::Str(Text::from(regex.find(text.bytes()).map_or(&b""[..], |found| found.as_bytes()))))
 }
 
-fn find_all(env: &mut Env<'_>, args: Args<'_>) -> Answer {
-    let (regex, text, count) = (compile(env, args)?, args.string(1)?, args.int(2)?);
+/// Whether a match may stand there: Go never looks inside a letter.
+fn between_letters(text: &[u8], utf8: bool, start: usize, end: usize) -> bool {
+    !(utf8 && start == end && text.get(start).is_some_and(|byte| byte & 0xC0 == 0x80))
+}
+
+fn find_all(env: &mut Env<'_>, regex: &Regex, args: Args<'_>) -> Answer {
+    let (text, count) = (args.string(1)?, args.int(2)?);
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    env.charge(text.bytes().len().saturating_mul(2))?;
-    Ok(Value::strings(regex.find_iter(text.bytes()).take(count).map(|found| Text::from(found.as_bytes()))))
+    let bytes = text.bytes();
+    env.charge(bytes.len().saturating_mul(2))?;
+    let utf8 = std::str::from_utf8(bytes).is_ok();
+    let found =
+        regex.find_iter(bytes).filter(|found| between_letters(bytes, utf8, found.start(), found.end()));
+    let found: Vec<Text> = found.take(count).map(|found| Text::from(found.as_bytes())).collect();
+    if found.is_empty() {
+        return Ok(Value::List(List::new(Vec::new(), ListKind::NoStrings)));
+    }
+    Ok(Value::strings(found))
 }
 
-fn replace(env: &mut Env<'_>, args: Args<'_>) -> Answer {
-    let (regex, text, with) = (compile(env, args)?, args.string(1)?, args.string(2)?);
-    env.charge(regex.find_iter(text.bytes()).count().saturating_mul(with.bytes().len()))?;
-    Ok(Value::Str(Text::from(regex.replace_all(text.bytes(), with.bytes()).into_owned())))
+fn replace(env: &mut Env<'_>, regex: &Regex, args: Args<'_>, literal: bool) -> Answer {
+    let (text, with) = (args.string(1)?, args.string(2)?);
+    let bytes = text.bytes();
+    let utf8 = std::str::from_utf8(bytes).is_ok();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut from = 0;
+    for found in regex.captures_iter(bytes) {
+        let Some(whole) = found.get(0) else { continue };
+        if !between_letters(bytes, utf8, whole.start(), whole.end()) {
+            continue;
+        }
+        out.extend_from_slice(&bytes[from..whole.start()]);
+        let before = out.len();
+        if literal {
+            out.extend_from_slice(with.bytes());
+        } else {
+            found.expand(with.bytes(), &mut out);
+        }
+        env.charge(out.len() - before)?;
+        from = whole.end();
+    }
+    out.extend_from_slice(&bytes[from..]);
+    Ok(Value::Str(Text::from(out)))
 }
 
-fn replace_literal(env: &mut Env<'_>, args: Args<'_>) -> Answer {
-    let (regex, text, with) = (compile(env, args)?, args.string(1)?, args.string(2)?);
-    env.charge(regex.find_iter(text.bytes()).count().saturating_mul(with.bytes().len()))?;
-    let replaced = regex.replace_all(text.bytes(), regex::bytes::NoExpand(with.bytes())).into_owned();
-    Ok(Value::Str(Text::from(replaced)))
-}
-
-fn split(env: &mut Env<'_>, args: Args<'_>) -> Answer {
-    let (regex, text, limit) = (compile(env, args)?, args.string(1)?, args.int(2)?);
+fn split(regex: &Regex, args: Args<'_>) -> Answer {
+    let (text, limit) = (args.string(1)?, args.int(2)?);
     if limit == 0 {
-        return Ok(Value::strings(Vec::<Text>::new()));
+        return Ok(Value::List(List::new(Vec::new(), ListKind::NoStrings)));
     }
     let (bytes, limit) = (text.bytes(), usize::try_from(limit).unwrap_or(usize::MAX));
     if args.utf8(0)?.is_empty() && bytes.is_empty() {
@@ -213,7 +308,10 @@ fn split(env: &mut Env<'_>, args: Args<'_>) -> Answer {
     }
     let mut parts: Vec<Text> = Vec::new();
     let (mut begin, mut end) = (0, 0);
-    for found in regex.find_iter(bytes) {
+    let utf8 = std::str::from_utf8(bytes).is_ok();
+    let found =
+        regex.find_iter(bytes).filter(|found| between_letters(bytes, utf8, found.start(), found.end()));
+    for found in found {
         if parts.len() + 1 == limit {
             break;
         }

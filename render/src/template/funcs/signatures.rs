@@ -150,7 +150,7 @@ pub(crate) fn check(value: &Value, letter: u8) -> Result<(), Fault> {
             true
         }
         (b'm', Value::Dict(dict)) => matches!(dict.kind(), DictKind::Any | DictKind::Values),
-        (b'l', Value::List(list)) => list.kind() == ListKind::Any,
+        (b'l', Value::List(list)) => matches!(list.kind(), ListKind::Any | ListKind::Nothing),
         (b't' | b'c', Value::Object(object)) => object.type_name() == type_name(letter),
         _ => false,
     };

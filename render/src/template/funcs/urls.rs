@@ -37,6 +37,26 @@ fn bad_escape(text: &str) -> Option<String> {
     })
 }
 
+/// Why a host is none: letters that must be escaped there, and escapes of letters that need none.
+fn bad_host(host: &str) -> Option<String> {
+    if host.starts_with('[') && !host.contains(']') {
+        return Some("missing ']' in host".to_owned());
+    }
+    host.char_indices().find_map(|(at, letter)| {
+        let plain =
+            !letter.is_ascii() || letter.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=:[]<>\"".contains(letter);
+        match letter {
+            '%' => {
+                let escape = host.get(at..at + 3)?;
+                let ascii = matches!(escape.as_bytes()[1], b'0'..=b'7') && escape != "%25";
+                ascii.then(|| format!("invalid URL escape {escape:?}"))
+            }
+            _ if plain => None,
+            _ => Some(format!("invalid character {:?} in host name", letter.to_string())),
+        }
+    })
+}
+
 fn escape(text: &str, keep: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
@@ -103,6 +123,15 @@ fn parse(_: &mut Env<'_>, args: Args<'_>) -> Answer {
         let port = &host[colon..];
         let text = format!("unable to parse url: parse {text:?}: invalid port {port:?} after host");
         return Err(Fault::message(text));
+    }
+    if let Some(problem) = bad_host(host) {
+        return Err(Fault::message(format!("unable to parse url: parse {text:?}: {problem}")));
+    }
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte);
+    if !userinfo.bytes().all(fits) {
+        return Err(Fault::message(format!(
+            "unable to parse url: parse {text:?}: net/url: invalid userinfo"
+        )));
     }
     let hostname = port_start.map_or(host, |colon| &host[..colon]);
     let hostname = hostname.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(hostname);

@@ -18,15 +18,27 @@ pub(crate) fn lower(text: &str) -> String {
     text.chars().map(|letter| single(letter, letter.to_lowercase())).collect()
 }
 
+/// Go's `unicode.ToTitle`: digraphs have a form of their own, Georgian letters have none.
+fn titled(letter: char) -> char {
+    match letter {
+        '\u{1c4}'..='\u{1c6}' => '\u{1c5}',
+        '\u{1c7}'..='\u{1c9}' => '\u{1c8}',
+        '\u{1ca}'..='\u{1cc}' => '\u{1cb}',
+        '\u{1f1}'..='\u{1f3}' => '\u{1f2}',
+        '\u{10d0}'..='\u{10ff}' => letter,
+        _ => single(letter, letter.to_uppercase()),
+    }
+}
+
 /// Go's `strings.Title`: a letter after a non-letter is capitalised.
 pub(crate) fn title(text: &str) -> String {
     let mut previous = ' ';
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         if is_separator(previous) {
-            out.extend(letter.to_uppercase())
+            out.push(titled(letter));
         } else {
-            out.push(letter)
+            out.push(letter);
         }
         previous = letter;
     }
