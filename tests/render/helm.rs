@@ -16,10 +16,10 @@ pub(crate) fn binary() -> &'static PathBuf {
     BINARY.get_or_init(|| require_parts().expect("the real parts").join("helm"))
 }
 
-/// A program held to four gigabytes and two minutes: what is random may ask for more.
+/// A program held to four gigabytes and a minute: what is random may ask for more.
 pub(crate) fn bounded(program: &std::path::Path) -> Command {
     let mut command = Command::new("/bin/bash");
-    let script = "ulimit -v 4000000; exec /usr/bin/timeout --kill-after=1 120 \"$0\" \"$@\"";
+    let script = "ulimit -v 4000000; exec /usr/bin/timeout --kill-after=1 60 \"$0\" \"$@\"";
     command.arg("-c").arg(script).arg(program).env_clear();
     command
 }

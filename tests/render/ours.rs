@@ -26,7 +26,7 @@ impl Entropy for Counted {
 
 /// Enough for what the generator writes; Helm, which has no bounds, is not asked for more.
 fn limits() -> Limits {
-    Limits { steps: 200_000, output_bytes: 4 << 20, ..Limits::default() }
+    Limits { steps: 100_000, output_bytes: 256 << 10, ..Limits::default() }
 }
 
 /// Whether a refusal is one of our bounds, which Helm does not have.

@@ -195,6 +195,9 @@ impl Resource {
 
     /// Sets one annotation, or removes it.
     pub(crate) fn set_annotation(&mut self, name: &str, value: Option<String>) {
+        if self.is_gone() {
+            return;
+        }
         let mut all = self.meta_texts("annotations");
         all.retain(|(key, _)| key != name);
         all.extend(value.map(|value| (name.to_owned(), value)));

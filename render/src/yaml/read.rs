@@ -23,7 +23,9 @@ impl std::fmt::Display for YamlError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.line {
             // sigs.k8s.io/yaml says this, not the reader below it.
-            _ if self.message.starts_with("unsupported map key") => f.write_str(&self.message),
+            _ if ["unsupported map key", "json: "].iter().any(|words| self.message.starts_with(words)) => {
+                f.write_str(&self.message)
+            }
             Some(line) => write!(f, "yaml: line {line}: {}", self.message),
             None => write!(f, "yaml: {}", self.message),
         }
@@ -33,7 +35,10 @@ impl std::fmt::Display for YamlError {
 /// The first document of `text`; nothing at all is `null`.
 pub(crate) fn read(text: &str, limits: &Limits) -> Result<Value, YamlError> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-    let bad = |letter: char| (letter < ' ' && !matches!(letter, '\t' | '\n' | '\r')) || letter == '\u{7f}';
+    let bad = |letter: char| match letter {
+        '\t' | '\n' | '\r' | '\u{85}' => false,
+        _ => letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}'),
+    };
     if text.contains(bad) {
         return Err(YamlError { line: None, message: "control characters are not allowed".to_owned() });
     }
@@ -78,6 +83,7 @@ fn document(text: &str, limits: &Limits) -> Result<Value, YamlError> {
         nodes: 0,
         nodes_maximum: limits.yaml_nodes,
         depth: limits.nesting_depth,
+        flow: 0,
         open_end: text
             .rsplit('\n')
             .next()
@@ -105,6 +111,8 @@ struct Reader<'t> {
     nodes: usize,
     nodes_maximum: usize,
     depth: usize,
+    /// How many collections with brackets or braces are open.
+    flow: usize,
     /// Length of the text in characters, when its last line has no line break.
     open_end: Option<usize>,
 }
@@ -143,6 +151,9 @@ impl<'t> Reader<'t> {
 
     fn node(&mut self, event: Event<'t>, span: &Span) -> Result<Node, YamlError> {
         self.count(1, span)?;
+        if self.flow == 0 && self.follows_tab(span) {
+            return Err(error_at(span, "found character that cannot start any token".to_owned()));
+        }
         let before = self.nodes;
         let (anchor, node) = match event {
             Event::Alias(id) => {
@@ -176,6 +187,32 @@ impl<'t> Reader<'t> {
         Ok(node)
     }
 
+    fn after<'s>(&'s self, span: &Span) -> &'s str {
+        span.start.byte_offset().and_then(|at| self.text.get(at..)).unwrap_or_default()
+    }
+
+    /// Whether a collection is written with brackets or braces.
+    fn is_flow(&self, span: &Span) -> bool {
+        let mut rest = self.after(span);
+        while rest.starts_with(['&', '!']) {
+            rest = rest.find(char::is_whitespace).map_or("", |end| rest[end..].trim_start());
+        }
+        rest.starts_with(['[', '{'])
+    }
+
+    /// Whether a tab stands before a node at the beginning of a line or behind a dash: YAML 1.1 refuses that, YAML 1.2
+    /// does not.
+    fn follows_tab(&self, span: &Span) -> bool {
+        let rest = self.after(span);
+        if rest.is_empty() || rest.starts_with(['\n', '\r', '#']) {
+            return false;
+        }
+        let before = &self.text[..self.text.len() - rest.len()];
+        let line = &before[before.rfind('\n').map_or(0, |end| end + 1)..];
+        let lead = line.trim_end_matches([' ', '\t']);
+        line[lead.len()..].contains('\t') && (lead.is_empty() || lead.trim_start() == "-")
+    }
+
     /// YAML 1.1 does not know `\/`, which YAML 1.2 took from JSON.
     fn check_escapes(&self, span: &Span) -> Result<(), YamlError> {
         let range = span.start.byte_offset().zip(span.end.byte_offset());
@@ -198,7 +235,10 @@ impl<'t> Reader<'t> {
             return Err(error_at(span, "exceeded max depth".to_owned()));
         }
         self.depth -= 1;
+        let flow = usize::from(self.is_flow(span));
+        self.flow += flow;
         let value = stack::grow(|| inner(self));
+        self.flow -= flow;
         self.depth += 1;
         value
     }

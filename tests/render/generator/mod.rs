@@ -133,8 +133,12 @@ fn together(texts: &[String], mut wanted: Vec<usize>) -> Vec<(usize, Outcome)> {
             }
             Err(error) => {
                 let blamed = wanted.iter().position(|at| error.contains(&format!("templates/c{at}.yaml")));
-                // An error that names no case stands for the first.
-                out.push((wanted.remove(blamed.unwrap_or(0)), Outcome::Refused(error)));
+                match blamed {
+                    Some(at) => out.push((wanted.remove(at), Outcome::Refused(error))),
+                    None if wanted.len() == 1 => out.push((wanted.remove(0), Outcome::Refused(error))),
+                    // Helm itself died of one of them: which?
+                    None => out.extend(together(texts, wanted.split_off(wanted.len() / 2))),
+                }
             }
         }
     }
@@ -215,12 +219,21 @@ pub(crate) fn write(folder: &Path, files: &[(String, Vec<u8>)]) {
 /// Whether two outcomes are the same: texts to the letter, refusals in the same words at the same place.
 fn same(ours: &Outcome, helm: &Outcome) -> bool {
     match (ours, helm) {
+        // A map that contains itself: Helm dies of it.
+        (_, Outcome::Refused(helm)) if died(helm) => true,
         // A byte of a text is a number of a kind that we do not have: Helm refuses it where it wants an int.
         (Outcome::Text(_), Outcome::Refused(helm)) if helm.contains("got uint8") => true,
         (Outcome::Text(ours), Outcome::Text(helm)) => ours == helm,
         (Outcome::Refused(ours), Outcome::Refused(helm)) => words(ours) == words(helm),
         (Outcome::Text(_), Outcome::Refused(_)) | (Outcome::Refused(_), Outcome::Text(_)) => false,
     }
+}
+
+/// Whether Helm ran out of stack, memory or time instead of refusing.
+fn died(refusal: &str) -> bool {
+    let words =
+        ["stack overflow", "exceeds 1000000000-byte limit", "out of memory", "cannot allocate memory"];
+    refusal.is_empty() || words.iter().any(|words| refusal.contains(words))
 }
 
 /// The words of a refusal. Go names the static type of a value that has no such field, which depends on how it got

@@ -5,7 +5,7 @@ use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
 use crate::template::json::{from_json, try_json, with_floats};
-use crate::template::value::{Dict, Value};
+use crate::template::value::{Dict, List, ListKind, Value};
 use crate::yaml::{emit, read};
 
 pub(super) static TABLE: &[Row] = &[
@@ -15,6 +15,12 @@ pub(super) static TABLE: &[Row] = &[
             .ok_or_else(|| Fault::message("error marshaling into JSON: unsupported value"))
     }),
     exact("toYamlPretty", 1, |_, args| {
+        // A time is a scalar of its own to that library.
+        if let Value::Object(object) = args.any(0)
+            && object.instant().is_some()
+        {
+            return Ok(object.data());
+        }
         let text = with_floats(&args.any(0)).map(|value| emit::to_yaml_pretty(&value)).unwrap_or_default();
         Ok(Value::text(text.strip_suffix('\n').unwrap_or(&text)))
     }),
@@ -42,7 +48,7 @@ pub(super) static TABLE: &[Row] = &[
     }),
     exact("fromJsonArray", 1, |_, args| {
         Ok(match encoding::parse(&args.string(0)?) {
-            Ok(Value::Nil) => Value::list(Vec::new()),
+            Ok(Value::Nil) => Value::List(List::new(Vec::new(), ListKind::Nothing)),
             Ok(Value::List(list)) => Value::List(list),
             Ok(other) => Value::list(vec![Value::text(&mismatch(&other, "[]interface {}"))]),
             Err(problem) => Value::list(vec![Value::text(&problem)]),
@@ -112,7 +118,7 @@ fn object(parsed: Result<serde_json::Value, String>) -> Value {
 /// Helm's `fromYamlArray`: an error is the only item.
 fn array(parsed: Result<serde_json::Value, String>) -> Value {
     match parsed.map(|value| from_json(&value)) {
-        Ok(Value::Nil) => Value::list(Vec::new()),
+        Ok(Value::Nil) => Value::List(List::new(Vec::new(), ListKind::Nothing)),
         Ok(Value::List(list)) => Value::List(list),
         Ok(other) => Value::list(vec![Value::text(&decoding(&other, "[]interface {}"))]),
         Err(problem) => Value::list(vec![Value::text(&problem)]),

@@ -303,7 +303,7 @@ fn split(regex: &Regex, args: Args<'_>) -> Answer {
         return Ok(Value::List(List::new(Vec::new(), ListKind::NoStrings)));
     }
     let (bytes, limit) = (text.bytes(), usize::try_from(limit).unwrap_or(usize::MAX));
-    if args.utf8(0)?.is_empty() && bytes.is_empty() {
+    if !args.utf8(0)?.is_empty() && bytes.is_empty() {
         return Ok(Value::strings([""]));
     }
     let mut parts: Vec<Text> = Vec::new();

@@ -41,7 +41,7 @@ pub(super) static TABLE: &[Row] = &[
         let (prefix, text) = (args.string(0)?, args.string(1)?);
         Ok(Value::Str(Text::from(text.bytes().strip_prefix(prefix.bytes()).unwrap_or(text.bytes()))))
     }),
-    exact("nospace", 1, |_, args| Ok(Value::text(&args.utf8(0)?.replace(char::is_whitespace, "")))),
+    exact("nospace", 1, |_, args| Ok(Value::Str(words::without_spaces(&args.string(0)?)))),
     exact("initials", 1, |_, args| Ok(Value::text(&words::initials(&args.utf8(0)?)))),
     exact("swapcase", 1, |_, args| Ok(Value::text(&words::swap_case(&args.utf8(0)?)))),
     exact("snakecase", 1, |_, args| Ok(Value::text(&words::delimited(&args.utf8(0)?, '_')))),

@@ -1,11 +1,23 @@
 //! Cases, abbreviations and wrapping: the text functions that know about words.
 
+use crate::template::value::Text;
+
 /// The one letter that a case change yields, or the letter itself where it would yield several.
 fn single(letter: char, mut changed: impl Iterator<Item = char>) -> char {
     match (changed.next(), changed.next()) {
         (Some(one), None) => one,
         _ => letter,
     }
+}
+
+/// goutils looks at bytes: where there is a space at all, every other byte becomes a letter of Latin-1.
+pub(crate) fn without_spaces(text: &Text) -> Text {
+    let space = |byte: &u8| matches!(byte, b'\t'..=b'\r' | b' ' | 0x85 | 0xA0);
+    if !text.bytes().iter().any(space) {
+        return text.clone();
+    }
+    let kept = text.bytes().iter().filter(|byte| !space(byte));
+    Text::from(kept.map(|byte| char::from(*byte)).collect::<String>())
 }
 
 /// Go's `strings.ToUpper`: letter by letter.
@@ -82,16 +94,17 @@ pub(crate) fn initials(text: &str) -> String {
 
 /// Upper becomes lower; lower becomes upper, or title case at a word's start.
 pub(crate) fn swap_case(text: &str) -> String {
-    text.chars()
-        .flat_map(|letter| {
-            let swapped: String = if letter.is_uppercase() {
-                letter.to_lowercase().collect()
-            } else {
-                letter.to_uppercase().collect()
-            };
-            swapped.chars().collect::<Vec<_>>()
-        })
-        .collect()
+    let mut start = true;
+    let mut swap = |letter: char| {
+        let swapped = match letter {
+            _ if letter.is_uppercase() => single(letter, letter.to_lowercase()),
+            _ if start => titled(letter),
+            _ => single(letter, letter.to_uppercase()),
+        };
+        start = letter.is_whitespace();
+        swapped
+    };
+    text.chars().map(&mut swap).collect()
 }
 
 /// Shortens to `width` letters with `...`, optionally also at the front from `offset`.
