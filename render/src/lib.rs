@@ -15,7 +15,11 @@
 //!   number literals (`1i`) are refused.
 //! - Integers of rendered objects keep all 64 bits, as Kubernetes reads them; values pass through floats as in Helm.
 //! - A schema may not refer to other documents: there is no network.
-//! - Texts that YAML 1.1 refuses and YAML 1.2 accepts (a tab before a key, say) may be accepted.
+//! - Texts that YAML 1.1 refuses and YAML 1.2 accepts may be accepted; a tab that indents a node is not. What is wrong
+//!   with broken YAML is said in other words.
+//! - Go's other integers (a byte of a text, the numbers of `semver`) are `int` or `int64`; structs such as
+//!   `.Capabilities.KubeVersion` print as what they stand for under every verb of `printf`.
+//! - `now` has no fractions of a second. A map that contains itself, of which Helm dies, prints up to a bound.
 //! - An endless `include` is stopped by [`Limits::call_depth`] rather than by Helm's count of repeats.
 //!
 //! `tests/charts` holds charts with Helm's own output beside them; `tests/refresh` asks Helm again.

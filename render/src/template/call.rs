@@ -73,6 +73,8 @@ impl Machine<'_> {
                 .map_err(|fault| at(frame, place.offset, &place.context, fault))?;
             arguments.push(value);
         }
+        let cost = super::cost::steps(function.name, &arguments);
+        self.env.step(cost).map_err(|fault| raise(frame, fault))?;
         let result = match function.run {
             Run::Plain(run) => run(&mut self.env, super::args::Args(&arguments)),
             Run::Include => self.include(&arguments),

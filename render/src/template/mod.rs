@@ -3,6 +3,7 @@
 pub(crate) mod args;
 pub(crate) mod ast;
 pub(crate) mod call;
+mod cost;
 pub(crate) mod env;
 pub(crate) mod exec;
 pub(crate) mod fault;
