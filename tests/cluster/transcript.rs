@@ -41,7 +41,7 @@ async fn the_first_minutes_of_a_newcomer() -> Result<()> {
     // A second `up` resumes the same mesh with the same identities.
     let before = mesh.object("hub", &["edge", "-n", "kcm-system", "edge-1"])?.unwrap_or_default();
     let took = mesh.interrupt().await?;
-    assert!(took.as_secs() < 10, "Ctrl-C took {took:?}");
+    assert!(took < std::time::Duration::from_secs(5), "Ctrl-C took {took:?}");
     mesh.up().await?;
     let after = mesh.object("hub", &["edge", "-n", "kcm-system", "edge-1"])?.unwrap_or_default();
     assert_eq!(before["status"]["agentId"], after["status"]["agentId"]);
