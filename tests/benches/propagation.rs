@@ -31,8 +31,11 @@ use link::network::PooledNetwork;
 use process::Process;
 use serde_json::json;
 use skein_tests::measure::{Aim, Table, Usage, quantile};
+use skein_tests::spans::Spans;
 use tokio::sync::mpsc;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 const SYSTEM: &str = "kcm-system";
 /// Changes that concern one edge.
@@ -94,6 +97,7 @@ struct Fleet {
     hub: kube::Client,
     applied: Board,
     status: Board,
+    network: Arc<PooledNetwork>,
     process: Process,
     _folder: tempfile::TempDir,
 }
@@ -102,15 +106,17 @@ fn main() -> Result<()> {
     let counts: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     let counts = if counts.is_empty() { vec![100, 1_000] } else { counts };
     let filter = EnvFilter::try_from_env("SKEIN_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let spans = Spans::default();
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+    tracing_subscriber::registry().with(log).with(spans.layer()).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     for count in counts {
-        runtime.block_on(measure(count)).with_context(|| format!("with {count} edges"))?;
+        runtime.block_on(measure(count, &spans)).with_context(|| format!("with {count} edges"))?;
     }
     Ok(())
 }
 
-async fn measure(count: usize) -> Result<()> {
+async fn measure(count: usize, spans: &Spans) -> Result<()> {
     let begun = Instant::now();
     let mut fleet = Fleet::start(count).await?;
     let linked = begun.elapsed().as_secs_f64();
@@ -125,12 +131,20 @@ async fn measure(count: usize) -> Result<()> {
         back.push(milliseconds(fleet.status.wait(edge..edge + 1, Service::Own, 1).await? - written));
     }
     let (mut all_applied, mut all_back) = (Vec::new(), Vec::new());
+    let (begun, bytes) = (Usage::of(own), fleet.network.dialled_bytes());
     for edit in 1..=FLEET_CHANGES {
         let written = fleet.write("all", edit).await?;
         all_applied.push(milliseconds(fleet.applied.wait(0..count, Service::All, edit).await? - written));
         all_back.push(milliseconds(fleet.status.wait(0..count, Service::All, edit).await? - written));
     }
-    let spent = Usage::of(own).processor_seconds - idle.processor_seconds;
+    let changes = f64::from(FLEET_CHANGES) * count as f64;
+    let spent = (Usage::of(own).processor_seconds - begun.processor_seconds) / changes;
+    let bytes = (fleet.network.dialled_bytes() - bytes) as f64 / changes;
+    // Once more, watched: that costs time of its own, so it is not among the others.
+    spans.watch(true);
+    fleet.write("all", FLEET_CHANGES + 1).await?;
+    fleet.status.wait(0..count, Service::All, FLEET_CHANGES + 1).await?;
+    spans.watch(false);
     let aim = |most: f64| if count >= 1_000 { Aim::AtMost(most) } else { Aim::None };
     let table = Table::new("propagation", &format!("{count} edges, linked and in sync after {linked:.1} s"));
     let row = |measure: &str, value: f64, unit: &str, aim: Aim| {
@@ -142,7 +156,11 @@ async fn measure(count: usize) -> Result<()> {
     row("one edge: status back, p99", quantile(&mut back, 0.99), "ms", aim(60.0));
     row("all edges: applied, p50", quantile(&mut all_applied, 0.5), "ms", Aim::None);
     row("all edges: status back, p50", quantile(&mut all_back, 0.5), "ms", aim(1_000.0));
-    row("processor time of all changes", spent * 1_000.0, "ms", Aim::None);
+    row("all edges: processor time per edge, its API included", spent * 1_000.0, "ms", Aim::None);
+    row("all edges: bytes per edge, both ways", bytes, "B", aim(1_024.0));
+    for (name, busy) in spans.take() {
+        row(&format!("all edges: busy per edge in {name}"), milliseconds(busy) / count as f64, "ms", Aim::None);
+    }
     let share = idle.resident_bytes / 1_024.0 / count as f64;
     row("resident memory per edge, its API included", share, "KiB", Aim::None);
     fleet.process.drain().await;
@@ -158,7 +176,10 @@ impl Fleet {
         let folder = tempfile::Builder::new().prefix("skein-bench-").tempdir()?;
         let process = Process::embedded();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let network: Arc<dyn Network> = PooledNetwork::new(8);
+        // The edges' traffic is counted, and not the region's with the hub.
+        let pooled = PooledNetwork::new(8);
+        let network: Arc<dyn Network> = Arc::clone(&pooled) as Arc<dyn Network>;
+        let uplink: Arc<dyn Network> = PooledNetwork::new(1);
         let management = cluster("hub", &process).await?;
         let hub = management.client();
         prepare(&hub, count).await?;
@@ -167,7 +188,7 @@ impl Fleet {
         let arguments = hub::arguments::Arguments::parse_from(arguments.into_iter().chain([state.as_str()]));
         hub::app::serve(hub.clone(), "bench", network.clone(), clock.clone(), arguments, process.clone())
             .await?;
-        let endpoint = region(&hub, &folder, &network, &clock, &process).await?;
+        let endpoint = region(&hub, &folder, &uplink, &clock, &process).await?;
         let token = mint(&hub, TokenRole::Edge, vec![endpoint], i32::try_from(count)?).await?;
         let (seen, applied) = Board::new();
         let (told, status) = Board::new();
@@ -179,7 +200,7 @@ impl Fleet {
             async move { start_edge(edge, &token, &folder, network, clock, seen, process).await }
         });
         starts.buffer_unordered(16).try_collect::<Vec<()>>().await?;
-        let mut fleet = Self { hub, applied, status, process, _folder: folder };
+        let mut fleet = Self { hub, applied, status, network: pooled, process, _folder: folder };
         for service in [Service::Own, Service::All] {
             fleet.applied.wait(0..count, service, 0).await.context("applied")?;
             fleet.status.wait(0..count, service, 0).await.context("status")?;

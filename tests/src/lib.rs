@@ -5,4 +5,5 @@ pub mod measure;
 pub mod mesh;
 pub mod parts;
 pub mod process;
+pub mod spans;
 pub mod wait;

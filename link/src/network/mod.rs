@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
+use quinn::{Endpoint, EndpointConfig, Runtime as _, ServerConfig, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use counted::{Counted, Traffic};
+
+mod counted;
 #[cfg(any(test, feature = "simulated"))]
 pub mod simulated;
 
@@ -54,10 +57,7 @@ impl UdpNetwork {
 
 impl Network for UdpNetwork {
     fn dialer(&self, config: EndpointConfig) -> io::Result<Endpoint> {
-        // Machines without IPv6 are common enough.
-        let socket =
-            bind((Ipv6Addr::UNSPECIFIED, 0).into()).or_else(|_| bind((Ipv4Addr::UNSPECIFIED, 0).into()))?;
-        Endpoint::new(config, None, socket, Arc::new(TokioRuntime))
+        Endpoint::new(config, None, bind_any()?, Arc::new(TokioRuntime))
     }
 
     fn listener(
@@ -82,6 +82,7 @@ pub struct PooledNetwork {
     endpoints: Mutex<Vec<Endpoint>>,
     sockets_max: usize,
     next: AtomicUsize,
+    traffic: Arc<Traffic>,
 }
 
 impl PooledNetwork {
@@ -91,7 +92,13 @@ impl PooledNetwork {
             endpoints: Mutex::default(),
             sockets_max: sockets_max.max(1),
             next: AtomicUsize::new(0),
+            traffic: Arc::default(),
         })
+    }
+
+    /// Bytes of UDP payload that diallers sent and received so far.
+    pub fn dialled_bytes(&self) -> u64 {
+        self.traffic.bytes()
     }
 }
 
@@ -99,7 +106,9 @@ impl Network for PooledNetwork {
     fn dialer(&self, config: EndpointConfig) -> io::Result<Endpoint> {
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         if endpoints.len() < self.sockets_max {
-            let made = UdpNetwork.dialer(config)?;
+            let socket = TokioRuntime.wrap_udp_socket(bind_any()?)?;
+            let socket = Arc::new(Counted { socket, traffic: Arc::clone(&self.traffic) });
+            let made = Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))?;
             endpoints.push(made.clone());
             return Ok(made);
         }
@@ -122,6 +131,11 @@ impl Network for PooledNetwork {
 
 fn resolve(endpoint: &str) -> BoxFuture<'_, io::Result<Vec<SocketAddr>>> {
     async move { Ok(tokio::net::lookup_host(endpoint).await?.collect()) }.boxed()
+}
+
+fn bind_any() -> io::Result<UdpSocket> {
+    // Machines without IPv6 are common enough.
+    bind((Ipv6Addr::UNSPECIFIED, 0).into()).or_else(|_| bind((Ipv4Addr::UNSPECIFIED, 0).into()))
 }
 
 fn bind(address: SocketAddr) -> io::Result<UdpSocket> {

@@ -162,6 +162,7 @@ fn paths(files: &[(String, String)]) -> Vec<&str> {
 }
 
 #[tokio::test]
+#[ignore = "needs git: tests/run"]
 async fn a_branch_a_tag_a_range_and_a_commit_lead_to_their_trees() {
     let follower = Follower::new();
     let host = Host::start(None, &follower).await;
@@ -206,6 +207,7 @@ async fn a_branch_a_tag_a_range_and_a_commit_lead_to_their_trees() {
 }
 
 #[tokio::test]
+#[ignore = "needs git: tests/run"]
 async fn a_commit_that_is_known_is_not_fetched_again_and_a_new_one_is() {
     let follower = Follower::new();
     let host = Host::start(None, &follower).await;
@@ -229,6 +231,7 @@ async fn a_commit_that_is_known_is_not_fetched_again_and_a_new_one_is() {
 }
 
 #[tokio::test]
+#[ignore = "needs git: tests/run"]
 async fn only_the_wanted_folders_come_and_links_become_what_they_lead_to() {
     let follower = Follower::new();
     let host = Host::start(None, &follower).await;
@@ -251,6 +254,7 @@ async fn only_the_wanted_folders_come_and_links_become_what_they_lead_to() {
 }
 
 #[tokio::test]
+#[ignore = "needs git: tests/run"]
 async fn submodules_come_when_they_are_wanted() {
     let follower = Follower::new();
     let host = Host::start(None, &follower).await;
@@ -274,6 +278,7 @@ async fn submodules_come_when_they_are_wanted() {
 }
 
 #[tokio::test]
+#[ignore = "needs git: tests/run"]
 async fn credentials_open_a_repository_and_are_never_told() {
     let follower = Follower::new();
     let host = Host::start(Some("Basic bWU6czNjcmV0"), &follower).await;
@@ -292,6 +297,7 @@ async fn credentials_open_a_repository_and_are_never_told() {
 }
 
 #[tokio::test]
+#[ignore = "needs git: tests/run"]
 async fn a_token_opens_a_repository() {
     let follower = Follower::new();
     let host = Host::start(Some("Bearer t0ken"), &follower).await;
@@ -308,6 +314,7 @@ fn given(work: &Path, kind: &str, text: &[u8]) -> String {
 }
 
 #[tokio::test]
+#[ignore = "needs git: tests/run"]
 async fn commits_and_tags_are_taken_only_with_the_signatures_that_are_demanded() {
     let data = |name: &str| {
         std::fs::read(format!("{}/tests/data/open_pgp/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
