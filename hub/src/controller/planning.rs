@@ -55,7 +55,11 @@ impl Engine {
             next
         };
         self.touch_regions(before.as_ref(), next.as_ref());
-        if let Some(next) = next {
+        if let Some(mut next) = next {
+            let units = next.resolution.sets.iter().flat_map(|set| &set.services);
+            let units = units.filter_map(|service| service.built.as_ref().map(|built| &*built.unit));
+            let large = planner::too_large(units);
+            next.held = next.held.or(large);
             self.publish(&next);
             self.list(name, &next);
             self.targets.insert(name.clone(), next);
@@ -251,12 +255,13 @@ impl Engine {
                 )
             })
         });
+        let built = || {
+            clusters()
+                .filter(|state| !state.target.deleting)
+                .filter_map(|state| state.cluster.as_ref()?.planned.as_ref())
+        };
+        let held = held.or_else(|| planner::too_large(built().map(|built| &*built.unit)));
         if held.is_none() {
-            let built = || {
-                clusters()
-                    .filter(|state| !state.target.deleting)
-                    .filter_map(|state| state.cluster.as_ref()?.planned.as_ref())
-            };
             let body = planner::body(built().map(|built| built.unit.clone()), BTreeMap::new());
             self.plans.publish(&agent, body, built().flat_map(|built| built.bundle.blobs()));
         }

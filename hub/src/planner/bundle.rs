@@ -1,14 +1,23 @@
 //! A bundle: what one release renders to, content-addressed.
 
 use bytes::Bytes;
+use protocol::frame::OBJECT_BYTES_MAX;
 use protocol::id::Digest;
 use protocol::plan::{HookEntry, ObjectEntry, ObjectKey};
+use protocol::sealed::OVERHEAD_BYTES;
 use serde_json::Value;
 
 use super::canonical::canonical;
 
 /// Says that an object is for its cluster only, as a Secret is.
 const SEALED_ANNOTATION: &str = "skein.dev/sealed";
+
+/// Objects and hooks of one release.
+const OBJECTS_MAX: usize = 20_000;
+/// Bytes of one object: what every agent takes, sealed or not.
+const CONTENT_BYTES_MAX: usize = OBJECT_BYTES_MAX - OVERHEAD_BYTES;
+/// Bytes of all objects of one release.
+const BUNDLE_BYTES_MAX: usize = 128 << 20;
 
 /// The rendered objects and hooks of one release, in order of installation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,6 +51,31 @@ impl Bundle {
         let objects = self.objects.iter().map(|piece| (piece.entry.digest, piece.content.clone()));
         let hooks = self.hooks.iter().map(|piece| (piece.entry.object.digest, piece.content.clone()));
         objects.chain(hooks)
+    }
+
+    /// The bundle, if agents can take it: whatever is larger would be refused by all of them.
+    ///
+    /// # Errors
+    /// What is too large, and what is accepted.
+    pub fn admitted(self) -> Result<Self, String> {
+        let count = self.objects.len() + self.hooks.len();
+        if count > OBJECTS_MAX {
+            return Err(format!("it renders to {count} objects, at most {OBJECTS_MAX} are accepted: split it"));
+        }
+        let objects = self.objects.iter().map(|piece| (&piece.entry.key, piece.content.len()));
+        let hooks = self.hooks.iter().map(|piece| (&piece.entry.object.key, piece.content.len()));
+        if let Some((key, bytes)) = objects.chain(hooks).find(|(_, bytes)| *bytes > CONTENT_BYTES_MAX) {
+            return Err(format!(
+                "{key} has {bytes} bytes, at most {CONTENT_BYTES_MAX} are accepted (and 1.5 MiB by most API servers)"
+            ));
+        }
+        let bytes = self.size();
+        if bytes > BUNDLE_BYTES_MAX {
+            return Err(format!(
+                "it renders to {bytes} bytes, at most {BUNDLE_BYTES_MAX} are accepted: split it"
+            ));
+        }
+        Ok(self)
     }
 
     /// Bytes of all content.
@@ -95,6 +129,21 @@ pub fn key_of(object: &Value) -> Result<ObjectKey, String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_no_agent_takes_is_refused_with_its_name_and_size() {
+        let large = |bytes: usize| {
+            let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "big", "namespace": "x"},
+                "data": {"key": "a".repeat(bytes)}});
+            Bundle { objects: vec![piece(&object).unwrap()], ..Bundle::default() }
+        };
+        assert!(large(1 << 20).admitted().is_ok());
+        let error = large(3 << 20).admitted().unwrap_err();
+        assert!(error.starts_with("ConfigMap x/big has 31") && error.contains("at most 3145"), "{error}");
+        let many = vec![large(1).objects[0].clone(); OBJECTS_MAX + 1];
+        let error = Bundle { objects: many, ..Bundle::default() }.admitted().unwrap_err();
+        assert!(error.contains("20001 objects"), "{error}");
+    }
 
     #[test]
     fn an_object_is_named_by_what_it_says() {

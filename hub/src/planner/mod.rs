@@ -11,12 +11,42 @@ pub mod unit;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol::plan::{PlanBody, Unit};
+use protocol::frame::PLAN_BODY_BYTES_MAX;
+use protocol::plan::{ObjectKey, PlanBody, Unit, UnitId};
 
 /// Name of the setting that holds an edge's prices.
 pub const PRICES: &str = "prices";
 /// Name of the setting that holds a pause.
 pub const HOLD: &str = "hold";
+
+/// Why a plan of these units cannot be published: agents take no longer one.
+pub fn too_large<'a>(units: impl IntoIterator<Item = &'a Unit>) -> Option<String> {
+    // Digest, lengths, and what hooks have besides.
+    const ENTRY_BYTES: usize = 64;
+    const UNIT_BYTES: usize = 256;
+    let entry = |ObjectKey { group, version, kind, namespace, name }: &ObjectKey| {
+        ENTRY_BYTES + group.len() + version.len() + kind.len() + namespace.len() + name.len()
+    };
+    let name = |UnitId { set_namespace, set_name, namespace, name }: &UnitId| {
+        set_namespace.len() + set_name.len() + namespace.len() + name.len()
+    };
+    let bytes: usize = units
+        .into_iter()
+        .map(|unit| {
+            let keys = unit.objects.iter().map(|object| &object.key);
+            let keys = keys.chain(unit.hooks.iter().map(|hook| &hook.object.key));
+            let before = unit.depends_on.iter().map(|id| name(id) + 4);
+            let text = unit.template.len() + unit.version.len();
+            UNIT_BYTES + name(&unit.id) + text + keys.map(entry).sum::<usize>() + before.sum::<usize>()
+        })
+        .sum();
+    (bytes > PLAN_BODY_BYTES_MAX).then(|| {
+        format!(
+            "the plan is held back: the names of its objects take about {bytes} bytes, at most {PLAN_BODY_BYTES_MAX} \
+             are accepted: spread the services over fewer objects or more clusters"
+        )
+    })
+}
 
 /// The plan of units and settings: units by (priority, id), as an agent begins them.
 pub fn body(units: impl IntoIterator<Item = Arc<Unit>>, settings: BTreeMap<String, String>) -> PlanBody {

@@ -172,6 +172,7 @@ impl Bundles {
                 let seed = self.seed(request);
                 let mut entropy = Seeded { seed, counter: 0 };
                 let bundle = chart_bundle(&chart.chart, request, &self.limits, &mut entropy)?;
+                let bundle = bundle.admitted().map_err(Unrendered::failed)?;
                 if bundle.entropy
                     && let Some(set) = request.store
                 {
@@ -180,7 +181,8 @@ impl Bundles {
                 Ok(bundle)
             }
             Body::Manifests(files) => {
-                manifests_bundle(files, request, &self.limits).map_err(Unrendered::failed)
+                let bundle = manifests_bundle(files, request, &self.limits);
+                bundle.and_then(Bundle::admitted).map_err(Unrendered::failed)
             }
         }
     }
@@ -346,7 +348,7 @@ pub(super) fn from_manifests(text: &str, labels: &[(String, String)]) -> Result<
             confidential: entry.confidential,
         });
     }
-    Ok(bundle)
+    bundle.admitted()
 }
 
 fn event_named(word: &str) -> Option<HookEvent> {

@@ -4,7 +4,6 @@ use super::{Answer, Row, exact, variadic};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
-use crate::template::print::display;
 use crate::template::printf::{sprint, sprintf, sprintln};
 use crate::template::value::{List, Text, Value, deep_equal};
 
@@ -77,6 +76,12 @@ fn equal(env: &mut Env<'_>, args: Args<'_>) -> Result<bool, Fault> {
         return Err(Fault::message("missing argument for comparison"));
     }
     let left = args.any(0);
+    let (output_left, output_max) = (env.output_left(), env.limits.output_bytes);
+    // Go prints what it cannot compare with %s.
+    let shown = |value: &Value| -> Result<String, Fault> {
+        let shown = sprintf(b"%s", std::slice::from_ref(value), output_left, output_max)?;
+        Ok(String::from_utf8_lossy(&shown).into_owned())
+    };
     for right in args.rest(1) {
         let right = right.clone().settled();
         let truth = match (basic(&left), basic(&right)) {
@@ -94,20 +99,17 @@ fn equal(env: &mut Env<'_>, args: Args<'_>) -> Result<bool, Fault> {
                 (false, false) if left.kind_name() != right.kind_name() => {
                     return Err(Fault::message(format!(
                         "non-comparable types {}: {}, {}: {}",
-                        String::from_utf8_lossy(&display(&left)),
+                        shown(&left)?,
                         left.type_name(),
                         right.type_name(),
-                        String::from_utf8_lossy(&display(&right))
+                        shown(&right)?
                     )));
                 }
                 (false, false) if matches!(right, Value::Object(_)) => deep_equal(&left, &right),
                 (false, false) => {
-                    // Go prints it with %s.
-                    let (left, maximum) = (env.output_left(), env.limits.output_bytes);
-                    let shown = sprintf(b"%s", std::slice::from_ref(&right), left, maximum)?;
-                    let shown = String::from_utf8_lossy(&shown).into_owned();
                     return Err(Fault::message(format!(
-                        "non-comparable type {shown}: {}",
+                        "non-comparable type {}: {}",
+                        shown(&right)?,
                         right.type_name()
                     )));
                 }
