@@ -159,7 +159,12 @@ async fn measure(count: usize, spans: &Spans) -> Result<()> {
     row("all edges: processor time per edge, its API included", spent * 1_000.0, "ms", Aim::None);
     row("all edges: bytes per edge, both ways", bytes, "B", aim(1_024.0));
     for (name, busy) in spans.take() {
-        row(&format!("all edges: busy per edge in {name}"), milliseconds(busy) / count as f64, "ms", Aim::None);
+        row(
+            &format!("all edges: busy per edge in {name}"),
+            milliseconds(busy) / count as f64,
+            "ms",
+            Aim::None,
+        );
     }
     let share = idle.resident_bytes / 1_024.0 / count as f64;
     row("resident memory per edge, its API included", share, "KiB", Aim::None);

@@ -60,7 +60,9 @@ impl Bundle {
     pub fn admitted(self) -> Result<Self, String> {
         let count = self.objects.len() + self.hooks.len();
         if count > OBJECTS_MAX {
-            return Err(format!("it renders to {count} objects, at most {OBJECTS_MAX} are accepted: split it"));
+            return Err(format!(
+                "it renders to {count} objects, at most {OBJECTS_MAX} are accepted: split it"
+            ));
         }
         let objects = self.objects.iter().map(|piece| (&piece.entry.key, piece.content.len()));
         let hooks = self.hooks.iter().map(|piece| (&piece.entry.object.key, piece.content.len()));
