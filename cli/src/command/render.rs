@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
 /// Single values; each option may be given several times.
 #[derive(Debug, clap::Args)]
 struct Set {
-    /// Values, for example image.tag=1.2,ports={80,443},env[0].name=A
+    /// Values, for example image.tag=1.2,ports={80,443}
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// The same, every value a text
