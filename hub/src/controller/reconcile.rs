@@ -253,10 +253,9 @@ impl Engine {
         if !deleting {
             self.ensure_finalizer(key, &*object, names::finalizer::MULTI_CLUSTER_SERVICE);
         }
-        let all = self.cache.multi_cluster_services.list();
-        let graph = all.iter().map(|one| (one.name_any(), one.spec.depends_on.clone())).collect();
         let mut deletion = None;
         if deleting {
+            let all = self.cache.multi_cluster_services.list();
             let users = all
                 .iter()
                 .filter(|one| {
@@ -318,11 +317,22 @@ impl Engine {
             references: references.or_else(|| self.references(services)),
             dependencies: dependencies
                 .or_else(|| crate::services::dependency::check_services(services).err()),
-            graph: check_multi_cluster_services(&key.name, &graph).err(),
+            graph: self.dependency_fault(&object),
             deletion,
             now: self.now(),
         });
         self.write_status(key, &*object, object.status.as_ref(), &after);
+    }
+
+    /// What is wrong with what a MultiClusterService waits for; with a thousand of them the graph is not made for those
+    /// that wait for nothing.
+    fn dependency_fault(&self, object: &api::k0rdent::MultiClusterService) -> Option<String> {
+        if object.spec.depends_on.is_empty() {
+            return None;
+        }
+        let all = self.cache.multi_cluster_services.list();
+        let graph = all.iter().map(|one| (one.name_any(), one.spec.depends_on.clone())).collect();
+        check_multi_cluster_services(&object.name_any(), &graph).err()
     }
 
     /// Templates that a MultiClusterService names must exist in the system namespace.

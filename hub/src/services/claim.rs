@@ -73,9 +73,13 @@ pub fn claims(
         if service.metadata.deletion_timestamp.is_some() {
             continue;
         }
-        let set = (namespace.to_owned(), set_name(name, &service.name_any()));
         let selected = selects(service.spec.cluster_selector.as_ref(), &target.labels);
-        if selected || (service.spec.keep_services_on_selector_mismatch && kept(&set)) {
+        // Most services are for other targets: what follows is not for them to pay.
+        if !selected && !service.spec.keep_services_on_selector_mismatch {
+            continue;
+        }
+        let set = (namespace.to_owned(), set_name(name, &service.name_any()));
+        if selected || kept(&set) {
             claims.push(Claim {
                 owner: Owner::MultiClusterService(service.name_any()),
                 set,
