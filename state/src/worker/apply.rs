@@ -225,7 +225,7 @@ impl Worker {
         }
         match result {
             Ok(live) => Ok(self.written(item, &live)),
-            Err(error) => self.unwritten(item, secrecy::told_error(&blob, error)),
+            Err(error) => self.unwritten(item, secrecy::told_error(&blob, &item.place.id, error)),
         }
     }
 
@@ -269,7 +269,8 @@ impl Worker {
             Ok(body) => serde_json::from_slice::<Value>(&body).unwrap_or_default(),
             Err(text) => return Ok(Outcome::Refused(format!("malformed object: {text}"))),
         };
-        let quoting = if secrecy::is_confidential(&blob) { Quoting::Hidden } else { Quoting::Shown };
+        let quoting =
+            if secrecy::is_confidential(&blob, &item.place.id) { Quoting::Hidden } else { Quoting::Shown };
         if let Some(text) = difference(&desired, &live, quoting) {
             return Ok(Outcome::Differs(text));
         }

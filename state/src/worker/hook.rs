@@ -107,7 +107,7 @@ impl Worker {
         let body =
             body.map_err(|text| Trouble::Failed(format!("hook {}: malformed object: {text}", place.id)))?;
         let created = self.context.api.create(place, body).await;
-        created.map_err(|error| Trouble::about(place, secrecy::told_error(&blob, error)))
+        created.map_err(|error| Trouble::about(place, secrecy::told_error(&blob, &place.id, error)))
     }
 
     async fn wait_for_end(

@@ -6,20 +6,22 @@ use serde_json::{Map, Value};
 
 use super::Content;
 use crate::api::ApiError;
+use crate::object::ObjectId;
 
 /// Texts shorter than this are not hidden: they would hide half of every sentence, and tell nothing.
 const HIDDEN_BYTES_MIN: usize = 4;
 
 /// Whether nothing but names may be told of an object: it came sealed, or is a Secret.
-pub(super) fn is_confidential(content: &Content) -> bool {
-    content.sealed || object(content).is_some_and(|object| is_secret(&object))
+pub(super) fn is_confidential(content: &Content, id: &ObjectId) -> bool {
+    content.sealed || (id.group.is_empty() && id.kind == "Secret")
 }
 
 /// An API server's error without the values of a confidential object, which it may quote.
-pub(super) fn told_error(content: &Content, error: ApiError) -> ApiError {
-    let Some(object) = object(content).filter(|object| content.sealed || is_secret(object)) else {
+pub(super) fn told_error(content: &Content, id: &ObjectId, error: ApiError) -> ApiError {
+    if !is_confidential(content, id) {
         return error;
-    };
+    }
+    let object: Map<String, Value> = serde_json::from_slice(&content.json).unwrap_or_default();
     let mut secrets = Vec::new();
     for (field, value) in &object {
         match field.as_str() {
@@ -36,15 +38,6 @@ pub(super) fn told_error(content: &Content, error: ApiError) -> ApiError {
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     let text = secrets.iter().fold(error.text, |text, secret| text.replace(secret, "(hidden)"));
     ApiError { text, ..error }
-}
-
-fn object(content: &Content) -> Option<Map<String, Value>> {
-    serde_json::from_slice(&content.json).ok()
-}
-
-fn is_secret(object: &Map<String, Value>) -> bool {
-    let is = |field: &str, text: &str| object.get(field).and_then(Value::as_str) == Some(text);
-    is("kind", "Secret") && is("apiVersion", "v1")
 }
 
 /// Every text in a value, as it is, decoded, and line by line.
@@ -79,7 +72,14 @@ mod tests {
     fn told(object: &Value, sealed: bool, text: &str) -> String {
         let content = Content { json: object.to_string().into(), sealed };
         let error = ApiError { failure: Failure::Refused, text: text.to_owned() };
-        told_error(&content, error).text
+        let field = |path: &str| object.pointer(path).unwrap().as_str().unwrap().to_owned();
+        let id = ObjectId {
+            group: String::new(),
+            kind: field("/kind"),
+            namespace: "shop".to_owned(),
+            name: field("/metadata/name"),
+        };
+        told_error(&content, &id, error).text
     }
 
     #[test]
