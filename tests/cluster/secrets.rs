@@ -87,9 +87,9 @@ async fn a_region_relays_what_it_cannot_read() -> Result<()> {
     .await?;
     let edge = mesh.object("hub", &["edges.skein.dev", "-n", "kcm-system", "edge-1"])?.context("no Edge")?;
     assert!(edge["metadata"]["annotations"]["skein.dev/sealing-key"].is_string(), "{edge:#}");
-    // Neither on disk, where the region keeps what its edges are to have, nor in what the edge's agent keeps.
+    // Neither on disk, where the region keeps what its edges are to have, nor in what hub and edge keep and log.
     let (mut files, folders) =
-        (0, ["region-eu", "edge-edge-1"].map(|part| mesh.state().join("agents").join(part)));
+        (0, ["hub", "region-eu", "edge-edge-1"].map(|part| mesh.state().join("agents").join(part)));
     for folder in folders {
         search(&folder, &mut files)?;
     }
