@@ -5,6 +5,7 @@ use protocol::frame::OBJECT_BYTES_MAX;
 use protocol::id::Digest;
 use protocol::plan::{HookEntry, ObjectEntry, ObjectKey};
 use protocol::sealed::OVERHEAD_BYTES;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::canonical::canonical;
@@ -35,7 +36,7 @@ pub struct Bundle {
 }
 
 /// An entry of a plan with its content.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Piece<T> {
     /// The entry.
     pub entry: T,

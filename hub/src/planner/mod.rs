@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod canonical;
 pub mod helm;
 pub mod prices;
+mod remembered;
 pub mod rendering;
 pub mod sealing;
 pub mod unit;

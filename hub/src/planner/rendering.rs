@@ -6,12 +6,10 @@
 //! ServiceSet. The same input gives the same bytes again, also after a restart.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use identity::Sealer;
-use lru::LruCache;
 use protocol::id::Digest;
 use protocol::plan::{HookDeletion, HookEntry, HookEvent};
 use render::{Capabilities, Chart, Entropy, Input, Limits, NoCluster, Release};
@@ -21,13 +19,11 @@ use sha2::{Digest as _, Sha256};
 use super::bundle::{Bundle, Piece, piece};
 use super::canonical::canonical;
 use super::helm::{Helm, Job};
+use super::remembered::{PackedBundle, Remembered};
 use super::sealing::{Recipient, Sealing};
 use crate::cache::Key;
 use crate::services::resolve::Renderer;
 use crate::services::template::Body;
-
-/// Bundles that are remembered, and their bytes.
-const REMEMBERED: (usize, usize) = (8192, 256 << 20);
 
 /// What is rendered.
 pub struct Request<'a> {
@@ -106,16 +102,14 @@ pub struct Bundles {
 }
 
 struct Memory {
-    bundles: LruCache<Digest, Arc<Bundle>>,
-    bytes: usize,
+    bundles: Remembered,
     drawn: HashMap<String, Seed>,
 }
 
 impl Bundles {
     /// Nothing remembered yet.
     pub fn new(seeds: Box<dyn Seeds>, sealer: Sealer, helm: Option<Helm>) -> Self {
-        let count = NonZeroUsize::new(REMEMBERED.0).unwrap_or(NonZeroUsize::MIN);
-        let memory = Memory { bundles: LruCache::new(count), bytes: 0, drawn: HashMap::new() };
+        let memory = Memory { bundles: Remembered::new(), drawn: HashMap::new() };
         let sealing = Sealing::new(sealer);
         Self {
             seeds,
@@ -137,19 +131,12 @@ impl Bundles {
     }
 
     fn remembered(&self, digest: &Digest) -> Option<Arc<Bundle>> {
-        self.memory().bundles.get(digest).cloned()
+        self.memory().bundles.get(digest)
     }
 
     fn remember(&self, digest: Digest, bundle: &Arc<Bundle>) {
-        let mut memory = self.memory();
-        memory.bytes += bundle.size();
-        if let Some((_, old)) = memory.bundles.push(digest, bundle.clone()) {
-            memory.bytes = memory.bytes.saturating_sub(old.size());
-        }
-        while memory.bytes > REMEMBERED.1 {
-            let Some((_, old)) = memory.bundles.pop_lru() else { break };
-            memory.bytes = memory.bytes.saturating_sub(old.size());
-        }
+        let packed = PackedBundle::of(bundle);
+        self.memory().bundles.keep(digest, bundle, packed);
     }
 
     /// The seed of a release: kept, or drawn before, or drawn now.
