@@ -1,20 +1,21 @@
 //! Reads YAML into JSON values: the first document of a text, with anchors, merge keys and bounds.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 
-use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 use serde_json::{Map, Number, Value};
 
+use super::compose::{Document, Node, Scalar as Text, document};
 use super::resolve::{Scalar, resolve};
 use crate::limits::Limits;
-use crate::template::json::from_json;
-use crate::template::print::{display, shortest};
-use crate::template::stack;
+use crate::template::quote;
+
+/// What `!!` stands for.
+pub(super) const CORE: &str = "tag:yaml.org,2002:";
 
 /// Why a text is not acceptable YAML.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct YamlError {
-    /// Line, counted from 1, where known.
+    /// Line as Helm's reader counts it, where it names one.
     pub line: Option<usize>,
     pub message: String,
 }
@@ -32,7 +33,17 @@ impl std::fmt::Display for YamlError {
     }
 }
 
+/// An error of the meaning, which has no line.
+fn refusal(message: impl Into<String>) -> YamlError {
+    YamlError { line: None, message: message.into() }
+}
+
 /// The first document of `text`; nothing at all is `null`.
+///
+/// What follows the first document is not looked at, but for its first token.
+///
+/// # Errors
+/// The words and the line that `sigs.k8s.io/yaml` answers with, and bounds of our own.
 pub(crate) fn read(text: &str, limits: &Limits) -> Result<Value, YamlError> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let bad = |letter: char| match letter {
@@ -40,328 +51,345 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<Value, YamlError> {
         _ => letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}'),
     };
     if text.contains(bad) {
-        return Err(YamlError { line: None, message: "control characters are not allowed".to_owned() });
+        return Err(refusal("control characters are not allowed"));
     }
-    let mut text = std::borrow::Cow::Borrowed(text);
-    for _ in 0..QUOTED_LINES {
-        match document(&text, limits) {
-            Err(YamlError { line: Some(line), message }) if message.contains(SHALLOW_QUOTE) => {
-                text = indented(&text, line).into();
-            }
-            other => return other,
-        }
-    }
-    document(&text, limits)
-}
-
-/// Continuation lines of quoted texts may stand anywhere in YAML 1.1; the parser wants them indented. Indenting one
-/// does not change its meaning, so the lines it complains about are indented, at most this many.
-const QUOTED_LINES: usize = 500;
-
-/// The parser's complaint about such a line.
-const SHALLOW_QUOTE: &str = "invalid indentation in multiline quoted scalar";
-
-/// The text with one line moved to the right.
-fn indented(text: &str, line: usize) -> String {
-    let mut out = String::with_capacity(text.len() + 128);
-    for (at, content) in text.split_inclusive('\n').enumerate() {
-        if at + 1 == line {
-            out.push_str(&" ".repeat(128));
-        }
-        out.push_str(content);
-    }
-    out
-}
-
-fn document(text: &str, limits: &Limits) -> Result<Value, YamlError> {
-    let mut options = Options::default();
-    options.emit_comments = false;
-    let mut reader = Reader {
-        parser: Parser::new_from_str_with_options(text, options),
-        text,
-        anchors: HashMap::new(),
+    let Some(document) = document(text, limits)? else {
+        return Ok(Value::Null);
+    };
+    let mut decoder = Decoder {
+        document: &document,
+        open: vec![false; document.nodes.len()],
+        aliases: 0,
         nodes: 0,
+        aliased: 0,
         nodes_maximum: limits.yaml_nodes,
-        depth: limits.nesting_depth,
-        flow: 0,
-        open_end: text
-            .rsplit('\n')
-            .next()
-            .is_some_and(|line| !line.trim().is_empty())
-            .then(|| text.chars().count()),
+        unsupported: None,
     };
-    loop {
-        match reader.next()? {
-            Some((Event::StreamStart | Event::DocumentStart(..), _)) => {}
-            Some((Event::StreamEnd, _)) | None => return Ok(Value::Null),
-            Some((event, span)) => {
-                let node = reader.node(event, &span)?;
-                // What follows must be the end of the document, not a rest that makes no sense.
-                reader.next()?;
-                return Ok(node.value);
-            }
-        }
+    let value = decoder.value(document.root)?;
+    match decoder.unsupported {
+        Some(problem) => Err(problem),
+        None => Ok(value),
     }
 }
 
-struct Reader<'t> {
-    text: &'t str,
-    parser: Parser<'t, granit_parser::StrInput<'t>>,
-    anchors: HashMap<usize, (Value, usize)>,
+/// Makes values of nodes.
+struct Decoder<'d> {
+    document: &'d Document<'d>,
+    /// Aliases that are being followed.
+    open: Vec<bool>,
+    /// How many of them.
+    aliases: usize,
     nodes: usize,
+    /// Of the nodes, those reached through an alias.
+    aliased: usize,
     nodes_maximum: usize,
-    depth: usize,
-    /// How many collections with brackets or braces are open.
-    flow: usize,
-    /// Length of the text in characters, when its last line has no line break.
-    open_end: Option<usize>,
+    /// What the conversion to JSON refuses, once all else is read.
+    unsupported: Option<YamlError>,
 }
 
-/// A node: its value, and for a scalar the form it takes as a key.
-struct Node {
-    value: Value,
-    merge: bool,
-}
-
-impl<'t> Reader<'t> {
-    fn next(&mut self) -> Result<Option<(Event<'t>, Span)>, YamlError> {
-        loop {
-            match self.parser.next_event() {
-                None => return Ok(None),
-                Some(Err(error)) => return Err(scan_error(&error)),
-                Some(Ok((Event::Comment(..), _))) => {}
-                Some(Ok(found)) => return Ok(Some(found)),
-            }
+impl Decoder<'_> {
+    /// Counts a node. A document may not consist of aliases: a hundredth must be its own, a tenth where it is large
+    /// less aliased.
+    fn count(&mut self) -> Result<(), YamlError> {
+        self.nodes += 1;
+        self.aliased += usize::from(self.aliases > 0);
+        #[allow(clippy::cast_precision_loss)] // a ratio
+        let (aliased, nodes) = (self.aliased as f64, self.nodes as f64);
+        let allowed = 0.99 - 0.89 * ((nodes - 400_000.0) / 3_600_000.0).clamp(0.0, 1.0);
+        if self.aliased > 100 && self.nodes > 1_000 && aliased / nodes > allowed {
+            return Err(refusal("document contains excessive aliasing"));
         }
-    }
-
-    fn required(&mut self) -> Result<(Event<'t>, Span), YamlError> {
-        self.next()?.ok_or_else(|| YamlError { line: None, message: "unexpected end of the text".to_owned() })
-    }
-
-    fn count(&mut self, nodes: usize, span: &Span) -> Result<(), YamlError> {
-        self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > self.nodes_maximum {
-            let message =
-                format!("document contains excessive aliasing or more than {} nodes", self.nodes_maximum);
-            return Err(error_at(span, message));
+            return Err(refusal(format!("document contains more than {} nodes", self.nodes_maximum)));
         }
         Ok(())
     }
 
-    fn node(&mut self, event: Event<'t>, span: &Span) -> Result<Node, YamlError> {
-        self.count(1, span)?;
-        if self.flow == 0 && self.follows_tab(span) {
-            return Err(error_at(span, "found character that cannot start any token".to_owned()));
-        }
-        let before = self.nodes;
-        let (anchor, node) = match event {
-            Event::Alias(id) => {
-                let Some((value, size)) = self.anchors.get(&id).cloned() else {
-                    return Err(error_at(span, "unknown anchor referenced".to_owned()));
-                };
-                self.count(size, span)?;
-                return Ok(Node { value, merge: false });
-            }
-            Event::Scalar(text, style, anchor, tag) => {
-                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
-                // A block that ends with the text, not with a line break, has none at its end either.
-                let open = block && self.open_end.is_some_and(|end| span.end.index() >= end);
-                if style == ScalarStyle::DoubleQuoted {
-                    self.check_escapes(span)?;
-                }
-                let text = if open { text.strip_suffix('\n').unwrap_or(&text) } else { &text };
-                (anchor, scalar(text, style, tag.as_deref(), span)?)
-            }
-            Event::SequenceStart(_, anchor, _) => {
-                (anchor, Node { value: self.deeper(span, Self::sequence)?, merge: false })
-            }
-            Event::MappingStart(_, anchor, _) => {
-                (anchor, Node { value: self.deeper(span, Self::mapping)?, merge: false })
-            }
-            _ => return Err(error_at(span, "did not find expected node content".to_owned())),
-        };
-        if anchor > 0 {
-            self.anchors.insert(anchor, (node.value.clone(), self.nodes - before + 1));
-        }
-        Ok(node)
+    fn node(&self, at: usize) -> Result<&Node<'_>, YamlError> {
+        self.document.nodes.get(at).ok_or_else(|| refusal("unknown problem parsing YAML content"))
     }
 
-    fn after<'s>(&'s self, span: &Span) -> &'s str {
-        span.start.byte_offset().and_then(|at| self.text.get(at..)).unwrap_or_default()
-    }
-
-    /// Whether a collection is written with brackets or braces.
-    fn is_flow(&self, span: &Span) -> bool {
-        let mut rest = self.after(span);
-        while rest.starts_with(['&', '!']) {
-            rest = rest.find(char::is_whitespace).map_or("", |end| rest[end..].trim_start());
-        }
-        rest.starts_with(['[', '{'])
-    }
-
-    /// Whether a tab stands before a node at the beginning of a line or behind a dash: YAML 1.1 refuses that, YAML 1.2
-    /// does not.
-    fn follows_tab(&self, span: &Span) -> bool {
-        let rest = self.after(span);
-        if rest.is_empty() || rest.starts_with(['\n', '\r', '#']) {
-            return false;
-        }
-        let before = &self.text[..self.text.len() - rest.len()];
-        let line = &before[before.rfind('\n').map_or(0, |end| end + 1)..];
-        let lead = line.trim_end_matches([' ', '\t']);
-        line[lead.len()..].contains('\t') && (lead.is_empty() || lead.trim_start() == "-")
-    }
-
-    /// YAML 1.1 does not know `\/`, which YAML 1.2 took from JSON.
-    fn check_escapes(&self, span: &Span) -> Result<(), YamlError> {
-        let range = span.start.byte_offset().zip(span.end.byte_offset());
-        let raw = range.and_then(|(start, end)| self.text.get(start..end)).unwrap_or_default();
-        let mut letters = raw.chars();
-        while let Some(letter) = letters.next() {
-            if letter == '\\' && letters.next() == Some('/') {
-                return Err(error_at(span, "found unknown escape character".to_owned()));
-            }
-        }
-        Ok(())
-    }
-
-    fn deeper(
+    /// Follows an alias.
+    fn through<T>(
         &mut self,
-        span: &Span,
-        inner: fn(&mut Self) -> Result<Value, YamlError>,
-    ) -> Result<Value, YamlError> {
-        if self.depth == 0 {
-            return Err(error_at(span, "exceeded max depth".to_owned()));
+        alias: usize,
+        inner: impl FnOnce(&mut Self) -> Result<T, YamlError>,
+    ) -> Result<T, YamlError> {
+        let named = match self.node(alias)? {
+            Node::Alias(name, _) => name.clone(),
+            Node::Scalar(_) | Node::Sequence(_) | Node::Mapping(_) => String::new(),
+        };
+        if self.open.get(alias) == Some(&true) {
+            return Err(refusal(format!("anchor '{named}' value contains itself")));
         }
-        self.depth -= 1;
-        let flow = usize::from(self.is_flow(span));
-        self.flow += flow;
-        let value = stack::grow(|| inner(self));
-        self.flow -= flow;
-        self.depth += 1;
-        value
+        self.mark(alias, true);
+        self.aliases += 1;
+        let value = inner(self)?;
+        self.aliases -= 1;
+        self.mark(alias, false);
+        Ok(value)
     }
 
-    fn sequence(&mut self) -> Result<Value, YamlError> {
-        let mut items = Vec::new();
-        loop {
-            let (event, span) = self.required()?;
-            if matches!(event, Event::SequenceEnd) {
-                return Ok(Value::Array(items));
-            }
-            items.push(self.node(event, &span)?.value);
+    fn mark(&mut self, alias: usize, open: bool) {
+        if let Some(flag) = self.open.get_mut(alias) {
+            *flag = open;
         }
     }
 
-    fn mapping(&mut self) -> Result<Value, YamlError> {
-        let mut entries = Map::new();
-        loop {
-            let (event, span) = self.required()?;
-            if matches!(event, Event::MappingEnd) {
-                return Ok(Value::Object(entries));
+    fn value(&mut self, at: usize) -> Result<Value, YamlError> {
+        self.count()?;
+        let document = self.document;
+        match document.nodes.get(at) {
+            Some(Node::Alias(_, target)) => self.through(at, |decoder| decoder.value(*target)),
+            Some(Node::Scalar(text)) => self.scalar(text),
+            Some(Node::Sequence(items)) => crate::template::stack::grow(|| {
+                items.iter().map(|item| self.value(*item)).collect::<Result<_, _>>().map(Value::Array)
+            }),
+            Some(Node::Mapping(_)) => {
+                let mut entries = Map::new();
+                crate::template::stack::grow(|| self.fill(at, &mut entries))?;
+                Ok(Value::Object(entries))
             }
-            let key = self.node(event, &span)?;
-            let (event, value_span) = self.required()?;
-            let value = self.node(event, &value_span)?.value;
-            if key.merge {
-                merge(&mut entries, value, &span)?;
-            } else {
-                entries.insert(key_text(key.value, &value, &span)?, value);
+            None => Ok(Value::Null),
+        }
+    }
+
+    /// Writes the entries of a mapping into `entries`: what is merged overwrites what stands before it.
+    fn fill(&mut self, at: usize, entries: &mut Map<String, Value>) -> Result<(), YamlError> {
+        let document = self.document;
+        let Some(Node::Mapping(pairs)) = document.nodes.get(at) else {
+            return Ok(());
+        };
+        for (key, value) in pairs {
+            if self.is_merge(*key) {
+                self.merge(*value, entries)?;
+                continue;
+            }
+            if let Some(number) = self.float_of_key(*key) {
+                self.count()?;
+                let content = self.value(*value)?;
+                entries.insert(float_key(number), content);
+                continue;
+            }
+            let found = self.value(*key)?;
+            if matches!(found, Value::Array(_) | Value::Object(_)) {
+                return Err(refusal(format!("invalid map key: {}", go_syntax(&found))));
+            }
+            let content = self.value(*value)?;
+            if let Some(key) = self.key_text(found, &content) {
+                entries.insert(key, content);
             }
         }
+        Ok(())
+    }
+
+    fn is_merge(&self, key: usize) -> bool {
+        let Ok(Node::Scalar(text)) = self.node(key) else {
+            return false;
+        };
+        let tagged = text.tag.as_deref().and_then(|tag| tag.strip_prefix(CORE)) == Some("merge");
+        text.text == "<<" && (text.implicit || tagged)
+    }
+
+    /// A key that is a number with a fraction: it is written in fewer digits than others, and may be no number at all.
+    fn float_of_key(&self, key: usize) -> Option<f32> {
+        match self.node(key).ok()? {
+            Node::Scalar(text) => {
+                let tagged = text.tag.as_deref().and_then(|tag| tag.strip_prefix(CORE)) == Some("float");
+                if !text.implicit && !tagged {
+                    return None;
+                }
+                #[allow(clippy::cast_possible_truncation)] // keys have 32 bits there
+                match resolve(&text.text) {
+                    Scalar::Float(value) => Some(value as f32),
+                    Scalar::Int(value) if tagged => Some(float_of(value) as f32),
+                    Scalar::Null
+                    | Scalar::Bool(_)
+                    | Scalar::Int(_)
+                    | Scalar::Unsigned(_)
+                    | Scalar::Timestamp
+                    | Scalar::Merge
+                    | Scalar::Text => None,
+                }
+            }
+            Node::Alias(_, target) if self.open.get(key) != Some(&true) => self.float_of_key(*target),
+            Node::Alias(..) | Node::Sequence(_) | Node::Mapping(_) => None,
+        }
+    }
+
+    /// Applies `<<`: later sources of a list give way to earlier ones.
+    fn merge(&mut self, at: usize, entries: &mut Map<String, Value>) -> Result<(), YamlError> {
+        let document = self.document;
+        match document.nodes.get(at) {
+            Some(Node::Sequence(sources)) => {
+                sources.iter().rev().try_for_each(|source| self.merge_one(*source, entries))
+            }
+            _ => self.merge_one(at, entries),
+        }
+    }
+
+    fn merge_one(&mut self, at: usize, entries: &mut Map<String, Value>) -> Result<(), YamlError> {
+        let target = match self.node(at)? {
+            Node::Alias(_, target) => Some(*target),
+            Node::Mapping(_) => None,
+            Node::Scalar(_) | Node::Sequence(_) => at.into(),
+        };
+        if !matches!(self.node(target.unwrap_or(at))?, Node::Mapping(_)) {
+            return Err(refusal("map merge requires map or sequence of maps as the value"));
+        }
+        self.count()?;
+        match target {
+            Some(target) => self.through(at, |decoder| {
+                decoder.count()?;
+                decoder.fill(target, entries)
+            }),
+            None => self.fill(at, entries),
+        }
+    }
+
+    fn refuse_later(&mut self, message: String) {
+        if self.unsupported.is_none() {
+            self.unsupported = Some(refusal(message));
+        }
+    }
+
+    fn key_text(&mut self, key: Value, value: &Value) -> Option<String> {
+        match key {
+            Value::String(text) => Some(text),
+            Value::Bool(flag) => Some(flag.to_string()),
+            Value::Number(number) => match number.as_i64() {
+                Some(value) => Some(value.to_string()),
+                None => {
+                    let digits = format!("{:#x}", number.as_u64().unwrap_or_default());
+                    self.refuse_later(format!(
+                        "unsupported map key of type: uint64, key: {digits}, value: {}",
+                        printed(value)
+                    ));
+                    None
+                }
+            },
+            Value::Null => {
+                let shown = printed(value);
+                self.refuse_later(format!(
+                    "unsupported map key of type: %!s(<nil>), key: <nil>, value: {shown}"
+                ));
+                None
+            }
+            Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
+    fn scalar(&mut self, scalar: &Text<'_>) -> Result<Value, YamlError> {
+        let text = &scalar.text;
+        let string = || Value::String(text.to_string());
+        let core = scalar.tag.as_deref().map(|tag| tag.strip_prefix(CORE).unwrap_or_default());
+        let wanted = match core {
+            None if !scalar.implicit => return Ok(string()),
+            None => None,
+            Some("binary") => return binary(text),
+            Some(core @ ("bool" | "int" | "float" | "null" | "timestamp")) => Some(core),
+            Some(_) => return Ok(string()),
+        };
+        let resolved = resolve(text);
+        let (found, value) = match resolved {
+            Scalar::Null => ("null", Value::Null),
+            Scalar::Bool(flag) => ("bool", Value::Bool(flag)),
+            Scalar::Int(value) => (
+                "int",
+                if wanted == Some("float") {
+                    self.float(float_of(value))
+                } else {
+                    Value::Number(value.into())
+                },
+            ),
+            Scalar::Unsigned(value) => ("int", Value::Number(value.into())),
+            Scalar::Float(value) => ("float", self.float(value)),
+            Scalar::Timestamp => ("timestamp", string()),
+            Scalar::Merge | Scalar::Text => ("str", string()),
+        };
+        let widened = wanted == Some("float") && matches!(resolved, Scalar::Int(_));
+        match wanted {
+            Some(wanted) if wanted != found && !widened => {
+                Err(refusal(format!("cannot decode !!{found} `{text}` as a !!{wanted}")))
+            }
+            _ => Ok(value),
+        }
+    }
+
+    /// A float as JSON carries it: whole numbers lose their fraction.
+    fn float(&mut self, value: f64) -> Value {
+        const WHOLE: f64 = 9_007_199_254_740_992.0;
+        if value.fract() == 0.0 && value.abs() <= WHOLE && (value != 0.0 || value.is_sign_positive()) {
+            #[allow(clippy::cast_possible_truncation)] // whole and within 2^53
+            return Value::Number((value as i64).into());
+        }
+        Number::from_f64(value).map_or_else(
+            || {
+                let shown = crate::template::print::shortest(value, 'g');
+                self.refuse_later(format!("json: unsupported value: {shown}"));
+                Value::Null
+            },
+            Value::Number,
+        )
     }
 }
 
-/// Applies `<<`: later sources of a list give way to earlier ones.
-fn merge(entries: &mut Map<String, Value>, value: Value, span: &Span) -> Result<(), YamlError> {
-    let wrong = || error_at(span, "map merge requires map or sequence of maps as the value".to_owned());
+#[allow(clippy::cast_precision_loss)] // as Go converts it
+fn float_of(value: i64) -> f64 {
+    value as f64
+}
+
+fn binary(text: &str) -> Result<Value, YamlError> {
+    // Go's decoder passes over line breaks and nothing else.
+    let clean: String = text.chars().filter(|letter| !matches!(letter, '\r' | '\n')).collect();
+    let data = crate::template::funcs::encoding::base64_decode(clean.as_bytes())
+        .map_err(|_| refusal("!!binary value contains invalid base64 data"))?;
+    Ok(Value::String(String::from_utf8_lossy(&data).into_owned()))
+}
+
+/// A number of 32 bits in the fewest digits, as a key.
+fn float_key(value: f32) -> String {
+    if value.is_nan() {
+        return ".nan".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { ".inf" } else { "-.inf" }.to_owned();
+    }
+    let scientific = format!("{value:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    if !(-4..6).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{digits}e{sign}{:02}", exponent.abs());
+    }
+    format!("{value}")
+}
+
+/// A value as it stands in a complaint.
+fn printed(value: &Value) -> Cow<'static, str> {
+    if value.is_null() { "<nil>".into() } else { go_syntax(value) }
+}
+
+/// A value in Go's own syntax.
+fn go_syntax(value: &Value) -> Cow<'static, str> {
     match value {
-        Value::Object(source) => entries.extend(source),
-        Value::Array(sources) => {
-            for source in sources.into_iter().rev() {
-                let Value::Object(source) = source else {
-                    return Err(wrong());
-                };
-                entries.extend(source);
-            }
+        Value::Null => "interface {}(nil)".into(),
+        Value::Bool(flag) => flag.to_string().into(),
+        Value::Number(number) => number.to_string().into(),
+        Value::String(text) => quote::quote(text.as_bytes()).into(),
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(go_syntax).collect();
+            format!("[]interface {{}}{{{}}}", items.join(", ")).into()
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return Err(wrong()),
-    }
-    Ok(())
-}
-
-fn key_text(key: Value, value: &Value, span: &Span) -> Result<String, YamlError> {
-    match key {
-        Value::String(text) => Ok(text),
-        Value::Bool(flag) => Ok(flag.to_string()),
-        Value::Number(number) => Ok(match (number.as_i64(), number.as_u64()) {
-            (Some(value), _) => value.to_string(),
-            (None, Some(value)) => value.to_string(),
-            (None, None) => shortest(number.as_f64().unwrap_or_default(), 'g'),
-        }),
-        Value::Null => {
-            let shown = String::from_utf8_lossy(&display(&from_json(value))).into_owned();
-            let message = format!("unsupported map key of type: %!s(<nil>), key: <nil>, value: {shown}");
-            Err(error_at(span, message))
+        Value::Object(entries) => {
+            let entries: Vec<String> = entries
+                .iter()
+                .map(|(key, value)| {
+                    let key = quote::quote(key.as_bytes());
+                    format!("{key}:{}", go_syntax(value))
+                })
+                .collect();
+            format!("map[interface {{}}]interface {{}}{{{}}}", entries.join(", ")).into()
         }
-        Value::Array(_) => Err(error_at(span, "invalid map key: a sequence".to_owned())),
-        Value::Object(_) => Err(error_at(span, "invalid map key: a mapping".to_owned())),
     }
-}
-
-fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, span: &Span) -> Result<Node, YamlError> {
-    let string = || Ok(Node { value: Value::String(text.to_owned()), merge: false });
-    let core = tag.and_then(Tag::core_suffix);
-    let plain = style == ScalarStyle::Plain;
-    match (tag, core) {
-        (Some(_), Some("str")) => return string(),
-        (Some(tag), _) if tag.suffix_in_namespace("tag:yaml.org,2002:").as_deref() == Some("binary") => {
-            let clean: String = text.split_whitespace().collect();
-            let data = crate::template::funcs::encoding::base64_decode(clean.as_bytes())
-                .map_err(|_| error_at(span, "!!binary value contains invalid base64 data".to_owned()))?;
-            return Ok(Node {
-                value: Value::String(String::from_utf8_lossy(&data).into_owned()),
-                merge: false,
-            });
-        }
-        (Some(_), None) => return string(),
-        (None, _) if !plain => return string(),
-        _ => {}
-    }
-    let mismatch = |wanted: &str| error_at(span, format!("cannot decode `{text}` as a !!{wanted}"));
-    let resolved = resolve(text);
-    let value = match (resolved, core) {
-        (Scalar::Null, None | Some("null")) => Value::Null,
-        (Scalar::Bool(flag), None | Some("bool")) => Value::Bool(flag),
-        (Scalar::Int(value), None | Some("int")) => Value::Number(value.into()),
-        (Scalar::Unsigned(value), None | Some("int")) => Value::Number(value.into()),
-        (Scalar::Int(value), Some("float")) => Value::Number(value.into()),
-        (Scalar::Float(value), None | Some("float")) => float(value)
-            .ok_or_else(|| error_at(span, format!("json: unsupported value: {}", shortest(value, 'g'))))?,
-        (Scalar::Merge, None) => return Ok(Node { value: Value::String(text.to_owned()), merge: true }),
-        (Scalar::Text | Scalar::Timestamp, None) => Value::String(text.to_owned()),
-        (_, Some(wanted)) => return Err(mismatch(wanted)),
-    };
-    Ok(Node { value, merge: false })
-}
-
-/// A float as JSON carries it: whole numbers lose their fraction.
-fn float(value: f64) -> Option<Value> {
-    const WHOLE: f64 = 9_007_199_254_740_992.0;
-    if value.fract() == 0.0 && value.abs() <= WHOLE {
-        #[allow(clippy::cast_possible_truncation)] // whole and within 2^53
-        return Some(Value::Number((value as i64).into()));
-    }
-    Number::from_f64(value).map(Value::Number)
-}
-
-fn scan_error(error: &ScanError) -> YamlError {
-    // Go's reader names no line where it is the first.
-    let line = Some(error.marker().line()).filter(|line| *line > 1);
-    YamlError { line, message: error.info() }
-}
-
-fn error_at(span: &Span, message: String) -> YamlError {
-    YamlError { line: Some(span.start.line()), message }
 }

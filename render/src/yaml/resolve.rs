@@ -60,6 +60,12 @@ fn number(text: &str) -> Scalar {
     if looks_like_float(&plain) {
         return parse_float(&plain).map_or(Scalar::Text, Scalar::Float);
     }
+    // A sign behind the base is not forbidden there.
+    if let Some(signed) = plain.strip_prefix("0b").filter(|digits| digits.starts_with(['+', '-'])) {
+        let digits = signed.trim_start_matches('+').replacen('-', "-0b", 1);
+        let digits = if signed.starts_with('+') { format!("0b{digits}") } else { digits };
+        return parse_integer(&digits).unwrap_or(Scalar::Text);
+    }
     Scalar::Text
 }
 
