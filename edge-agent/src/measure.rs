@@ -48,6 +48,11 @@ fn engine_metrics(gathering: &mut Gathering, engine: &EngineHandle) {
         "Objects put back after somebody changed them.",
         metrics.drift_repairs_total,
     );
+    counter(
+        "skein_edge_rollbacks_total",
+        "Revisions given up for the last one that was healthy.",
+        metrics.rollbacks_total,
+    );
     counter("skein_edge_prunes_total", "Objects removed from the cluster.", metrics.prunes_total);
     for (state, units) in &metrics.units {
         let labels = [("state", *state)];

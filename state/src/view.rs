@@ -23,6 +23,8 @@ pub struct Metrics {
     pub drift_repairs_total: u64,
     /// Objects deleted because they left the plan.
     pub prunes_total: u64,
+    /// Revisions that were given up for the last one that was healthy.
+    pub rollbacks_total: u64,
     /// Units by state, in k0rdent's words.
     pub units: BTreeMap<&'static str, u64>,
     /// Objects in all units.

@@ -9,35 +9,46 @@ use protocol::plan::{DriftMode, ObjectKey, Removal, Unit, UnitId, UnitKind};
 use protocol::report::{ObjectHealth, UnitState};
 use tracing::Span;
 
+use super::rollback::Rejected;
 use super::slot::{Held, Object, Slot, Work};
 use super::{Accepted, Engine};
 use crate::health::Judgement;
 use crate::object::{ObjectId, Owner, Place};
-use crate::store::{Row, StoredPlan, UnitRecord};
+use crate::store::{KeptUnit, Row, StoredPlan};
 
 /// Units that leave are reported after those that stay.
 const LEAVING_ORDER: u32 = u32::MAX / 2;
 
 impl Engine {
     /// Takes up what a run before this one left.
-    pub(super) fn resume(&mut self, plan: Option<StoredPlan>, units: Vec<UnitRecord>, rows: Vec<Row>) {
+    pub(super) fn resume(&mut self, plan: Option<StoredPlan>, units: Vec<KeptUnit>, rows: Vec<Row>) {
         let Some(StoredPlan { head, body, applied }) = plan else { return };
         let now = self.context.clock.now();
-        for record in units {
-            let unit = Arc::new(record.spec);
+        for KeptUnit { record, good, rejection } in units {
+            let spec = Arc::new(record.spec);
+            let good = good.map(|good| if good == *spec { Arc::clone(&spec) } else { Arc::new(good) });
+            // What was given up is not begun again, wherever the run before this one was with it.
+            let rejection = rejection.filter(|_| good.is_some());
+            let unit = rejection.as_ref().and(good.clone()).unwrap_or_else(|| Arc::clone(&spec));
             let key = self.add(Arc::clone(&unit), now);
             let Some(slot) = self.slots.get_mut(&key) else { continue };
+            slot.good = good;
+            let returned = rejection.as_ref().is_none_or(|rejection| rejection.returned);
+            slot.rejected = rejection.map(|rejection| Box::new(Rejected { rejection, wanted: None }));
             slot.state = record.state;
             slot.message = record.message;
             slot.since = record.since;
             slot.deployed = record.deployed;
-            slot.in_force = record.deployed == Some(slot.unit.hash);
+            slot.in_force = returned && record.deployed == Some(slot.unit.hash);
             slot.repairs = record.repairs;
-            slot.noted = true;
+            slot.noted = Arc::ptr_eq(&unit, &spec);
             if slot.state == UnitState::Deployed && !slot.is_deployed() {
                 // Another revision was begun, and how far it came is not known yet.
                 slot.state = UnitState::Pending;
                 slot.since = now;
+            }
+            if slot.rejected.is_some() && returned {
+                (slot.state, slot.message) = slot.told(UnitState::Deployed, String::new());
             }
             if slot.is_deployed() {
                 // As it was left; the watches tell if that is not true any more.
@@ -72,6 +83,8 @@ impl Engine {
             since: now,
             deployed: None,
             in_force: false,
+            good: None,
+            rejected: None,
             repairs: 0,
             leaving: false,
             running: None,
@@ -120,11 +133,7 @@ impl Engine {
         for slot in self.slots.values_mut() {
             self.unclaimed.extend(slot.gone.drain(..).map(|row| (row.id.clone(), row)));
         }
-        if !self.unclaimed.is_empty() {
-            let wanted = self.slots.values().filter(|slot| !slot.leaving);
-            let wanted: BTreeSet<ObjectId> = wanted.flat_map(|slot| variants(&slot.unit)).collect();
-            self.part_with(&wanted);
-        }
+        self.sort_out();
         for key in self.slots.keys().copied().collect::<Vec<_>>() {
             self.place(key);
         }
@@ -135,20 +144,38 @@ impl Engine {
     /// Gives a slot its new unit. A unit that did not change goes on as it was, unless it did not get far:
     /// then a new plan is a reason to try again at once.
     fn revise(&mut self, key: u32, unit: Unit, order: u32) {
-        let now = self.context.clock.now();
         let Some(slot) = self.slots.get_mut(&key) else { return };
         slot.order = order;
-        let stuck = !slot.prepared && !slot.is_deployed() && slot.running.is_none();
-        if *slot.unit == unit && !slot.leaving && !stuck {
-            return;
+        let mut gave_up = false;
+        if let Some(rejected) = &mut slot.rejected {
+            if !slot.leaving && rejected.is(&unit) {
+                rejected.wanted = Some(Arc::new(unit));
+                return;
+            }
+            gave_up = true;
+            slot.rejected = None;
+            self.context.store.put_rejection(slot.owner.unit.clone(), None).forget();
         }
+        let stuck = !slot.prepared && !slot.is_deployed() && slot.running.is_none();
+        if *slot.unit != unit || slot.leaving || stuck {
+            self.renew(key, Arc::new(unit));
+        }
+        if gave_up {
+            self.assess(key);
+        }
+    }
+
+    /// Carries out this unit in the place of the one before it.
+    pub(super) fn renew(&mut self, key: u32, unit: Arc<Unit>) {
+        let now = self.context.clock.now();
+        let Some(slot) = self.slots.get_mut(&key) else { return };
         slot.call_off();
         let new_revision = slot.unit.hash != unit.hash || slot.leaving;
         for (id, row) in take_over(slot, &unit, now, &mut self.index) {
             self.unclaimed.insert(id, row);
         }
-        slot.noted = slot.noted && *slot.unit == unit;
-        slot.unit = Arc::new(unit);
+        slot.noted = slot.noted && *slot.unit == *unit;
+        slot.unit = unit;
         begin_anew(slot, new_revision, now);
         for (index, object) in slot.objects.iter().enumerate() {
             if let Some(place) = &object.place {
@@ -176,6 +203,7 @@ impl Engine {
             }
         }
         slot.leaving = true;
+        slot.rejected = None;
         slot.state = UnitState::Deleting;
         slot.message.clear();
         slot.since = now;
@@ -183,6 +211,16 @@ impl Engine {
         slot.failures = 0;
         slot.retry_at = None;
         self.context.store.put_state(&slot.record(), false).forget();
+    }
+
+    /// Parts with inventory that nothing wants any more.
+    pub(super) fn sort_out(&mut self) {
+        if self.unclaimed.is_empty() {
+            return;
+        }
+        let wanted = self.slots.values().filter(|slot| !slot.leaving);
+        let wanted: BTreeSet<ObjectId> = wanted.flat_map(|slot| variants(&slot.unit)).collect();
+        self.part_with(&wanted);
     }
 
     /// Inventory that nothing in the plan wants goes with the unit it belongs to.

@@ -18,6 +18,7 @@
 mod activate;
 mod news;
 mod observe;
+mod rollback;
 mod schedule;
 mod slot;
 

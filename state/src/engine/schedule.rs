@@ -163,10 +163,24 @@ impl Engine {
             Verdict::Healthy => {
                 slot.deployed = Some(slot.unit.hash);
                 slot.in_force = true;
+                slot.good = Some(Arc::clone(&slot.unit));
                 slot.deadline = None;
                 (UnitState::Deployed, String::new())
             }
         };
+        let (state, message) = match slot.tries() {
+            Some(tries) if state == UnitState::Failed => {
+                if slot.gives_up(tries) {
+                    self.roll_back(key, message);
+                    return;
+                }
+                // Failed it is when nothing more is tried.
+                (UnitState::Provisioning, message)
+            }
+            _ => (state, message),
+        };
+        let (state, message) = self.told(key, state, message);
+        let Some(slot) = self.slots.get_mut(&key) else { return };
         if state == UnitState::Provisioning && slot.deadline.is_none() && slot.running.is_none() {
             slot.deadline = Some(now + Duration::from_millis(slot.unit.timeout_ms));
         }

@@ -10,6 +10,7 @@ use protocol::report::{OBJECT_REPORTS_MAX, ObjectHealth, ObjectReport, UnitRepor
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::rollback::Rejected;
 use crate::health::Judgement;
 use crate::live::Fields;
 use crate::object::{ObjectId, Owner, Place};
@@ -150,6 +151,10 @@ pub(super) struct Slot {
     pub(super) deployed: Option<Digest>,
     /// That was the unit as it is now, and nothing else was begun since.
     pub(super) in_force: bool,
+    /// The unit as it was when it was last healthy.
+    pub(super) good: Option<Arc<Unit>>,
+    /// The revision of the plan that was given up for that one.
+    pub(super) rejected: Option<Box<Rejected>>,
     pub(super) repairs: u64,
     /// It left the plan.
     pub(super) leaving: bool,
@@ -207,6 +212,7 @@ impl Slot {
     /// Hooks that run before and after this revision.
     pub(super) fn events(&self) -> (HookEvent, HookEvent) {
         match self.deployed {
+            _ if self.rejected.is_some() => (HookEvent::PreRollback, HookEvent::PostRollback),
             None => (HookEvent::PreInstall, HookEvent::PostInstall),
             Some(_) => (HookEvent::PreUpgrade, HookEvent::PostUpgrade),
         }
@@ -301,10 +307,11 @@ impl Slot {
         }
         objects.sort_by_key(|object| rank(object.health));
         objects.truncate(OBJECT_REPORTS_MAX);
+        let wanted = self.wanted();
         UnitReport {
-            id: self.unit.id.clone(),
-            version: self.unit.version.clone(),
-            template: self.unit.template.clone(),
+            id: wanted.id.clone(),
+            version: wanted.version.clone(),
+            template: wanted.template.clone(),
             deployed_hash: self.deployed,
             state: self.state,
             message: self.message.clone(),

@@ -20,7 +20,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 pub(crate) use plan::{Offer, OfferResult, StoredPlan};
-pub(crate) use unit::{Row, UnitRecord};
+pub(crate) use unit::{KeptUnit, Rejection, Row, UnitRecord, fingerprint};
 
 /// The thread needs little: SQLite keeps its working memory on the heap.
 const STACK_BYTES: usize = 512 * 1024;

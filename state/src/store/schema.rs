@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode};
 use super::StoreError;
 
 /// Raised with every change of the tables; an older program refuses a newer file.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// One process at a time: two engines on one plan would undo each other's work. Pages are 4 KiB; 128 KiB of cache are enough for an inventory of thousands.
 const PRAGMAS: &str = "
@@ -30,7 +30,8 @@ const TABLES: &str = "
     CREATE TABLE unit (
         id TEXT PRIMARY KEY, spec BLOB NOT NULL, good BLOB, deployed BLOB,
         state INTEGER NOT NULL, message TEXT NOT NULL, since INTEGER NOT NULL, repairs INTEGER NOT NULL,
-        revision INTEGER NOT NULL DEFAULT 0, open INTEGER NOT NULL DEFAULT 0
+        revision INTEGER NOT NULL DEFAULT 0, open INTEGER NOT NULL DEFAULT 0,
+        rejected BLOB, rejection TEXT, returned INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE TABLE revision (number INTEGER PRIMARY KEY AUTOINCREMENT) STRICT;
     CREATE TABLE object (
@@ -43,6 +44,13 @@ const TABLES: &str = "
         unit TEXT NOT NULL, run TEXT NOT NULL, position INTEGER NOT NULL,
         PRIMARY KEY (unit, run, position)
     ) STRICT, WITHOUT ROWID;
+";
+
+/// What a file of version 1 lacks.
+const SINCE_1: &str = "
+    ALTER TABLE unit ADD COLUMN rejected BLOB;
+    ALTER TABLE unit ADD COLUMN rejection TEXT;
+    ALTER TABLE unit ADD COLUMN returned INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Opens the file. A damaged one is set aside and a new one begun: the plan comes again from above, and what
@@ -101,11 +109,13 @@ fn set_up(connection: &mut Connection) -> Result<i64, rusqlite::Error> {
     connection.busy_timeout(std::time::Duration::from_secs(3))?;
     connection.execute_batch(PRAGMAS)?;
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version != 0 {
-        return Ok(version);
-    }
+    let missing = match version {
+        0 => TABLES,
+        1 => SINCE_1,
+        _ => return Ok(version),
+    };
     let transaction = connection.transaction()?;
-    transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(missing)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
     Ok(VERSION)
@@ -154,6 +164,25 @@ mod tests {
         assert!(error.contains("another process has it open"), "{error}");
         drop(first);
         drop(open(&path).unwrap());
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_gets_what_it_lacks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let columns = |connection: &Connection| -> Vec<String> {
+            let mut statement = connection.prepare("SELECT name FROM pragma_table_info('unit')").unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let fresh = columns(&open(&path).unwrap());
+        let old = Connection::open(&path).unwrap();
+        for column in ["rejected", "rejection", "returned"] {
+            old.execute(&format!("ALTER TABLE unit DROP COLUMN {column}"), []).unwrap();
+        }
+        old.pragma_update(None, "user_version", 1).unwrap();
+        std::mem::drop(old);
+        assert_eq!(columns(&open(&path).unwrap()), fresh);
+        assert_eq!(columns(&open(&path).unwrap()), fresh);
     }
 
     #[test]

@@ -26,6 +26,26 @@ pub(crate) struct UnitRecord {
     pub(crate) repairs: u64,
 }
 
+/// A unit with what it can go back to.
+#[derive(Debug)]
+pub(crate) struct KeptUnit {
+    pub(crate) record: UnitRecord,
+    /// The unit as it was when it was last healthy.
+    pub(crate) good: Option<Unit>,
+    pub(crate) rejection: Option<Rejection>,
+}
+
+/// A revision that was given up.
+#[derive(Debug, Clone)]
+pub(crate) struct Rejection {
+    /// Which one, by its [`fingerprint`].
+    pub(crate) revision: Digest,
+    /// Why.
+    pub(crate) reason: String,
+    /// The last good revision is in force again.
+    pub(crate) returned: bool,
+}
+
 /// An object of the inventory.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
@@ -44,23 +64,35 @@ pub(crate) struct Row {
 
 impl Store {
     /// All units and all objects, objects in order of installation per unit.
-    pub(crate) async fn inventory(&self) -> Result<(Vec<UnitRecord>, Vec<Row>), StoreError> {
+    pub(crate) async fn inventory(&self) -> Result<(Vec<KeptUnit>, Vec<Row>), StoreError> {
         self.read("read the inventory", |connection| {
-            let mut statement = connection
-                .prepare("SELECT spec, deployed, state, message, since, repairs FROM unit ORDER BY id")?;
+            let mut statement = connection.prepare(
+                "SELECT spec, deployed, state, message, since, repairs, good, rejected, rejection, returned
+                 FROM unit ORDER BY id",
+            )?;
             let mut rows = statement.query([])?;
             let mut units = Vec::new();
             while let Some(row) = rows.next()? {
                 let spec: Vec<u8> = row.get(0)?;
                 let Ok(spec) = postcard::from_bytes::<Unit>(&spec) else { continue };
-                units.push(UnitRecord {
+                let record = UnitRecord {
                     spec,
                     deployed: row.get::<_, Option<[u8; 32]>>(1)?.map(Digest),
                     state: state_of(row.get(2)?),
                     message: row.get(3)?,
                     since: row.get::<_, i64>(4)?.cast_unsigned(),
                     repairs: row.get::<_, i64>(5)?.cast_unsigned(),
-                });
+                };
+                let good = row.get::<_, Option<Vec<u8>>>(6)?;
+                let good = good.and_then(|good| postcard::from_bytes(&good).ok());
+                let rejected = row.get::<_, Option<[u8; 32]>>(7)?.map(Digest);
+                let rejection = match (rejected, row.get(8)?) {
+                    (Some(revision), Some(reason)) => {
+                        Some(Rejection { revision, reason, returned: row.get(9)? })
+                    }
+                    _ => None,
+                };
+                units.push(KeptUnit { record, good, rejection });
             }
             let mut statement = connection.prepare(
                 "SELECT grp, kind, namespace, name, version, unit, ordinal, digest, fields, adopted
@@ -209,14 +241,29 @@ impl Store {
         .await
     }
 
-    /// Notes durably that a revision is healthy: what comes next is an upgrade.
+    /// Notes durably that a revision is healthy: what comes next is an upgrade, and what was given up for it is over.
     pub(crate) fn put_deployed(&self, unit: &Unit) -> Written<()> {
         let (id, hash) = (unit.id.to_string(), unit.hash.0);
         self.write("note that a unit is deployed", move |connection| {
             connection
                 .execute(
-                    "UPDATE unit SET good = spec, deployed = ?2, open = 0 WHERE id = ?1",
+                    "UPDATE unit SET good = spec, deployed = ?2, open = 0, returned = rejected IS NOT NULL
+                     WHERE id = ?1",
                     params![id, hash],
+                )
+                .map(|_| ())
+        })
+    }
+
+    /// Notes that a revision was given up, or that none is any more.
+    pub(crate) fn put_rejection(&self, id: String, rejection: Option<Rejection>) -> Written<()> {
+        let returned = rejection.as_ref().is_some_and(|rejection| rejection.returned);
+        let (revision, reason) = rejection.map(|rejection| (rejection.revision.0, rejection.reason)).unzip();
+        self.write("note that a revision was given up", move |connection| {
+            connection
+                .execute(
+                    "UPDATE unit SET rejected = ?2, rejection = ?3, returned = ?4 WHERE id = ?1",
+                    params![id, revision, reason, returned],
                 )
                 .map(|_| ())
         })
@@ -253,6 +300,11 @@ impl Store {
                 .map(|_| ())
         })
     }
+}
+
+/// Tells one revision of a unit from another, patience and policy included.
+pub(crate) fn fingerprint(unit: &Unit) -> Digest {
+    Digest::of(&postcard::to_stdvec(unit).expect("a unit consists of types that postcard encodes"))
 }
 
 fn put(transaction: &Connection, row: &Row) -> Result<(), rusqlite::Error> {

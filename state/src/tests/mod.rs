@@ -8,6 +8,7 @@ mod hooks;
 mod measure;
 mod offer;
 mod removal;
+mod rollback;
 mod sealed;
 mod sweep;
 
@@ -472,6 +473,11 @@ pub(super) fn deployment(name: &str, replicas: u32) -> Value {
 pub(super) fn job(name: &str) -> Value {
     json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {
         "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}})
+}
+
+/// Nothing a server takes.
+pub(super) fn malformed() -> serde_json::Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "broken"}, "spec": {"ports": [{"port": 99_999_999}]}})
 }
 
 pub(super) const MAPS: &str = "/api/v1/namespaces/shop/configmaps";

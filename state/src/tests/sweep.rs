@@ -9,7 +9,7 @@ use protocol::plan::{HookDeletion, HookEvent};
 use protocol::report::UnitState;
 use serde_json::{Value, json};
 
-use super::{MAPS, Planned, World, config_map, deployment, job, plan_of, unit_id};
+use super::{MAPS, Planned, World, config_map, deployment, job, malformed, plan_of, unit_id};
 use crate::Offered;
 use crate::faults::Faults;
 
@@ -28,6 +28,19 @@ fn story() -> Vec<Vec<Planned>> {
     let base = || Planned::new("base", vec![config_map("base", "1")]);
     let other = || Planned::new("other", vec![config_map("other", "1")]);
     vec![vec![base(), web("1", true), other()], vec![base(), web("2", false)]]
+}
+
+/// What leads back: install, then an upgrade that is given up, with hooks around the way back.
+fn failing_story() -> Vec<Vec<Planned>> {
+    let web = |objects| {
+        Planned::new("web", objects)
+            .hook(&job("back"), vec![HookEvent::PreRollback], 0, vec![HookDeletion::Succeeded])
+            .hook(&job("arrived"), vec![HookEvent::PostRollback], 0, vec![])
+            .with(|unit| unit.set_rollback_after(Some(1)))
+    };
+    let good = web(vec![config_map("a", "1"), config_map("extra", "1")]);
+    let bad = web(vec![config_map("a", "2"), config_map("new", "1"), malformed()]);
+    vec![vec![good], vec![bad]]
 }
 
 /// The cluster at the end, without what differs between runs.
@@ -51,7 +64,7 @@ async fn outcome(world: &World) -> Vec<Value> {
 }
 
 /// Runs the story, dying at the given point; returns how many points were passed until the end.
-async fn run(fatal: Option<i64>) -> (Vec<Value>, Vec<String>, i64) {
+async fn run(story: fn() -> Vec<Vec<Planned>>, fatal: Option<i64>) -> (Vec<Value>, Vec<String>, i64) {
     let world = World::new().await;
     let faults = Arc::new(Faults::default());
     if let Some(fatal) = fatal {
@@ -72,7 +85,9 @@ async fn run(fatal: Option<i64>) -> (Vec<Value>, Vec<String>, i64) {
                 running
                     .until("carried out", |running| {
                         running.last.applied == Some(generation)
-                            && running.units.values().all(|unit| unit.state != UnitState::Failed)
+                            && running.units.values().all(|unit| {
+                                unit.state != UnitState::Failed || unit.message.contains("was rolled back")
+                            })
                     })
                     .await;
             };
@@ -97,11 +112,24 @@ async fn run(fatal: Option<i64>) -> (Vec<Value>, Vec<String>, i64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_point_leads_to_the_same_cluster_and_no_effect_twice() {
-    let (wanted, log, points) = run(None).await;
+    let (wanted, log, points) = run(story, None).await;
     assert_eq!(wanted.len(), 4, "{wanted:?}");
     assert!(points > 20, "{points}: {log:?}");
     for fatal in 0..points {
-        let (got, log, _) = run(Some(fatal)).await;
+        let (got, log, _) = run(story, Some(fatal)).await;
+        assert_eq!(got, wanted, "died at {fatal}: {log:#?}");
+        let creations = log.iter().filter(|line| line.starts_with("POST") && line.contains("/jobs")).count();
+        assert_eq!(creations, 2, "died at {fatal}: {log:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_any_point_of_a_rollback_leads_to_the_good_revision_and_no_hook_runs_twice() {
+    let (wanted, log, points) = run(failing_story, None).await;
+    assert_eq!(wanted.len(), 3, "{wanted:?}");
+    assert!(points > 15, "{points}: {log:?}");
+    for fatal in 0..points {
+        let (got, log, _) = run(failing_story, Some(fatal)).await;
         assert_eq!(got, wanted, "died at {fatal}: {log:#?}");
         let creations = log.iter().filter(|line| line.starts_with("POST") && line.contains("/jobs")).count();
         assert_eq!(creations, 2, "died at {fatal}: {log:#?}");
