@@ -55,6 +55,8 @@ pub mod kind {
 
     /// The provider's objects for a ServiceSet are made.
     pub const SERVICE_SET_PROFILE: &str = "ServiceSetProfile";
+    /// A helm binary rendered a chart that needs what the built-in engine lacks; the message says which and what.
+    pub const HELM_FALLBACK: &str = "HelmFallback";
     /// The states of a ServiceSet's services are known.
     pub const SERVICE_SET_STATUSES_COLLECTED: &str = "ServiceSetStatusesCollected";
     /// The health rules of a ServiceSet are valid.
@@ -120,6 +122,8 @@ pub mod reason {
     pub const MULTI_CLUSTER_SERVICE_DEPENDENCY_CHECK_FAILED: &str =
         "MultiClusterServiceDependencyCheckFailed";
 
+    /// A helm binary rendered it, for want of something in the built-in engine.
+    pub const RENDERED_BY_HELM: &str = "RenderedByHelm";
     /// The provider's objects are made.
     pub const SERVICE_SET_PROFILE_READY: &str = "ServiceSetProfileReady";
     /// The provider's objects are not made yet.

@@ -101,6 +101,9 @@ pub struct BuiltTold {
     pub origin: Arc<Origin>,
     /// `engine`, or `helm` for a chart that needs what the engine lacks.
     pub rendered_by: &'static str,
+    /// What the engine lacks, where `helm` rendered it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<Arc<str>>,
     /// Whether it asked for randomness or the clock: then these are kept, and it stays the same.
     pub random: bool,
     /// Number of objects.

@@ -12,7 +12,7 @@ use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use protocol::id::AgentId;
 use serde_json::{Value, json};
-use support::Hub;
+use support::{Hub, packed_files as packed};
 
 const K0RDENT: &str = "k0rdent.mirantis.com/v1beta1";
 const FLUX: &str = "source.toolkit.fluxcd.io/v1";
@@ -270,17 +270,4 @@ async fn a_hub_that_allows_it_lays_remote_bases_beside_a_kustomization() {
         })
         .await;
     assert_eq!(template["status"]["valid"], false);
-}
-
-fn packed(files: &[(&str, String)]) -> Vec<u8> {
-    let encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    let mut archive = tar::Builder::new(encoder);
-    for (path, text) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
-        header.set_mode(0o644);
-        header.set_cksum();
-        archive.append_data(&mut header, path, text.as_bytes()).unwrap();
-    }
-    archive.into_inner().unwrap().finish().unwrap()
 }

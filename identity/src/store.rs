@@ -252,6 +252,9 @@ struct Record {
     endpoints: Vec<String>,
     not_before: UnixMillis,
     not_after: UnixMillis,
+    /// Whether the certificate was asked for by a program that tells its sealing key (see [`crate::sealing::told`]).
+    #[serde(default)]
+    sealing: bool,
     trust: TrustRecord,
 }
 
@@ -285,6 +288,7 @@ impl Record {
             endpoints: identity.endpoints.clone(),
             not_before: identity.not_before,
             not_after: identity.not_after,
+            sealing: true,
             trust: TrustRecord {
                 sequence: trust.sequence,
                 trust_domain: trust.trust_domain.clone(),
@@ -315,7 +319,9 @@ impl Record {
                 plan_keys: self.trust.plan_keys.iter().map(plan_key).collect::<Result<_, _>>()?,
             },
             endpoints: self.endpoints,
-            not_before: self.not_before,
+            // An identity from before sealing: its half-life is over at once, for only a renewal tells the sealing
+            // key, and until then nothing confidential can be sent here. The certificate itself says what is valid.
+            not_before: if self.sealing { self.not_before } else { 0 },
             not_after: self.not_after,
         })
     }

@@ -71,6 +71,24 @@ fn an_identity_reads_back_as_it_was_and_only_its_owner_can_read_it() {
 }
 
 #[test]
+fn an_identity_from_before_sealing_is_due_for_renewal_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::new(directory.path());
+    let device = store.device_key(&mut SystemEntropy).unwrap();
+    store.store(&identity(device, "shop-1")).unwrap();
+    assert!(!store.load().unwrap().unwrap().renewal_due(NOW));
+    let file = directory.path().join("identity-00000001").join("identity.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    record.as_object_mut().unwrap().remove("sealing").expect("it is written");
+    fs::write(&file, record.to_string()).unwrap();
+    let old = store.load().unwrap().unwrap();
+    assert!(old.renewal_due(NOW));
+    // What is renewed for another reason meanwhile is still due.
+    store.store(&old).unwrap();
+    assert!(store.load().unwrap().unwrap().renewal_due(NOW));
+}
+
+#[test]
 fn a_crash_while_storing_leaves_the_one_before() {
     let directory = tempfile::tempdir().unwrap();
     let store = FileStore::new(directory.path());

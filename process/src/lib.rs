@@ -8,6 +8,7 @@
 
 pub mod arguments;
 pub mod bound;
+pub mod child;
 pub mod http;
 mod logs;
 pub mod metrics;

@@ -39,6 +39,15 @@ pub enum Content {
     Tree(Arc<Tree>),
 }
 
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { name, bytes } => write!(f, "File({name}, {} bytes)", bytes.len()),
+            Self::Tree(tree) => write!(f, "Tree({} files)", tree.len()),
+        }
+    }
+}
+
 impl fmt::Debug for Artifact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Artifact").field("revision", &self.revision).field("digest", &self.digest).finish()

@@ -1,4 +1,4 @@
-//! The objects of a bucket as a tree, by the S3 API (ListObjectsV2, GetObject), with paths: `endpoint/bucket/key`.
+//! The objects of a bucket as a tree, by the S3 API (ListObjectsV2, GetObject).
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::access::Credentials;
 use crate::error::SourceError;
 use crate::fetch::{Fetcher, Known, Outcome, Payload, Raw};
-use crate::origin::{Bucket, Source};
+use crate::origin::{Addressing, Bucket, Source};
 use crate::signature_v4::{Signer, encoded};
 use crate::unpack::Entries;
 use crate::url::{self, shown};
@@ -18,6 +18,8 @@ use crate::url::{self, shown};
 /// Objects that are fetched at a time; hosts have a limit of their own.
 const AT_A_TIME: usize = 8;
 const REGION: &str = "us-east-1";
+/// Where buckets are hosts.
+const CLOUDS: &[&str] = &["amazonaws.com", "amazonaws.com.cn", "aliyuncs.com", "storage.googleapis.com"];
 
 struct Object {
     key: String,
@@ -74,20 +76,13 @@ struct Client<'a> {
     fetcher: &'a Fetcher,
     origin: &'a Bucket,
     source: &'a Source,
-    /// `https://endpoint/bucket/`.
+    /// `https://endpoint/bucket/`, or `https://bucket.endpoint/`.
     base: Url,
 }
 
 impl<'a> Client<'a> {
     fn new(fetcher: &'a Fetcher, origin: &'a Bucket, source: &'a Source) -> Result<Self, SourceError> {
-        let endpoint = if origin.endpoint.contains("://") {
-            origin.endpoint.clone()
-        } else {
-            format!("{}://{}", if source.access.insecure { "http" } else { "https" }, origin.endpoint)
-        };
-        let mut base = url::of(&endpoint, &["http", "https"])?;
-        let path = format!("{}/{}/", base.path().trim_end_matches('/'), encoded(&origin.bucket, true));
-        base.set_path(&path);
+        let base = base(origin, source.access.insecure)?;
         Ok(Self { fetcher, origin, source, base })
     }
 
@@ -170,6 +165,43 @@ impl<'a> Client<'a> {
     }
 }
 
+/// The bucket's address.
+fn base(origin: &Bucket, insecure: bool) -> Result<Url, SourceError> {
+    let endpoint = if origin.endpoint.contains("://") {
+        origin.endpoint.clone()
+    } else {
+        format!("{}://{}", if insecure { "http" } else { "https" }, origin.endpoint)
+    };
+    let mut base = url::of(&endpoint, &["http", "https"])?;
+    let host = base.host_str().unwrap_or_default().to_owned();
+    let by_host = match origin.addressing {
+        Addressing::Path => false,
+        Addressing::Host => true,
+        // A dot in the name fits no certificate.
+        Addressing::Usual => {
+            let cloud = CLOUDS.iter().any(|cloud| host == *cloud || host.ends_with(&format!(".{cloud}")));
+            let named = host.starts_with(&format!("{}.", origin.bucket));
+            cloud && !named && !origin.bucket.contains('.')
+        }
+    };
+    if by_host {
+        let named = format!("{}.{host}", origin.bucket);
+        base.set_host(Some(&named)).map_err(|_| SourceError::Prepare {
+            detail: format!(
+                "bucket \"{}\" cannot be part of a host's name: address it by path",
+                origin.bucket
+            ),
+        })?;
+        return Ok(url::folder(base));
+    }
+    let name = encoded(&origin.bucket, true);
+    // Some write the bucket into the endpoint: then it is there already.
+    let named = host.starts_with(&format!("{}.", origin.bucket)) && origin.addressing == Addressing::Usual;
+    let path = base.path().trim_end_matches('/').to_owned();
+    base.set_path(&if named { format!("{path}/") } else { format!("{path}/{name}/") });
+    Ok(base)
+}
+
 /// Reads one page of a list; returns where it goes on.
 fn read(body: &[u8], objects: &mut Vec<Object>) -> Result<Option<String>, String> {
     let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
@@ -197,6 +229,33 @@ fn read(body: &[u8], objects: &mut Vec<Object>) -> Result<Option<String>, String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bucket_is_part_of_the_host_or_of_the_path() {
+        let at = |endpoint: &str, bucket: &str, addressing| {
+            let origin =
+                Bucket { endpoint: endpoint.into(), bucket: bucket.into(), addressing, ..Bucket::default() };
+            base(&origin, true).unwrap().to_string()
+        };
+        use Addressing::{Host, Path, Usual};
+        assert_eq!(at("minio:9000", "things", Usual), "http://minio:9000/things/");
+        assert_eq!(at("https://h/s3/", "things", Usual), "https://h/s3/things/");
+        assert_eq!(at("minio:9000", "things", Host), "http://things.minio:9000/");
+        assert_eq!(
+            at("https://s3.eu-west-1.amazonaws.com", "things", Usual),
+            "https://things.s3.eu-west-1.amazonaws.com/"
+        );
+        assert_eq!(at("https://s3.amazonaws.com", "my.things", Usual), "https://s3.amazonaws.com/my.things/");
+        assert_eq!(at("https://s3.amazonaws.com", "things", Path), "https://s3.amazonaws.com/things/");
+        assert_eq!(
+            at("https://things.oss-cn-x.aliyuncs.com", "things", Usual),
+            "https://things.oss-cn-x.aliyuncs.com/"
+        );
+        assert_eq!(at("https://notamazonaws.com", "things", Usual), "https://notamazonaws.com/things/");
+        let odd =
+            Bucket { endpoint: "h".into(), bucket: "a b".into(), addressing: Host, ..Bucket::default() };
+        assert!(base(&odd, true).unwrap_err().to_string().contains("address it by path"));
+    }
 
     #[test]
     fn a_page_is_read_and_says_where_it_goes_on() {

@@ -18,6 +18,8 @@ use crate::url::{self, shown};
 use crate::version::{Constraint, lenient};
 
 const SCHEMES: &[&str] = &["http", "https"];
+/// Values and lists of an index; the largest public ones have about a million.
+const INDEX_NODES_MAX: usize = 8_000_000;
 
 /// What a repository has.
 #[derive(Debug, Default, Deserialize)]
@@ -74,13 +76,30 @@ pub(crate) async fn index(
     let etag = answer.etag();
     let malformed = |detail: String| SourceError::Malformed { url: shown(at.as_str()), detail };
     let text = std::str::from_utf8(&answer.body).map_err(|error| malformed(error.to_string()))?;
-    let index: Index = serde_saphyr::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    let index = read(text).map_err(malformed)?;
     if index.entries.is_empty() && !text.contains("entries") {
         return Err(malformed(
             "it has no \"entries\": this is not the index of a chart repository".to_owned(),
         ));
     }
     Ok(Shelved { index: Arc::new(index), etag })
+}
+
+/// An index is YAML, or JSON as `helm repo index --json` writes it. Large repositories list tens of thousands of
+/// versions: the reader's own bounds are for configuration files, here the bytes of the answer are the bound.
+fn read(text: &str) -> Result<Index, String> {
+    if text.trim_start().starts_with('{')
+        && let Ok(index) = serde_json::from_str(text)
+    {
+        return Ok(index);
+    }
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_events: INDEX_NODES_MAX * 2,
+            max_nodes: INDEX_NODES_MAX,
+        },
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())
 }
 
 /// Picks the newest version that satisfies the constraint and fetches it.
@@ -281,6 +300,26 @@ mod tests {
             picked("db", "*").unwrap_err(),
             "no chart \"db\" at \"http://charts.example/\"; it has old, short, web"
         );
+    }
+
+    #[test]
+    fn an_index_of_many_megabytes_is_read_and_so_is_json() {
+        let mut text = "apiVersion: v1\nentries:\n".to_owned();
+        for chart in 0..400 {
+            text.push_str(&format!("  chart-{chart}:\n"));
+            for version in 0..60 {
+                text.push_str(&format!(
+                    "  - name: chart-{chart}\n    version: 1.{version}.0\n    description: {}\n    urls:\n    - x.tgz\n    \
+                     keywords: [a, b]\n    maintainers:\n    - name: me\n      email: me@example.com\n",
+                    "what it is for ".repeat(40)
+                ));
+            }
+        }
+        assert!(text.len() > 15 << 20, "{}", text.len());
+        assert_eq!(read(&text).unwrap().of("chart-399").len(), 60);
+        let json = r#"{"apiVersion": "v1", "entries": {"web": [{"version": "1.0.0", "urls": ["x.tgz"], "digest": null}]}}"#;
+        assert_eq!(read(json).unwrap().of("web")[0].version(), "1.0.0");
+        assert!(read("{\"entries\": [}").is_err());
     }
 
     #[test]

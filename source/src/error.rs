@@ -133,8 +133,8 @@ fn hint(status: StatusCode) -> &'static str {
     }
 }
 
-/// An error with everything it was caused by.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+/// An error with everything it was caused by, each once.
+pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

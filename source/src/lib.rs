@@ -24,6 +24,7 @@
 mod access;
 mod artifact;
 mod bucket;
+mod challenge;
 mod chart_index;
 mod cosign;
 mod error;
@@ -32,6 +33,7 @@ mod follow;
 mod git;
 mod http;
 mod ignored;
+mod last_good;
 mod limits;
 mod login;
 mod open_pgp;
@@ -47,10 +49,11 @@ pub mod version;
 
 pub use access::{Access, Credentials, Hidden, Proxy, SshIdentity, Tls};
 pub use artifact::{Artifact, Content, Tree, below, digest_of, plain_folder};
-pub use error::SourceError;
+pub use error::{SourceError, causes};
+pub use last_good::LastGood;
 pub use limits::Limits;
 pub use origin::{
-    Bucket, ChartIndex, Git, GitReference, Layer, Origin, Registry, RegistryReference, RemoteFile, Source,
-    Verification,
+    Addressing, Bucket, ChartIndex, Git, GitReference, Layer, Origin, Registry, RegistryReference,
+    RemoteFile, Source, Verification,
 };
 pub use sources::{Announce, Clock, Failure, Inspect, Name, Settings, Sources, State};

@@ -169,7 +169,7 @@ pub enum GitReference {
     },
 }
 
-/// The objects of a bucket, by the S3 API with paths (`endpoint/bucket/key`).
+/// The objects of a bucket, by the S3 API.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bucket {
     /// `host`, `host:port` or a URL.
@@ -180,6 +180,20 @@ pub struct Bucket {
     pub prefix: String,
     /// Region for signatures; `us-east-1` where it is empty.
     pub region: String,
+    /// Where the bucket's name stands in addresses.
+    pub addressing: Addressing,
+}
+
+/// Where a bucket's name stands in addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Addressing {
+    /// In the host's name at the large clouds, whose newer regions know nothing else, in the path everywhere else.
+    #[default]
+    Usual,
+    /// `endpoint/bucket/key`.
+    Path,
+    /// `bucket.endpoint/key`.
+    Host,
 }
 
 /// One file behind a URL: an archive, or a file of its own.

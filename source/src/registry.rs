@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, LINK, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, LINK, WWW_AUTHENTICATE};
 use reqwest::{Client, StatusCode, Url};
 use semver::Version;
 use serde::Deserialize;
 
 use crate::access::{Access, Credentials};
+use crate::challenge::{Challenge, challenges};
 use crate::chart_index::{pinned, verified};
 use crate::cosign;
 use crate::error::SourceError;
 use crate::fetch::{Fetcher, Known, Outcome, Payload, Raw};
 use crate::http::{Answer, authorized};
-use crate::login;
+use crate::login::{self, Ticket};
 use crate::origin::{Layer, Registry, RegistryReference, Source, Verification};
 use crate::provenance::{self, Packed};
 use crate::url::{self, shown};
@@ -152,7 +153,7 @@ pub(crate) struct Repository<'a> {
     fetcher: &'a Fetcher,
     access: &'a Access,
     client: Client,
-    credentials: Option<Credentials>,
+    ticket: Option<Ticket>,
     /// `https://host/v2/<repository>`.
     base: String,
     authorization: Option<String>,
@@ -171,13 +172,14 @@ impl<'a> Repository<'a> {
                 ),
             });
         }
-        let credentials = login::credentials(access, &host, &path)?;
+        let ticket = login::ticket(access, &host, &path)?;
+        let (host, path) = login::place(&host, &path);
         let scheme = if access.insecure { "http" } else { "https" };
         Ok(Self {
             fetcher,
             access,
             client: fetcher.http.client(access)?,
-            credentials,
+            ticket,
             base: format!("{scheme}://{host}/v2/{path}"),
             authorization: None,
         })
@@ -337,44 +339,68 @@ impl<'a> Repository<'a> {
         self.fetcher.http.send(request, self.access, limit).await
     }
 
-    /// Answers the registry's challenge: a bearer token from where it says, or the credentials themselves.
+    /// Answers the registry's challenge: a bearer token from where it says, or the credentials themselves. Of several
+    /// challenges the one for a token goes first: it gives away the least.
     async fn authorize(&self, headers: &HeaderMap, url: &Url) -> Result<String, SourceError> {
         let denied = || SourceError::Status { url: shown(url.as_str()), status: StatusCode::UNAUTHORIZED };
-        let challenge =
-            headers.get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()).ok_or_else(denied)?;
-        let (scheme, parameters) = challenge.split_once(' ').unwrap_or((challenge, ""));
-        if scheme.eq_ignore_ascii_case("basic") {
-            return match self.credentials.as_ref().ok_or_else(denied)? {
-                Credentials::Basic { username, password } => {
-                    let pair = format!("{username}:{}", password.reveal());
-                    Ok(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
-                }
-                Credentials::Bearer(token) => Ok(format!("Bearer {}", token.reveal())),
-            };
-        }
-        if let Some(Credentials::Bearer(token)) = &self.credentials {
+        if let Some(Ticket::Credentials(Credentials::Bearer(token))) = &self.ticket {
             return Ok(format!("Bearer {}", token.reveal()));
         }
-        let parameters = parameters_of(parameters);
-        let realm = parameters.get("realm").ok_or_else(denied)?;
+        let texts = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let offered: Vec<Challenge> = texts.flat_map(challenges).collect();
+        let of = |scheme: &str| offered.iter().find(|one| one.scheme == scheme);
+        if let Some(realm) =
+            of("bearer").and_then(|one| one.parameters.get("realm").map(|realm| (one, realm)))
+        {
+            return self.token(realm.0, realm.1, url).await;
+        }
+        match (of("basic"), &self.ticket) {
+            (Some(_), Some(Ticket::Credentials(Credentials::Basic { username, password }))) => {
+                let pair = format!("{username}:{}", password.reveal());
+                Ok(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
+            }
+            _ => Err(denied()),
+        }
+    }
+
+    /// A token from where the challenge says (distribution specification, token authentication).
+    async fn token(&self, challenge: &Challenge, realm: &str, url: &Url) -> Result<String, SourceError> {
+        let denied = || SourceError::Status { url: shown(url.as_str()), status: StatusCode::UNAUTHORIZED };
         let mut address = url::of(realm, &["https", "http"])?;
         // Credentials that may only travel encrypted are not sent in clear because a registry asks for it.
         if address.scheme() == "http" && url.scheme() == "https" {
             return Err(SourceError::Address { address: shown(realm), expected: &["https"] });
         }
-        for name in ["service", "scope"] {
-            if let Some(value) = parameters.get(name) {
-                address.query_pairs_mut().append_pair(name, value);
+        let asked = ["service", "scope"].into_iter();
+        let asked = asked.filter_map(|name| Some((name, challenge.parameters.get(name)?.as_str())));
+        let request = match &self.ticket {
+            Some(Ticket::Identity(token)) => {
+                let fixed = [
+                    ("grant_type", "refresh_token"),
+                    ("refresh_token", token.reveal()),
+                    ("client_id", "skein"),
+                ];
+                let form = url::form(asked.chain(fixed));
+                let typed = self.client.post(address.clone());
+                typed.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
             }
-        }
-        let request = authorized(self.client.get(address.clone()), self.credentials.as_ref());
+            Some(Ticket::Credentials(credentials)) => {
+                address.query_pairs_mut().extend_pairs(asked);
+                authorized(self.client.get(address.clone()), Some(credentials))
+            }
+            None => {
+                address.query_pairs_mut().extend_pairs(asked);
+                self.client.get(address.clone())
+            }
+        };
         let limit = self.fetcher.limits.document_bytes_max;
         let answer = self.fetcher.http.get(request, self.access, limit, &address).await?;
         let token: Token = serde_json::from_slice(&answer.body).map_err(|_| SourceError::Malformed {
             url: shown(address.as_str()),
             detail: "the answer is not the JSON of a token".to_owned(),
         })?;
-        let token = token.token.or(token.access_token).ok_or_else(denied)?;
+        let token =
+            token.token.filter(|token| !token.is_empty()).or(token.access_token).ok_or_else(denied)?;
         Ok(format!("Bearer {token}"))
     }
 }
@@ -404,34 +430,9 @@ fn next_page(headers: &HeaderMap, url: &str) -> Option<String> {
     (next.origin() == base.origin()).then(|| next.to_string())
 }
 
-/// `name="value"` pairs, separated by commas that are not inside a value.
-fn parameters_of(text: &str) -> BTreeMap<String, String> {
-    let mut parameters = BTreeMap::new();
-    let mut rest = text;
-    while let Some((name, after)) = rest.split_once('=') {
-        let name = name.trim_matches([' ', ',']).to_ascii_lowercase();
-        let (value, next) = match after.strip_prefix('"') {
-            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
-            None => after.split_once(',').unwrap_or((after, "")),
-        };
-        parameters.insert(name, value.to_owned());
-        rest = next;
-    }
-    parameters
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_challenge_is_read_with_commas_inside_its_values() {
-        let parameters = parameters_of(
-            r#"realm="https://auth.example/token",service="registry.example",scope="repository:a/b:pull,push""#,
-        );
-        assert_eq!(parameters["realm"], "https://auth.example/token");
-        assert_eq!(parameters["scope"], "repository:a/b:pull,push");
-    }
 
     #[test]
     fn a_list_goes_on_only_at_the_same_host() {

@@ -48,6 +48,13 @@ pub(crate) fn host(url: &Url) -> String {
     format!("{}:{port}", url.host_str().unwrap_or_default())
 }
 
+/// Names and values as a form is sent.
+pub(crate) fn form<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let Ok(mut url) = Url::parse("http://form") else { return String::new() };
+    url.query_pairs_mut().extend_pairs(pairs);
+    url.query().unwrap_or_default().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

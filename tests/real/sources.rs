@@ -279,6 +279,7 @@ async fn a_bucket_is_read_with_signed_questions() -> Result<()> {
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),
             region: region.to_owned(),
+            ..Bucket::default()
         };
         let access = Access { insecure: true, credentials: basic(password), ..Access::default() };
         Source { access, ..Source::new(Origin::Bucket(origin)) }

@@ -14,8 +14,8 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
 use process::Process;
 use serde_json::Value;
+use source::causes;
 
-use super::watch::causes;
 use super::{Cache, Key, Kind};
 use crate::roster::ObjectName;
 

@@ -12,6 +12,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Error, Event, watcher};
 use kube::{Resource, ResourceExt};
 use process::Process;
+use source::causes;
 use tokio::sync::mpsc;
 
 use super::{Cache, Cached, Key};
@@ -111,19 +112,4 @@ fn not_installed(error: &Error) -> bool {
         }
         Error::WatchError(_) | Error::WatchFailed(_) | Error::NoResourceVersion => false,
     }
-}
-
-/// An error with everything it was caused by.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }

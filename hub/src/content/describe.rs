@@ -11,8 +11,8 @@ use api::k0rdent::{
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use source::{
-    Access, Bucket, ChartIndex, Credentials, Git, GitReference, Hidden, Layer, Origin, Proxy, Registry,
-    RegistryReference, RemoteFile, Source, SshIdentity, Tls, Verification,
+    Access, Addressing, Bucket, ChartIndex, Credentials, Git, GitReference, Hidden, Layer, Origin, Proxy,
+    Registry, RegistryReference, RemoteFile, Source, SshIdentity, Tls, Verification,
 };
 
 use super::flux::{FluxArtifact, HelmRepository};
@@ -23,6 +23,8 @@ pub const MIRRORS: &str = "skein.dev/mirrors";
 /// Names a Secret of OpenPGP keyrings: every chart of the HelmRepository must have a provenance file (`helm package
 /// --sign`) that one of its keys signed. Flux has no field for it.
 pub const KEYRING: &str = "skein.dev/provenance-keyring";
+/// Where the name of a bucket stands in addresses: `path` or `host`. Flux has no field for it.
+pub const ADDRESSING: &str = "skein.dev/bucket-addressing";
 /// Asks for a fetch now, as `flux reconcile` does.
 pub const REQUESTED: &str = "reconcile.fluxcd.io/requestedAt";
 
@@ -185,6 +187,7 @@ impl Describer<'_, '_> {
             bucket: spec.bucket_name.clone(),
             prefix: spec.prefix.clone().unwrap_or_default(),
             region: spec.region.clone().unwrap_or_default(),
+            addressing: Addressing::Usual,
         });
         Ok(described(origin, access, &spec.interval, spec.suspend, spec.ignore.clone()))
     }
@@ -361,6 +364,28 @@ pub fn external(artifact: &FluxArtifact) -> Source {
     let digest = Some(artifact.digest.clone()).filter(|digest| !digest.is_empty());
     let revision = Some(artifact.revision.clone()).filter(|revision| !revision.is_empty());
     Source::new(Origin::RemoteFile(RemoteFile { url: artifact.url.clone(), digest, revision }))
+}
+
+/// Where the bucket's name stands in addresses, if the object of a Bucket says so.
+///
+/// # Errors
+/// What the annotation says, and what is accepted.
+pub fn addressed<K: kube::Resource>(mut source: Source, object: &K) -> Result<Source, String> {
+    let addressing = match object.annotations().get(ADDRESSING).map(String::as_str) {
+        None => return Ok(source),
+        Some("path") => Addressing::Path,
+        Some("host") => Addressing::Host,
+        Some(other) => {
+            return Err(format!(
+                "annotation {ADDRESSING} of the Bucket is \"{other}\": path (endpoint/bucket/key) and host \
+                 (bucket.endpoint/key) are accepted"
+            ));
+        }
+    };
+    if let Origin::Bucket(bucket) = &mut source.origin {
+        bucket.addressing = addressing;
+    }
+    Ok(source)
 }
 
 /// Adds what an object's annotations say.

@@ -6,6 +6,8 @@ use render::{Limits, kustomize};
 use serde_json::{Value, json};
 use source::Tree;
 
+use super::lfs;
+
 /// The names that a kustomization may have.
 pub const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
@@ -43,8 +45,11 @@ impl Kustomization {
     pub(super) fn build(&self, namespace: Option<&str>) -> Result<Manifests, String> {
         let other = namespace.and_then(|namespace| self.in_namespace(namespace));
         let files = other.as_ref().unwrap_or(&self.files);
-        let objects = kustomize::build(files, &self.path, &limits())
-            .map_err(|error| format!("{}: {error}", self.origin))?;
+        let objects =
+            kustomize::build(files, &self.path, &limits()).map_err(|error| match lfs::pointer(files) {
+                Some(why) => format!("{}: {error} ({why})", self.origin),
+                None => format!("{}: {error}", self.origin),
+            })?;
         Ok(objects.iter().map(|object| (name_of(object), render::to_yaml(object))).collect())
     }
 

@@ -6,6 +6,7 @@
 pub mod describe;
 pub mod flux;
 mod kustomization;
+pub mod lfs;
 pub mod remote_base;
 mod shelf;
 
@@ -50,7 +51,7 @@ pub struct Sources {
 impl Sources {
     /// Nothing asked for yet. `state` is a folder for cached artifacts.
     pub fn new(state: PathBuf, cache: Cache, clock: Clock, process: &Process) -> Self {
-        let shelf = Arc::new(Shelf::default());
+        let shelf = Arc::new(Shelf::new(state.join("good")));
         let reading = shelf.clone();
         // A packed chart that cannot be read counts as not fetched: the one before stays, also over a restart.
         let inspect: Inspect = Arc::new(move |name, artifact| {

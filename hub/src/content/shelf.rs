@@ -1,13 +1,20 @@
 //! Charts and folders that were read, newest use first, bounded by bytes; and the last good chart of each wish.
+//!
+//! # Why the last good one is on disk too
+//! A tree serves many: a commit may break one chart and mend another, so the tree that is kept need not hold what was
+//! last good for each. After a restart a release must not hang on the newest commit being sound: what a wish last came
+//! to is kept beside the trees, as a cache like they are.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
 use render::{Chart, merge_values, parse_values};
-use source::{Artifact, Content, Failure, Name, Tree, below};
+use source::{Artifact, Content, Failure, LastGood, Name, Tree, below};
 
 use super::kustomization::{Kustomization, Manifests};
+use super::lfs;
 use crate::plans::Clock;
 
 /// Bytes of archives and folders that stay read, besides those in use.
@@ -24,6 +31,8 @@ pub struct FetchedChart {
     pub digest: String,
     /// Bytes of the archive, or of the chart's files.
     pub bytes: u64,
+    /// The archive or the chart's files, for whoever reads it another way.
+    pub content: Content,
     /// The chart.
     pub chart: Chart,
 }
@@ -54,6 +63,7 @@ pub(super) struct Shelf {
     read: Mutex<Memory>,
     last: Mutex<LruCache<String, Last>>,
     last_built: Mutex<LruCache<String, LastBuilt>>,
+    kept: LastGood,
 }
 
 struct Memory {
@@ -73,18 +83,18 @@ struct LastBuilt {
     failure: Option<Failure>,
 }
 
-impl Default for Shelf {
-    fn default() -> Self {
+impl Shelf {
+    /// Nothing read yet; what was last good is kept in a folder.
+    pub(super) fn new(folder: PathBuf) -> Self {
         Self {
             limits: source::Limits::default(),
             read: Mutex::new(Memory { entries: LruCache::new(COUNT_MAX), bytes: 0 }),
             last: Mutex::new(LruCache::new(COUNT_MAX)),
             last_built: Mutex::new(LruCache::new(COUNT_MAX)),
+            kept: LastGood::new(folder),
         }
     }
-}
 
-impl Shelf {
     /// The chart in an artifact; what cannot be read leaves the last good one in force.
     pub(super) fn chart_or_last(
         &self,
@@ -98,11 +108,22 @@ impl Shelf {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Ok(chart) => {
+                // A packed chart that cannot be read was never taken, so the one that is kept is good.
+                let part = matches!(chart.content, Content::Tree(_));
+                if part && last.get(&key).is_none_or(|last| last.chart.digest != chart.digest) {
+                    let good = Artifact::new(artifact.revision.clone(), chart.content.clone());
+                    self.kept.keep(&format!("chart {key}"), &good);
+                }
                 last.put(key, Last { chart: chart.clone(), failure: None });
                 (Some(chart), None)
             }
             Err(why) => {
                 let message = format!("revision {}: {why}", artifact.revision);
+                if last.get(&key).is_none()
+                    && let Some(chart) = self.kept_chart(&key, wish)
+                {
+                    last.put(key.clone(), Last { chart, failure: None });
+                }
                 match last.get_mut(&key) {
                     Some(last) => {
                         let since = last.failure.as_ref().map_or_else(|| clock(), |failure| failure.since);
@@ -113,6 +134,14 @@ impl Shelf {
                 }
             }
         }
+    }
+
+    /// What a wish last came to before the hub started.
+    fn kept_chart(&self, key: &str, wish: &Wish) -> Option<Arc<FetchedChart>> {
+        let good = self.kept.find(&format!("chart {key}"))?;
+        // Its files lie at the root, with the values of the wish in them.
+        let whole = Wish { with_revision: wish.with_revision, ..Wish::default() };
+        self.chart(&good, &whole).ok()
     }
 
     /// The chart in an artifact.
@@ -127,7 +156,9 @@ impl Shelf {
                 let chart = Chart::from_archive(bytes, &render::Limits::default())
                     .map_err(|error| format!("the chart cannot be read: {error}"))?;
                 let version = version(&chart, artifact, wish);
-                FetchedChart { version, digest: artifact.digest.clone(), bytes: bytes.len() as u64, chart }
+                let digest = artifact.digest.clone();
+                let content = artifact.content.clone();
+                FetchedChart { version, digest, bytes: bytes.len() as u64, content, chart }
             }
             Content::File { .. } | Content::Tree(_) => self.chart_in_tree(artifact, wish)?,
         });
@@ -165,12 +196,16 @@ impl Shelf {
             let values = merged(wish, &files, if wish.path.is_empty() { &files } else { &tree })?;
             files.insert("values.yaml".to_owned(), values);
         }
+        if let Some(why) = lfs::pointer(&files) {
+            return Err(why);
+        }
         let digest = source::digest_of(files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())));
         let bytes = files.values().map(Vec::len).sum::<usize>() as u64;
-        let chart = Chart::from_files(files)
+        let files = Arc::new(files);
+        let chart = Chart::from_files(Tree::clone(&files))
             .map_err(|error| format!("the chart \"{}\" cannot be read: {error}", wish.path))?;
         let version = version(&chart, artifact, wish);
-        Ok(FetchedChart { version, digest, bytes, chart })
+        Ok(FetchedChart { version, digest, bytes, content: Content::Tree(files), chart })
     }
 
     /// The files below a folder.
@@ -231,10 +266,19 @@ impl Shelf {
         let mut last = self.last_built.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Ok(built) => {
+                if last.get(&key).is_none_or(|last| last.kustomization.digest != wanted.digest) {
+                    let good = Artifact::new(wanted.digest.clone(), Content::Tree(wanted.files.clone()));
+                    self.kept.keep(&format!("kustomization {key}"), &good);
+                }
                 last.put(key, LastBuilt { kustomization: wanted.clone(), failure: None });
                 Ok((wanted, built, None))
             }
             Err(message) => {
+                if last.get(&key).is_none()
+                    && let Some(kustomization) = self.kept_kustomization(&key, &wanted)
+                {
+                    last.put(key.clone(), LastBuilt { kustomization, failure: None });
+                }
                 let last = last.get_mut(&key).ok_or_else(|| message.clone())?;
                 let since = last.failure.as_ref().map_or_else(|| clock(), |failure| failure.since);
                 last.failure = Some(Failure { message, since });
@@ -242,6 +286,13 @@ impl Shelf {
                 Ok((good.clone(), self.built(&good, None)?, failure))
             }
         }
+    }
+
+    /// What could last be built of an origin and path before the hub started.
+    fn kept_kustomization(&self, key: &str, wanted: &Kustomization) -> Option<Kustomization> {
+        let good = self.kept.find(&format!("kustomization {key}"))?;
+        let files = good.tree(&self.limits).ok()?;
+        Some(Kustomization { files, digest: good.revision.clone(), ..wanted.clone() })
     }
 
     fn found(&self, key: &str) -> Option<Read> {
@@ -313,7 +364,8 @@ mod tests {
             ("charts/web/prod.yaml", "b: 3\n"),
             ("env/eu.yaml", "c: 4\n"),
         ]);
-        let shelf = Shelf::default();
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Shelf::new(folder.path().to_owned());
         let wish = Wish { path: "./charts/web".into(), ..Wish::default() };
         let chart = shelf.chart(&artifact, &wish).unwrap();
         assert_eq!((chart.version.as_str(), chart.chart.values()["b"].as_i64()), ("1.2.0", Some(2)));
@@ -334,7 +386,8 @@ mod tests {
 
     #[test]
     fn a_kustomization_that_breaks_leaves_the_last_good_one_in_force() {
-        let shelf = Shelf::default();
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Shelf::new(folder.path().to_owned());
         let clock: Clock = Arc::new(|| 7);
         let wanted = |digest: &str, text: &str| Kustomization {
             files: Arc::new(Tree::from([("kustomization.yaml".to_owned(), text.as_bytes().to_vec())])),
@@ -348,6 +401,9 @@ mod tests {
         assert!(shelf.kustomization_or_last(broken.clone(), &clock).is_err());
         let (_, built, failure) = shelf.kustomization_or_last(wanted("1", good), &clock).unwrap();
         assert_eq!((built[0].0.as_str(), failure), ("ConfigMap web", None));
+        let again = Shelf::new(folder.path().to_owned());
+        let (kept, ..) = again.kustomization_or_last(broken.clone(), &clock).unwrap();
+        assert_eq!(kept.digest, "1", "it outlives the hub");
         let (kept, _, failure) = shelf.kustomization_or_last(broken, &clock).unwrap();
         assert_eq!((kept.digest.as_str(), failure.as_ref().unwrap().since), ("1", 7));
         assert!(failure.unwrap().message.contains("gone.yaml"));
@@ -355,7 +411,8 @@ mod tests {
 
     #[test]
     fn a_chart_that_breaks_leaves_the_last_good_one_in_force() {
-        let (shelf, wish) = (Shelf::default(), Wish::default());
+        let folder = tempfile::tempdir().unwrap();
+        let (shelf, wish) = (Shelf::new(folder.path().to_owned()), Wish::default());
         let name = Name { namespace: "n".into(), name: "GitRepository/x".into() };
         let clock: Clock = Arc::new(|| 7);
         let good = artifact(&[("Chart.yaml", CHART)]);
@@ -365,5 +422,12 @@ mod tests {
         assert_eq!(chart.unwrap().version, "1.2.0");
         assert_eq!(failure.unwrap().since, 7);
         assert!(shelf.chart_or_last(&name, &good, &wish, &clock).1.is_none());
+        // Also when the hub starts anew on the broken revision, but for no other wish.
+        let again = Shelf::new(folder.path().to_owned());
+        let (chart, failure) = again.chart_or_last(&name, &broken, &wish, &clock);
+        assert_eq!(chart.unwrap().version, "1.2.0");
+        assert!(failure.unwrap().message.contains("cannot be read"));
+        let other = Wish { path: "./x".into(), ..Wish::default() };
+        assert!(again.chart_or_last(&name, &broken, &other, &clock).0.is_none());
     }
 }

@@ -138,13 +138,9 @@ impl Engine {
     fn new(parts: Parts, process: &Process) -> Self {
         let Parts { client, settings, sealer, cache, roster, sources, plans, observed } = parts;
         let writer = Writer::new(client.clone(), process);
-        let helm = settings.helm.clone().map(|binary| Helm {
-            binary,
-            archives: settings.state_dir.join("charts"),
-            cache: cache.clone(),
-            process: process.clone(),
-            answers: Arc::default(),
-        });
+        let helm = settings.helm.clone();
+        let helm =
+            helm.map(|binary| Helm::new(binary, settings.state_dir.join("helm"), cache.clone(), process));
         Self {
             writer: writer.clone(),
             events: Events::new(client.clone(), process),

@@ -67,7 +67,9 @@ impl Events {
                 known["status"] == condition["status"] && known["reason"] == condition["reason"]
             });
             // Counts and first uncertainties are no news.
-            if same || message.is_empty() || status == "Unknown" || (known.is_none() && status == "True") {
+            let rare = type_ == "HelmFallback";
+            let quiet = known.is_none() && status == "True" && !rare;
+            if same || message.is_empty() || status == "Unknown" || quiet {
                 continue;
             }
             if let Some((reason, warning)) = told(type_, status, reason) {
@@ -88,6 +90,7 @@ fn told(type_: &str, status: &str, reason: &str) -> Option<(String, bool)> {
         "TemplateReady" => named("ValidClusterTemplate", "InvalidClusterTemplate"),
         "HelmChartReady" => named("HelmChartReady", "HelmChartNotReady"),
         "ServiceSetProfile" => named("ServiceSetEnsureProfileSuccess", "ServiceSetEnsureProfileFailed"),
+        "HelmFallback" => Some((reason.to_owned(), false)),
         "Paused" => Some((if good { "RegionPaused" } else { "RegionUnpaused" }.to_owned(), false)),
         "Deleting" => Some((reason.to_owned(), false)),
         "Linked" | "Enrolled" => Some((reason.to_owned(), !good)),

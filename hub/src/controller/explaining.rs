@@ -6,8 +6,8 @@ use protocol::sealed::is_sealed;
 use super::engine::{Engine, TargetState};
 use super::since;
 use crate::explain::{BuiltTold, Explanation, PlanTold, Question, ServiceTold, Subject};
+use crate::services::built::Built;
 use crate::services::claim::Owner;
-use crate::services::resolve::Built;
 use crate::services::target::{Target, TargetKind};
 
 impl Engine {
@@ -78,7 +78,8 @@ fn told(built: &Built) -> BuiltTold {
     let bundle = &built.bundle;
     BuiltTold {
         origin: built.origin.clone(),
-        rendered_by: if bundle.by_helm { "helm" } else { "engine" },
+        rendered_by: if bundle.by_helm.is_some() { "helm" } else { "engine" },
+        because: bundle.by_helm.clone(),
         random: bundle.entropy,
         objects: bundle.objects.len(),
         hooks: bundle.hooks.len(),

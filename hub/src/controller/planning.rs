@@ -163,7 +163,10 @@ impl Engine {
                     service.name.0, service.name.1, problem.message
                 ));
             }
-            service.built = last;
+            // A device that enrolled anew has another key.
+            let recipient = target.recipient.as_ref();
+            service.built =
+                last.map(|last| last.clone().for_recipient(recipient, &self.bundles).unwrap_or(last));
         }
         (resolution, held)
     }

@@ -197,6 +197,7 @@ pub(super) fn status(facts: &Facts<'_>) -> ServiceSetStatus {
     let services = states(facts);
     let mut sheet = Sheet::new(&before.conditions, generation, facts.now);
     profile(&mut sheet, facts);
+    fallback(&mut sheet, facts);
     match (facts.view, facts.silent_since) {
         (None, _) => sheet.set(
             kind::SERVICE_SET_STATUSES_COLLECTED,
@@ -278,6 +279,18 @@ fn profile(sheet: &mut Sheet, facts: &Facts<'_>) {
         (None, None) => {
             sheet.set(kind::SERVICE_SET_PROFILE, status::TRUE, reason::SERVICE_SET_PROFILE_READY, "");
         }
+    }
+}
+
+/// `HelmFallback`: which services a `helm` binary rendered, and for want of what; absent where the engine did all.
+fn fallback(sheet: &mut Sheet, facts: &Facts<'_>) {
+    let services = facts.set.services.iter().filter_map(|service| {
+        let why = service.built.as_ref()?.bundle.by_helm.as_deref()?;
+        Some(format!("{}/{} is rendered by the helm binary: {why}", service.name.0, service.name.1))
+    });
+    let message = services.collect::<Vec<_>>().join("; ");
+    if !message.is_empty() {
+        sheet.set(kind::HELM_FALLBACK, status::TRUE, reason::RENDERED_BY_HELM, message);
     }
 }
 

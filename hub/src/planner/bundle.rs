@@ -1,5 +1,7 @@
 //! A bundle: what one release renders to, content-addressed.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use protocol::frame::OBJECT_BYTES_MAX;
 use protocol::id::Digest;
@@ -29,8 +31,8 @@ pub struct Bundle {
     pub hooks: Vec<Piece<HookEntry>>,
     /// Whether the chart asked for randomness or the clock.
     pub entropy: bool,
-    /// Whether a `helm` binary rendered it, for want of something in the engine.
-    pub by_helm: bool,
+    /// What the engine lacks, where a `helm` binary rendered it.
+    pub by_helm: Option<Arc<str>>,
     /// The Cluster API `Cluster` among the objects.
     pub cluster: Option<Value>,
 }

@@ -2,7 +2,9 @@
 
 pub mod bundle;
 pub mod canonical;
+mod charts;
 pub mod helm;
+mod manifests;
 pub mod prices;
 mod remembered;
 pub mod rendering;
@@ -19,6 +21,11 @@ use protocol::plan::{ObjectKey, PlanBody, Unit, UnitId};
 pub const PRICES: &str = "prices";
 /// Name of the setting that holds a pause.
 pub const HOLD: &str = "hold";
+
+/// What a release is called among those of its set.
+fn release_key(namespace: &str, name: &str) -> String {
+    format!("{namespace}.{name}")
+}
 
 /// Why a plan of these units cannot be published: agents take no longer one.
 pub fn too_large<'a>(units: impl IntoIterator<Item = &'a Unit>) -> Option<String> {

@@ -41,7 +41,7 @@ struct Content {
     objects: Vec<Piece<ObjectEntry>>,
     hooks: Vec<Piece<HookEntry>>,
     entropy: bool,
-    by_helm: bool,
+    by_helm: Option<String>,
     /// As JSON: its form tells its own types, which the packing does not.
     cluster: Option<Vec<u8>>,
 }
@@ -93,7 +93,7 @@ impl PackedBundle {
             Some(cluster) => Some(serde_json::to_vec(cluster).ok()?),
             None => None,
         };
-        let content = (objects, hooks, entropy, by_helm, cluster);
+        let content = (objects, hooks, entropy, by_helm.as_deref(), cluster);
         let bytes = postcard::to_stdvec(&content).ok()?;
         let packed = zstd::bulk::compress(&bytes, LEVEL).ok()?;
         Some(Self(Packed { bytes: packed.into_boxed_slice(), unpacked: bytes.len() }))
@@ -108,6 +108,7 @@ impl Packed {
             Some(json) => Some(serde_json::from_slice(&json).ok()?),
             None => None,
         };
+        let by_helm = by_helm.map(Into::into);
         Some(Bundle { objects, hooks, entropy, by_helm, cluster })
     }
 }
@@ -152,7 +153,7 @@ mod tests {
             objects: vec![object("ConfigMap", number.to_string().repeat(2_000))],
             hooks: vec![Piece { entry, content: hook.content, confidential: hook.confidential }],
             entropy: number.is_multiple_of(2),
-            by_helm: number.is_multiple_of(3),
+            by_helm: number.is_multiple_of(3).then(|| "it lacks something".into()),
             cluster: Some(json!({"kind": "Cluster", "number": number})),
         })
     }

@@ -11,16 +11,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use identity::Sealer;
 use protocol::id::Digest;
-use protocol::plan::{HookDeletion, HookEntry, HookEvent};
-use render::{Capabilities, Chart, Entropy, Input, Limits, NoCluster, Release};
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use render::Limits;
+use serde_json::json;
 
-use super::bundle::{Bundle, Piece, piece};
+use super::bundle::Bundle;
 use super::canonical::canonical;
-use super::helm::{Helm, Job};
+use super::helm::{Helm, Job, Printed};
 use super::remembered::{PackedBundle, Remembered};
 use super::sealing::{Recipient, Sealing};
+use super::{charts, manifests};
 use crate::cache::Key;
 use crate::services::resolve::Renderer;
 use crate::services::template::Body;
@@ -59,16 +58,39 @@ pub struct Options {
 pub struct Unrendered {
     /// Why, with file and line where there are.
     pub message: String,
-    /// What is announced when there is one.
+    /// Somebody must change something; otherwise it is on its way.
+    pub failed: bool,
+    /// What is announced when it is worth trying again.
     pub waits_for: Option<Key>,
-    /// The chart needs what only Helm has.
-    pub unsupported: bool,
+    /// Whether a `helm` binary would do.
+    pub fallback: Fallback,
+}
+
+/// Whether a `helm` binary renders what the engine does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// Helm refuses it as well.
+    No,
+    /// It names a function that nobody here knows; another Helm may.
+    Perhaps,
+    /// It needs what Helm has and the engine lacks.
+    Helps,
 }
 
 impl Unrendered {
     /// Until somebody changes something.
     pub fn failed(message: String) -> Self {
-        Self { message, waits_for: None, unsupported: false }
+        Self { message, failed: true, waits_for: None, fallback: Fallback::No }
+    }
+
+    /// With the cure, for a hub without a `helm` binary.
+    fn uncured(mut self) -> Self {
+        if self.fallback == Fallback::Helps {
+            self.message.push_str(
+                ": a helm binary renders it where the hub has one (--helm FILE, SKEIN_HELM), or write it another way",
+            );
+        }
+        self
     }
 }
 
@@ -80,6 +102,12 @@ pub trait Seeds: Send + Sync {
     fn store(&self, set: (&str, &str), release: &str, seed: Seed);
     /// A new one.
     fn draw(&self) -> Seed;
+    /// What a `helm` binary printed last for a release of a set, if that is kept.
+    fn printed(&self, _set: (&str, &str), _release: &str) -> Option<Printed> {
+        None
+    }
+    /// Keeps what a `helm` binary printed.
+    fn keep(&self, _set: (&str, &str), _release: &str, _printed: &Printed) {}
 }
 
 /// What the randomness and the clock of a release come from.
@@ -93,7 +121,7 @@ pub struct Seed {
 
 /// The renderer that remembers.
 pub struct Bundles {
-    seeds: Box<dyn Seeds>,
+    seeds: Arc<dyn Seeds>,
     sealing: Sealing,
     helm: Option<Helm>,
     limits: Limits,
@@ -112,7 +140,7 @@ impl Bundles {
         let memory = Memory { bundles: Remembered::new(), drawn: HashMap::new() };
         let sealing = Sealing::new(sealer);
         Self {
-            seeds,
+            seeds: Arc::from(seeds),
             sealing,
             helm,
             limits: Limits::default(),
@@ -157,8 +185,7 @@ impl Bundles {
         match request.body {
             Body::Chart(chart) => {
                 let seed = self.seed(request);
-                let mut entropy = Seeded { seed, counter: 0 };
-                let bundle = chart_bundle(&chart.chart, request, &self.limits, &mut entropy)?;
+                let bundle = charts::rendered(&chart.chart, request, &self.limits, seed)?;
                 let bundle = bundle.admitted().map_err(Unrendered::failed)?;
                 if bundle.entropy
                     && let Some(set) = request.store
@@ -168,10 +195,40 @@ impl Bundles {
                 Ok(bundle)
             }
             Body::Manifests(files) => {
-                let bundle = manifests_bundle(files, request, &self.limits);
+                let bundle = manifests::given(files, request, &self.limits);
                 bundle.and_then(Bundle::admitted).map_err(Unrendered::failed)
             }
         }
+    }
+}
+
+impl Bundles {
+    /// Asks the `helm` binary, or remembers what it printed before the hub started.
+    fn ask(
+        &self,
+        helm: &Helm,
+        digest: Digest,
+        request: &Request<'_>,
+        why: Unrendered,
+    ) -> Result<Arc<Bundle>, Unrendered> {
+        let Body::Chart(chart) = request.body else { return Err(why) };
+        let values = charts::values(request.documents).map_err(Unrendered::failed)?;
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let (namespace, set) = request.store.unwrap_or_default();
+        let job = Job {
+            digest,
+            why: why.message,
+            chart: chart.content.clone(),
+            set: (namespace.to_owned(), set.to_owned()),
+            name: request.name.to_owned(),
+            namespace: request.namespace.to_owned(),
+            values,
+            kubernetes_version: request.kubernetes_version.map(str::to_owned),
+            labels: request.labels.iter().map(owned).collect(),
+            skip_crds: request.options.skip_crds,
+            skip_schema_validation: request.options.skip_schema_validation,
+        };
+        helm.ask(job, &self.seeds)
     }
 }
 
@@ -189,23 +246,14 @@ impl Renderer for Bundles {
             }
             None => {}
         }
-        let bundle = match (self.fresh(request), &self.helm, request.body) {
-            (Ok(bundle), _, _) => Arc::new(bundle),
-            (Err(unrendered), Some(helm), Body::Chart(chart)) if unrendered.unsupported => {
-                let values = values(request.documents).map_err(Unrendered::failed)?;
-                let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-                return helm.ask(own(), || Job {
-                    archive: chart.digest.clone(),
-                    name: request.name.to_owned(),
-                    namespace: request.namespace.to_owned(),
-                    values,
-                    kubernetes_version: request.kubernetes_version.map(str::to_owned),
-                    labels: request.labels.iter().map(owned).collect(),
-                    skip_crds: request.options.skip_crds,
-                    skip_schema_validation: request.options.skip_schema_validation,
-                });
-            }
-            (Err(unrendered), _, _) => return Err(unrendered),
+        if let Some(answer) = self.helm.as_ref().and_then(|helm| helm.known(&own())) {
+            return answer;
+        }
+        let bundle = match (self.fresh(request), &self.helm) {
+            (Ok(bundle), _) => Arc::new(bundle),
+            (Err(unrendered), None) => return Err(unrendered.uncured()),
+            (Err(unrendered), Some(_)) if unrendered.fallback == Fallback::No => return Err(unrendered),
+            (Err(unrendered), Some(helm)) => return self.ask(helm, own(), request, unrendered),
         };
         if bundle.entropy {
             self.remember(own(), &bundle);
@@ -225,7 +273,7 @@ impl Renderer for Bundles {
 }
 
 fn release_key(request: &Request<'_>) -> String {
-    format!("{}.{}", request.namespace, request.name)
+    super::release_key(request.namespace, request.name)
 }
 
 /// Over everything that goes in.
@@ -248,234 +296,13 @@ fn digest(request: &Request<'_>, set: Option<(&str, &str)>) -> Digest {
     Digest::of(&canonical(&input))
 }
 
-fn chart_bundle(
-    chart: &Chart,
-    request: &Request<'_>,
-    limits: &Limits,
-    entropy: &mut Seeded,
-) -> Result<Bundle, Unrendered> {
-    let values = values(request.documents).map_err(Unrendered::failed)?;
-    let mut capabilities = Capabilities::default();
-    if let Some(version) = request.kubernetes_version {
-        version.clone_into(&mut capabilities.kube_version);
-    }
-    let input = Input {
-        chart,
-        release: Release {
-            name: request.name,
-            namespace: request.namespace,
-            revision: 1,
-            is_install: true,
-            is_upgrade: false,
-        },
-        values: &values,
-        integers: false,
-        capabilities: &capabilities,
-        limits,
-        skip_crds: request.options.skip_crds,
-        skip_schema_validation: request.options.skip_schema_validation,
-    };
-    let rendered = render::render(&input, entropy, &NoCluster).map_err(|error| Unrendered {
-        message: error.to_string(),
-        waits_for: None,
-        unsupported: error.unsupported_function().is_some(),
-    })?;
-    let mut bundle = Bundle { entropy: rendered.used_entropy || rendered.used_clock, ..Bundle::default() };
-    for object in rendered.crds.into_iter().chain(rendered.objects) {
-        add(&mut bundle, object.value, request.labels)
-            .map_err(|error| Unrendered::failed(format!("{}: {error}", object.source)))?;
-    }
-    for hook in rendered.hooks {
-        let entry = piece(&hook.object.value)
-            .map_err(|error| Unrendered::failed(format!("{}: {error}", hook.object.source)))?;
-        bundle.hooks.push(Piece {
-            entry: HookEntry {
-                object: entry.entry,
-                events: hook.events.iter().map(|event| hook_event(*event)).collect(),
-                weight: hook.weight,
-                deletion: hook.delete_policies.iter().map(|policy| hook_deletion(*policy)).collect(),
-            },
-            content: entry.content,
-            confidential: entry.confidential,
-        });
-    }
-    Ok(bundle)
-}
-
-/// A bundle from what `helm template` printed: objects in its order, hooks by their annotations.
-pub(super) fn from_manifests(text: &str, labels: &[(String, String)]) -> Result<Bundle, String> {
-    let labels: Vec<_> = labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    let objects =
-        render::parse_yaml_documents(text, &Limits::default()).map_err(|error| error.to_string())?;
-    let mut bundle = Bundle { by_helm: true, ..Bundle::default() };
-    for object in objects {
-        let annotation = |name: &str| {
-            let value = object.pointer("/metadata/annotations")?.get(name)?.as_str()?;
-            Some(value.to_owned())
-        };
-        let Some(events) = annotation("helm.sh/hook") else {
-            add(&mut bundle, object, &labels)?;
-            continue;
-        };
-        let words = |text: String| text.split(',').map(|word| word.trim().to_owned()).collect::<Vec<_>>();
-        let deletion = annotation("helm.sh/hook-delete-policy").map(words).unwrap_or_default();
-        let mut deletion: Vec<_> = deletion.iter().filter_map(|word| deletion_named(word)).collect();
-        if deletion.is_empty() {
-            deletion.push(HookDeletion::BeforeCreation);
-        }
-        let entry = piece(&object)?;
-        bundle.hooks.push(Piece {
-            entry: HookEntry {
-                object: entry.entry,
-                events: words(events).iter().filter_map(|word| event_named(word)).collect(),
-                weight: annotation("helm.sh/hook-weight").and_then(|text| text.parse().ok()).unwrap_or(0),
-                deletion,
-            },
-            content: entry.content,
-            confidential: entry.confidential,
-        });
-    }
-    bundle.admitted()
-}
-
-fn event_named(word: &str) -> Option<HookEvent> {
-    Some(match word {
-        "pre-install" => HookEvent::PreInstall,
-        "post-install" => HookEvent::PostInstall,
-        "pre-upgrade" => HookEvent::PreUpgrade,
-        "post-upgrade" => HookEvent::PostUpgrade,
-        "pre-delete" => HookEvent::PreDelete,
-        "post-delete" => HookEvent::PostDelete,
-        "pre-rollback" => HookEvent::PreRollback,
-        "post-rollback" => HookEvent::PostRollback,
-        "test" | "test-success" => HookEvent::Test,
-        _ => return None,
-    })
-}
-
-fn deletion_named(word: &str) -> Option<HookDeletion> {
-    Some(match word {
-        "before-hook-creation" => HookDeletion::BeforeCreation,
-        "hook-succeeded" => HookDeletion::Succeeded,
-        "hook-failed" => HookDeletion::Failed,
-        _ => return None,
-    })
-}
-
-fn manifests_bundle(
-    files: &[(String, String)],
-    request: &Request<'_>,
-    limits: &Limits,
-) -> Result<Bundle, String> {
-    let mut objects = Vec::new();
-    for (file, text) in files {
-        objects
-            .extend(render::parse_yaml_documents(text, limits).map_err(|error| format!("{file}: {error}"))?);
-    }
-    objects.sort_by_key(rank);
-    let mut bundle = Bundle::default();
-    for object in objects {
-        add(&mut bundle, object, request.labels)?;
-    }
-    Ok(bundle)
-}
-
-/// What others need comes first; the rest stays in the order of the files.
-fn rank(object: &Value) -> u8 {
-    match object["kind"].as_str().unwrap_or_default() {
-        "Namespace" => 0,
-        "CustomResourceDefinition" => 1,
-        "ServiceAccount"
-        | "Secret"
-        | "ConfigMap"
-        | "StorageClass"
-        | "PersistentVolume"
-        | "PersistentVolumeClaim" => 2,
-        "ClusterRole" | "Role" => 3,
-        "ClusterRoleBinding" | "RoleBinding" => 4,
-        "Service" => 5,
-        _ => 6,
-    }
-}
-
-fn add(bundle: &mut Bundle, mut object: Value, labels: &[(&str, &str)]) -> Result<(), String> {
-    if !labels.is_empty()
-        && let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
-    {
-        let all = metadata.entry("labels").or_insert_with(|| json!({}));
-        if all.is_null() {
-            *all = json!({});
-        }
-        if let Some(all) = all.as_object_mut() {
-            all.extend(labels.iter().map(|(key, value)| ((*key).to_owned(), json!(value))));
-        }
-    }
-    let piece = piece(&object)?;
-    if piece.entry.key.group == "cluster.x-k8s.io" && piece.entry.key.kind == "Cluster" {
-        bundle.cluster = Some(object);
-    }
-    bundle.objects.push(piece);
-    Ok(())
-}
-
-fn values(documents: &[String]) -> Result<Value, String> {
-    documents.iter().try_fold(json!({}), |below, text| {
-        let over = render::parse_values(text).map_err(|error| error.to_string())?;
-        Ok(render::merge_values(below, over))
-    })
-}
-
-fn hook_event(event: render::HookEvent) -> HookEvent {
-    match event {
-        render::HookEvent::PreInstall => HookEvent::PreInstall,
-        render::HookEvent::PostInstall => HookEvent::PostInstall,
-        render::HookEvent::PreDelete => HookEvent::PreDelete,
-        render::HookEvent::PostDelete => HookEvent::PostDelete,
-        render::HookEvent::PreUpgrade => HookEvent::PreUpgrade,
-        render::HookEvent::PostUpgrade => HookEvent::PostUpgrade,
-        render::HookEvent::PreRollback => HookEvent::PreRollback,
-        render::HookEvent::PostRollback => HookEvent::PostRollback,
-        render::HookEvent::Test => HookEvent::Test,
-    }
-}
-
-fn hook_deletion(policy: render::DeletePolicy) -> HookDeletion {
-    match policy {
-        render::DeletePolicy::BeforeHookCreation => HookDeletion::BeforeCreation,
-        render::DeletePolicy::HookSucceeded => HookDeletion::Succeeded,
-        render::DeletePolicy::HookFailed => HookDeletion::Failed,
-    }
-}
-
-/// SHA-256 in counter mode over the seed.
-struct Seeded {
-    seed: Seed,
-    counter: u64,
-}
-
-impl Entropy for Seeded {
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(count + 32);
-        while bytes.len() < count {
-            let mut hasher = Sha256::new();
-            hasher.update(self.seed.bytes);
-            hasher.update(self.counter.to_be_bytes());
-            self.counter += 1;
-            bytes.extend_from_slice(&hasher.finalize());
-        }
-        bytes.truncate(count);
-        bytes
-    }
-
-    fn now_unix_seconds(&mut self) -> i64 {
-        self.seed.time
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::content::FetchedChart;
+    use render::Chart;
+    use serde_json::Value;
+    use sha2::{Digest as _, Sha256};
 
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<HashMap<String, Seed>>>, Arc<Mutex<u8>>);
@@ -505,6 +332,7 @@ mod tests {
             version: "1.0.0".to_owned(),
             digest: hex::encode(Sha256::digest(template)),
             bytes: 1,
+            content: source::Content::Tree(Arc::new(files.iter().cloned().collect())),
             chart: Chart::from_files(files).unwrap(),
         }))
     }

@@ -21,6 +21,11 @@ use protocol::plan::ObjectEntry;
 use super::bundle::{Bundle, Piece};
 use crate::authority::{SEALING_KEY, sealing_key};
 
+/// Why an agent from before sealing gets nothing confidential, and what helps: an agent of today tells its key as soon as
+/// it is linked (its certificate from before counts as due).
+const UNTOLD: &str = "it has told no sealing key, as agents from before sealing: update the agent, and it tells its key \
+                      as soon as it is linked; or enrol it again";
+
 /// Blobs that are remembered, and their bytes: to make one again costs about 0.1 ms.
 const REMEMBERED: (usize, usize) = (65_536, 64 << 20);
 
@@ -88,8 +93,7 @@ impl Sealing {
         let Recipient { agent, annotations } = recipient;
         let refused = |why: &str| format!("{} cannot be delivered sealed to {agent}: {why}", entry.key);
         let told = annotations.get(SEALING_KEY);
-        let told = told
-            .ok_or_else(|| refused("it has told no sealing key; it does when it renews or enrols again"))?;
+        let told = told.ok_or_else(|| refused(UNTOLD))?;
         let name = (told.clone(), entry.digest);
         if let Some(known) = self.memory().blobs.get(&name) {
             return Ok(known.clone());
@@ -175,9 +179,6 @@ mod tests {
         let open = bundle(&[object("ConfigMap", "conf", "x")]);
         assert_eq!(sealing.seal(&open, &eu, false).unwrap(), open);
         let error = sealing.seal(&bundle(&[object("Secret", "login", "eA==")]), &eu, false).unwrap_err();
-        assert_eq!(
-            error,
-            "Secret login cannot be delivered sealed to region/eu: it has told no sealing key; it does when it renews or enrols again"
-        );
+        assert_eq!(error, format!("Secret login cannot be delivered sealed to region/eu: {UNTOLD}"));
     }
 }

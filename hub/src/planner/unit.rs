@@ -73,6 +73,17 @@ pub fn unit(frame: Frame, bundle: &Bundle) -> Unit {
     unit
 }
 
+/// The unit with the same content for another recipient.
+pub fn resealed(unit: &Unit, bundle: &Bundle) -> Unit {
+    let mut unit = unit.clone();
+    unit.objects = bundle.objects.iter().map(|piece| piece.entry.clone()).collect();
+    if !unit.hooks.is_empty() {
+        unit.hooks = bundle.hooks.iter().map(|piece| piece.entry.clone()).collect();
+    }
+    unit.hash = hash(&unit);
+    unit
+}
+
 /// Over the release's identity and all its content, and over nothing that does not change what is deployed.
 fn hash(unit: &Unit) -> Digest {
     let objects: Vec<_> =

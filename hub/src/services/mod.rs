@@ -3,6 +3,7 @@
 //! Pure: reads objects through a [`template::Sight`], needs no client, no clock and no status of a template.
 
 mod bases;
+pub mod built;
 pub mod chain;
 pub mod claim;
 pub mod data;

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use api::k0rdent::{
     HelmAction, HelmOptions, Service, ServiceSetSpec, ServiceTemplateChain, ServiceType, ServiceWithValues,
 };
-use protocol::plan::{Unit, UnitId, UnitKind};
+use protocol::plan::{UnitId, UnitKind};
 
+use super::built::{Built, Sealed};
 use super::chain::path;
 use super::claim::{Claim, Owner};
 use super::data::Data;
@@ -25,7 +26,7 @@ use super::values::{self, Documents};
 use crate::planner::bundle::Bundle;
 use crate::planner::rendering::{Options, Request, Unrendered};
 use crate::planner::sealing::Recipient;
-use crate::planner::unit::{Frame, merged, unit};
+use crate::planner::unit::{Frame, merged};
 use crate::roster::ObjectName;
 
 /// Turns requests into bundles; remembers.
@@ -102,17 +103,6 @@ pub struct ServicePlan {
     pub built: Option<Built>,
     /// Why there is no unit, or none as new as it should be.
     pub problem: Option<Problem>,
-}
-
-/// A unit with its content.
-#[derive(Debug, Clone)]
-pub struct Built {
-    /// The unit.
-    pub unit: Arc<Unit>,
-    /// Its content.
-    pub bundle: Arc<Bundle>,
-    /// Where it came from.
-    pub origin: Arc<Origin>,
 }
 
 /// Why a service is not as it should be.
@@ -344,24 +334,21 @@ impl Scene<'_, '_> {
             store: Some((&self.claim.set.0, &self.claim.set.1)),
             options: rendering_options(&options),
         };
-        let bundle = self.renderer.render(&request).map_err(|unrendered| match unrendered.waits_for {
-            Some(key) => {
+        let bundle = self.renderer.render(&request).map_err(|unrendered| {
+            if let Some(key) = &unrendered.waits_for {
                 self.sight.view.note(key.kind, &key.namespace, &key.name);
-                Problem::pending(unrendered.message)
+            }
+            if !unrendered.failed {
+                return Problem::pending(unrendered.message);
             }
             // Which document is wrong, the renderer cannot know.
-            None => {
-                let message = documents.fault().unwrap_or(unrendered.message);
-                Problem::failed(documents.redact(&message, data))
-            }
+            let message = documents.fault().unwrap_or(unrendered.message);
+            Problem::failed(documents.redact(&message, data))
         })?;
         let secret = documents.hold_secrets()
             || values::manifests_are_secret(self.sight, self.namespace(), &service.template);
-        // Without an agent there is no plan either.
-        let bundle = match &self.target.recipient {
-            Some(recipient) => self.renderer.seal(&bundle, recipient, secret).map_err(Problem::failed)?,
-            None => bundle,
-        };
+        let sealed = Sealed::make(bundle, secret, self.target.recipient.as_ref(), self.renderer)
+            .map_err(Problem::failed)?;
         let origin = Origin {
             source: source_of(&service.template, version, &content),
             documents: documents.origins,
@@ -379,7 +366,7 @@ impl Scene<'_, '_> {
             removal: self.claim.carrying.removal,
             options,
         };
-        Ok(Built { unit: Arc::new(unit(frame, &bundle)), bundle, origin: Arc::new(origin) })
+        Ok(Built::new(frame, sealed, origin))
     }
 
     /// The content of the template; manifests that say so are templates themselves.

@@ -12,7 +12,7 @@ use source::{Artifact, Content, Source, Tree};
 
 use super::template::{Lack, Sight, not_found, waiting};
 use crate::cache::Kind;
-use crate::content::describe::{ChartWish, Describer, annotated, external};
+use crate::content::describe::{ChartWish, Describer, addressed, annotated, external};
 use crate::content::flux::{Bucket, ExternalArtifact, GitRepository, HelmRepository, OCIRepository};
 use crate::content::{Failure, Name, State, key};
 
@@ -127,6 +127,7 @@ impl Sight<'_> {
         let object = self.view.get::<Bucket>(namespace, name);
         let object = object.ok_or_else(|| not_found("Bucket", namespace, name))?;
         let source = self.describer(namespace).bucket(&object.spec.source);
+        let source = source.and_then(|source| addressed(source, &*object));
         Ok(of_object("Bucket", namespace, name, source.map(|source| annotated(source, &*object))))
     }
 

@@ -15,7 +15,7 @@ use protocol::plan::UnitKind;
 use crate::cache::{Kind, View};
 use crate::content::flux::{HelmChart, HelmRepository};
 use crate::content::{
-    ChartState, Failure, FetchedChart, Kustomization, Name, Sources, Wish, is_kustomization, key,
+    ChartState, Failure, FetchedChart, Kustomization, Name, Sources, Wish, is_kustomization, key, lfs,
 };
 use crate::services::supply::Described;
 
@@ -270,6 +270,9 @@ impl Sight<'_> {
             // Every key of a ConfigMap or Secret is a file, whatever it is called.
             tree.named || matches!(ending, "yaml" | "yml" | "json")
         };
+        if let Some(why) = lfs::pointer(&tree.files) {
+            return Err(Lack::Invalid(format!("{}: {why}", tree.origin)));
+        }
         let files = tree.files.iter().filter(|(path, _)| manifest(path));
         let files = files
             .map(|(path, bytes)| match std::str::from_utf8(bytes) {

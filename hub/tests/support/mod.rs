@@ -2,7 +2,7 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,7 @@ pub(crate) struct Hub {
     pub controllers: ControllersHandle,
     pub charts: String,
     pub state: tempfile::TempDir,
+    helm: Option<PathBuf>,
 }
 
 impl Drop for Hub {
@@ -54,6 +55,11 @@ impl Drop for Hub {
 
 impl Hub {
     pub(crate) async fn start() -> Self {
+        Self::with_helm(None).await
+    }
+
+    /// A hub with a helm binary for charts that need what the engine lacks.
+    pub(crate) async fn with_helm(helm: Option<PathBuf>) -> Self {
         let cluster = kube_local::Cluster::open(kube_local::Options::default()).await.unwrap();
         let process = Process::embedded();
         cluster.run_controllers(&process.tasks, process.cancel.clone());
@@ -61,8 +67,9 @@ impl Hub {
         install(&client).await;
         let charts = serve_charts(&process).await;
         let state = tempfile::tempdir().unwrap();
-        let (plans, observed, controllers) = controllers(&client, state.path(), 1, &process).await;
-        let hub = Self { cluster, client, process, plans, observed, controllers, charts, state };
+        let (plans, observed, controllers) =
+            controllers(&client, (state.path(), helm.clone()), 1, &process).await;
+        let hub = Self { helm, cluster, client, process, plans, observed, controllers, charts, state };
         hub.apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kcm-system"}})).await;
         hub.repository("kcm-system", "skein-charts").await;
         for region in ["eu", "us"] {
@@ -79,7 +86,8 @@ impl Hub {
         self.process.cancel.cancel();
         let process = Process::embedded();
         self.cluster.run_controllers(&process.tasks, process.cancel.clone());
-        let (plans, observed, handle) = controllers(&self.client, self.state.path(), 2, &process).await;
+        let (plans, observed, handle) =
+            controllers(&self.client, (self.state.path(), self.helm.clone()), 2, &process).await;
         (self.process, self.plans, self.observed, self.controllers) = (process, plans, observed, handle);
     }
 
@@ -200,6 +208,68 @@ impl Hub {
         AgentId::Edge(id)
     }
 
+    /// The edge tells its sealing key, as it does when it enrols.
+    pub(crate) async fn tell_sealing_key(&self, name: &str, namespace: &str, seed: u8) {
+        let device = identity::DeviceKey::from_seed([seed; 32]);
+        let key =
+            identity::sealing::told_key(&vec![identity::sealing::told(&device)], &device.public()).unwrap();
+        let base64 = |bytes: &[u8]| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+        let told = json!({
+            "skein.dev/device-key": base64(&device.public()), "skein.dev/sealing-key": base64(&key.write()),
+        });
+        let object = json!({
+            "apiVersion": "skein.dev/v1alpha1", "kind": "Edge", "metadata": {"namespace": namespace},
+        });
+        let patch = Patch::Merge(json!({"metadata": {"annotations": told}}));
+        self.api(&object).patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Serves one file; returns the server's address.
+    pub(crate) async fn serve(&self, path: &str, content: Vec<u8>) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let content = Bytes::from(content);
+        let router =
+            axum::Router::new().route(path, axum::routing::get(move || std::future::ready(content.clone())));
+        // It outlives a restart of the hub, and ends with the test.
+        let serving = async move { axum::serve(listener, router).await.unwrap() };
+        tokio_util::task::TaskTracker::new().spawn(serving);
+        address
+    }
+
+    /// Waits until an object of a kind is as `holds` says.
+    pub(crate) async fn until_listed<K>(&self, what: &str, holds: impl Fn(&K) -> bool) -> K
+    where
+        K: kube::Resource<DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned
+            + Send
+            + 'static,
+    {
+        let api = Api::<K>::all(self.client.clone());
+        let found = async {
+            let mut events = watcher::watcher(api.clone(), watcher::Config::default()).boxed();
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object))
+                        if holds(&object) =>
+                    {
+                        return object;
+                    }
+                    _ => {}
+                }
+            }
+            panic!("the watch ended")
+        };
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(found) => found,
+            Err(_) => {
+                panic!("{what}: {:#?}", api.list(&kube::api::ListParams::default()).await.unwrap().items)
+            }
+        }
+    }
+
     /// The agent's link is up.
     pub(crate) fn link(&self, agent: &AgentId, up: bool) {
         self.observed.link(agent, Link { up, since: 1_700_000_000_000, address: String::new() });
@@ -266,7 +336,7 @@ impl Hub {
 
 async fn controllers(
     client: &kube::Client,
-    state: &Path,
+    (state, helm): (&Path, Option<PathBuf>),
     term: u64,
     process: &Process,
 ) -> (PlanBook, Observed, ControllersHandle) {
@@ -276,7 +346,7 @@ async fn controllers(
         system_namespace: "kcm-system".to_owned(),
         trust_domain: "skein.local".to_owned(),
         state_dir: state.to_owned(),
-        helm: None,
+        helm,
         remote_bases: true,
         term,
     };
@@ -333,6 +403,38 @@ async fn serve_charts(process: &Process) -> String {
         axum::serve(listener, router).with_graceful_shutdown(async move { cancel.cancelled().await });
     process.tasks.spawn(async move { serving.await.unwrap() });
     url
+}
+
+/// Files by path, as a server has them.
+pub(crate) type Files = Arc<std::sync::Mutex<BTreeMap<String, Bytes>>>;
+
+/// A server of files that may change, which outlives every hub; with its address.
+pub(crate) async fn files_by_path() -> (Files, String) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let files = Files::default();
+    let served = files.clone();
+    let router = axum::Router::new().fallback(move |uri: axum::http::Uri| {
+        let found = served.lock().unwrap().get(uri.path()).cloned();
+        async move { found.ok_or(axum::http::StatusCode::NOT_FOUND) }
+    });
+    let serving = async move { axum::serve(listener, router).await.unwrap() };
+    tokio_util::task::TaskTracker::new().spawn(serving);
+    (files, address)
+}
+
+/// Files as a packed archive.
+pub(crate) fn packed_files(files: &[(&str, String)]) -> Vec<u8> {
+    let encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut archive = tar::Builder::new(encoder);
+    for (path, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        archive.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    archive.into_inner().unwrap().finish().unwrap()
 }
 
 fn packed(folder: &Path, name: &str) -> Bytes {

@@ -143,6 +143,109 @@ async fn an_oci_registry_is_asked_with_the_token_that_it_demands() {
 }
 
 #[tokio::test]
+async fn an_identity_token_is_exchanged_and_the_challenge_may_be_one_of_several() {
+    let server = Server { wanted: Some("Bearer t0ken"), ..Server::default() };
+    let follower = Follower::new();
+    let address = server.start(&follower).await;
+    *server.challenge.lock().unwrap() = format!(
+        "Basic realm=\"a, \\\"b\\\"\", Bearer realm=\"http://{address}/token\",scope=\"repository:team/web:pull,push\""
+    );
+    server.put("/token", json!({"token": "", "access_token": "t0ken"}).to_string());
+    server.image(
+        "team/web",
+        "1.0.0",
+        "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+        &chart("web", "1.0.0"),
+    );
+    let tag = RegistryReference::Tag("1.0.0".into());
+    let mut source = registry(format!("oci://{address}/team/web"), tag, Layer::Chart);
+    let config =
+        json!({"auths": {address.as_str(): {"auth": "MDA6", "identitytoken": "r3fresh&"}}}).to_string();
+    source.access.docker_config = Some(Hidden::new(config));
+    follower.until(&named("web"), &source, |state| state.artifact.is_some()).await;
+    let form = "/token scope=repository%3Ateam%2Fweb%3Apull%2Cpush&grant_type=refresh_token&refresh_token=r3fresh%26\
+                &client_id=skein";
+    assert_eq!(*server.posted.lock().unwrap(), [form]);
+
+    // The token has run out: the next one is fetched and the question asked again.
+    *server.files.lock().unwrap().get_mut("/token").unwrap() = json!({"token": "0ld"}).to_string().into();
+    source.requested = "now".into();
+    let state = follower.until(&named("web"), &source, |state| state.failure.is_some()).await;
+    assert!(state.artifact.is_some() && state.failure.unwrap().message.contains("401"));
+    // A realm without a host cannot be asked.
+    *server.challenge.lock().unwrap() = "Bearer realm=\"/token\"".into();
+    source.requested = "again".into();
+    let relative = |state: &source::State| {
+        state.failure.as_ref().is_some_and(|failure| failure.message.contains("\"/token\" is not an address"))
+    };
+    follower.until(&named("web"), &source, relative).await;
+}
+
+#[tokio::test]
+async fn a_bucket_is_listed_page_by_page_and_no_key_leads_out() {
+    let server = Server::default();
+    let follower = Follower::new();
+    let address = server.start(&follower).await;
+    let page = |keys: std::ops::Range<usize>, next: Option<&str>| {
+        let entries: String = keys
+            .map(|at| format!("<Contents><Key>p/{at:04}.yaml</Key><ETag>e</ETag><Size>4</Size></Contents>"))
+            .collect();
+        let next = next.map_or("<IsTruncated>false</IsTruncated>".to_owned(), |next| {
+            format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{next}</NextContinuationToken>")
+        });
+        format!("<ListBucketResult>{next}{entries}</ListBucketResult>")
+    };
+    server.put("/things", page(0..100, Some("page 2+")));
+    server.put("/things?page 2+", page(100..200, Some("3")));
+    server.put("/things?3", page(200..250, None));
+    for at in 0..250 {
+        server.put(&format!("/things/p/{at:04}.yaml"), "a: 1");
+    }
+    let origin =
+        Bucket { endpoint: address, bucket: "things".into(), prefix: "p/".into(), ..Bucket::default() };
+    let access = Access { insecure: true, ..Access::default() };
+    let mut source = Source { access, ..Source::new(Origin::Bucket(origin)) };
+    let state = follower.until(&named("b"), &source, |state| state.artifact.is_some()).await;
+    let Content::Tree(tree) = &state.artifact.unwrap().content else { panic!("not a tree") };
+    assert_eq!((tree.len(), tree.keys().next_back().unwrap().as_str()), (250, "p/0249.yaml"));
+    server.put("/things//etc/passwd", "a: 1");
+    for key in ["p/../../etc/passwd", "/etc/passwd", "p/./x"] {
+        let listed = format!("<Contents><Key>{key}</Key><ETag>e</ETag><Size>4</Size></Contents>");
+        server.put("/things", format!("<ListBucketResult>{listed}</ListBucketResult>"));
+        source.requested = key.into();
+        let refused = |state: &source::State| {
+            state.failure.as_ref().is_some_and(|failure| failure.message.contains(&format!("\"{key}\"")))
+        };
+        let state = follower.until(&named("b"), &source, refused).await;
+        assert!(state.artifact.is_some(), "the last good one stays");
+    }
+}
+
+#[tokio::test]
+async fn credentials_stay_at_their_host_when_an_index_or_a_redirection_names_another() {
+    let (origin, other) = (Server::default(), Server::default());
+    let follower = Follower::new();
+    let (address, elsewhere) = (origin.start(&follower).await, other.start(&follower).await);
+    let urls = json!([format!("http://{elsewhere}/web-1.0.0.tgz")]);
+    let listed = json!({"entries": {"web": [{"name": "web", "version": "1.0.0", "urls": urls}]}});
+    origin.put("/index.yaml", listed.to_string());
+    other.put("/web-1.0.0.tgz", chart("web", "1.0.0"));
+    origin.redirect("/file.yaml", &format!("http://{elsewhere}/file.yaml"));
+    other.put("/file.yaml", "a: 1");
+    let mut source = index(&format!("http://{address}"), "*");
+    source.access.credentials = basic("user", "secret");
+    follower.until(&named("absolute"), &source, |state| state.artifact.is_some()).await;
+    let file = source::RemoteFile { url: format!("http://{address}/file.yaml"), ..Default::default() };
+    let file = Source { access: source.access.clone(), ..Source::new(Origin::RemoteFile(file)) };
+    follower.until(&named("redirected"), &file, |state| state.artifact.is_some()).await;
+    assert_eq!(*other.authorized.lock().unwrap(), [""; 0]);
+    assert_eq!(origin.authorized.lock().unwrap().len(), 2);
+    source.access.pass_credentials = true;
+    follower.until(&named("passed on"), &source, |state| state.artifact.is_some()).await;
+    assert_eq!(other.authorized.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_pinned_chart_is_taken_with_its_digest_only() {
     let server = Server::default();
     let follower = Follower::new();
@@ -297,7 +400,7 @@ async fn a_bucket_becomes_a_tree_and_is_read_again_only_when_it_changed() {
     server.put("/things/apps/.sourceignore", "*.txt\n");
     server.put("/things/apps/c.txt", "c");
     let origin =
-        Bucket { endpoint: address, bucket: "things".into(), prefix: "apps/".into(), region: String::new() };
+        Bucket { endpoint: address, bucket: "things".into(), prefix: "apps/".into(), ..Bucket::default() };
     let access = Access { insecure: true, credentials: basic("key", "s3cret"), ..Access::default() };
     let mut source = Source { access, ..Source::new(Origin::Bucket(origin)) };
     let state = follower.until(&named("b"), &source, |state| state.artifact.is_some()).await;

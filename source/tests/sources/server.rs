@@ -36,6 +36,8 @@ pub(crate) struct Server {
     pub asked: Arc<AtomicUsize>,
     /// Path and credentials of questions that had some.
     pub authorized: Arc<Mutex<Vec<String>>>,
+    /// Path and form of questions that had one.
+    pub posted: Arc<Mutex<Vec<String>>>,
     /// Send entity tags, and answer "not modified".
     pub etags: Arc<AtomicBool>,
     pub unmodified: Arc<AtomicUsize>,
@@ -117,11 +119,14 @@ impl Server {
     }
 }
 
-async fn answer(State(server): State<Server>, uri: Uri, headers: HeaderMap) -> Response {
+async fn answer(State(server): State<Server>, uri: Uri, headers: HeaderMap, form: Bytes) -> Response {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let given = text("authorization");
     if let Some(given) = given {
         server.authorized.lock().unwrap().push(format!("{} {given}", uri.path()));
+    }
+    if !form.is_empty() {
+        server.posted.lock().unwrap().push(format!("{} {}", uri.path(), String::from_utf8_lossy(&form)));
     }
     if !uri.path().starts_with("/token") && server.wanted.is_some() && given != server.wanted {
         let challenge = server.challenge.lock().unwrap().clone();
@@ -138,7 +143,14 @@ async fn answer(State(server): State<Server>, uri: Uri, headers: HeaderMap) -> R
         }
         server.busy.fetch_sub(1, Ordering::SeqCst);
     }
-    let found = server.files.lock().unwrap().get(uri.path()).cloned();
+    // A page of a list by its token, as it is before it is encoded.
+    let page = uri
+        .query()
+        .and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("continuation-token=")));
+    let path = page.map_or(uri.path().to_owned(), |page| {
+        format!("{}?{}", uri.path(), page.replace("%20", " ").replace("%2B", "+"))
+    });
+    let found = server.files.lock().unwrap().get(&path).cloned();
     server.asked.fetch_add(1, Ordering::SeqCst);
     server.changed.notify_one();
     let Some(content) = found else { return StatusCode::NOT_FOUND.into_response() };

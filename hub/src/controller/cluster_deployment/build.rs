@@ -6,14 +6,14 @@ use kube::ResourceExt;
 use protocol::id::AgentId;
 use protocol::plan::{DriftMode, Removal, UnitKind};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
 use super::{ClusterPlan, Valid, unit_id};
 use crate::planner::rendering::{Options, Request, Unrendered};
 use crate::planner::sealing::Recipient;
-use crate::planner::unit::{Frame, unit};
+use crate::planner::unit::Frame;
+use crate::services::built::{Built, Sealed};
 use crate::services::origin::{DocumentOrigin, Origin, SourceOrigin};
-use crate::services::resolve::{Built, Renderer};
+use crate::services::resolve::Renderer;
 use crate::services::template::{Body, Chart, Sight};
 
 pub(super) fn build(valid: Valid, sight: &Sight<'_>, renderer: &dyn Renderer) -> ClusterPlan {
@@ -84,11 +84,8 @@ fn render(
         store: Some((&namespace, &name)),
         options: Options::default(),
     };
-    let mut bundle = renderer.render(&request)?;
-    // Without a region there is no plan either.
-    if let Some(recipient) = recipient {
-        bundle = renderer.seal(&bundle, recipient, false).map_err(Unrendered::failed)?;
-    }
+    let bundle = renderer.render(&request)?;
+    let sealed = Sealed::make(bundle, false, recipient, renderer).map_err(Unrendered::failed)?;
     let frame = Frame {
         id: unit_id(&namespace, &name),
         kind: UnitKind::Helm,
@@ -106,7 +103,7 @@ fn render(
         ..DocumentOrigin::default()
     };
     let origin = Origin { source, documents: vec![config], objects: Vec::new() };
-    Ok(Built { unit: Arc::new(unit(frame, &bundle)), bundle, origin: Arc::new(origin) })
+    Ok(Built::new(frame, sealed, origin))
 }
 
 /// `spec.config` with what k0rdent's `fillHelmValues` adds.

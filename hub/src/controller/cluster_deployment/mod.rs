@@ -17,7 +17,8 @@ use kube::ResourceExt;
 use protocol::id::RegionName;
 use protocol::plan::UnitId;
 
-use crate::services::resolve::{Built, Renderer};
+use crate::services::built::Built;
+use crate::services::resolve::Renderer;
 use crate::services::template::{Chart, Lack, Sight};
 
 /// What a ClusterDeployment names, or why it is not there.

@@ -57,6 +57,10 @@ pub(in crate::controller) fn status(facts: Facts<'_>) -> ClusterDeploymentStatus
         sheet.set(kind::PAUSED, status::FALSE, reason::NOT_PAUSED, "");
     }
     template(&mut sheet, plan);
+    if let Some(why) = plan.planned.as_ref().and_then(|built| built.bundle.by_helm.as_deref()) {
+        let message = format!("the chart is rendered by the helm binary: {why}");
+        sheet.set(kind::HELM_FALLBACK, status::TRUE, reason::RENDERED_BY_HELM, message);
+    }
     credential(&mut sheet, plan);
     release(&mut sheet, &facts);
     summary(&mut sheet, &facts);
