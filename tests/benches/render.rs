@@ -151,7 +151,9 @@ impl Seeds for NoSeeds {
 /// Through the hub's renderer: values, chart, bundle, digests.
 fn clusters(table: &Table) -> Result<()> {
     let chart = Chart::from_files(charts::small())?;
-    let chart = FetchedChart { version: "1.0.0".to_owned(), digest: "small".to_owned(), bytes: 0, chart };
+    let content = source::Content::Tree(Arc::new(charts::small().into_iter().collect()));
+    let (version, digest) = ("1.0.0".to_owned(), "small".to_owned());
+    let chart = FetchedChart { version, digest, bytes: 0, content, chart };
     let body = Body::Chart(Arc::new(chart));
     let bundles = Bundles::new(Box::new(NoSeeds), Sealer::new([0; 32]), None);
     let one = |cluster: usize| {
