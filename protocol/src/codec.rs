@@ -15,6 +15,7 @@ use crate::message::{
     BlobDelivery, BlobPart, Control, Hello, PlanHead, PlanOffer, Request, Response, Welcome,
 };
 use crate::plan::{PlanBody, PlanHeader, SignedPlan};
+use crate::policy::Leeways;
 use crate::report::Report;
 use crate::telemetry::{TelemetryAck, TelemetryContent, TelemetryItem};
 
@@ -95,6 +96,7 @@ wire! {
     Hello => "hello",
     JoinGrant => "join grant",
     JoinRequest => "join request",
+    Leeways => "leeways",
     PlanBody => "plan body",
     PlanHead => "plan head",
     PlanHeader => "plan header",

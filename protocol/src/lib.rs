@@ -5,6 +5,7 @@
 //!
 //! - [`id`]: who and what: agents, generations, digests
 //! - [`plan`]: the complete desired state of one agent, and how it is signed and addressed
+//! - [`policy`]: how a unit is carried out where that is not as usual
 //! - [`offer`]: what of a plan must travel to a receiver that has another one
 //! - [`report`]: observed state on its way up
 //! - [`telemetry`]: the envelope of durable telemetry: streams, batches, gaps, acknowledgements
@@ -23,6 +24,7 @@ pub mod lane;
 pub mod message;
 pub mod offer;
 pub mod plan;
+pub mod policy;
 pub mod report;
 pub mod sealed;
 pub mod session;

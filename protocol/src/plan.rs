@@ -256,28 +256,6 @@ pub struct HookEntry {
     pub deletion: Vec<HookDeletion>,
 }
 
-/// Tag of the extension of a [`Unit`] that says after how many failed tries it is rolled back (four bytes, little
-/// endian); without it, it never is. An agent that does not know it keeps trying.
-pub const ROLLBACK_AFTER: u16 = 1;
-
-impl Unit {
-    /// After how many failed tries a new revision is given up for the last one that was healthy; `None`: never.
-    pub fn rollback_after(&self) -> Option<u32> {
-        let (_, bytes) = self.ext.iter().find(|(tag, _)| *tag == ROLLBACK_AFTER)?;
-        let tries = u32::from_le_bytes(bytes.as_ref().try_into().ok()?);
-        (tries > 0).then_some(tries)
-    }
-
-    /// Sets [`Self::rollback_after`].
-    pub fn set_rollback_after(&mut self, tries: Option<u32>) {
-        self.ext.retain(|(tag, _)| *tag != ROLLBACK_AFTER);
-        if let Some(tries) = tries {
-            self.ext.push((ROLLBACK_AFTER, Bytes::copy_from_slice(&tries.to_le_bytes())));
-            self.ext.sort_by_key(|(tag, _)| *tag);
-        }
-    }
-}
-
 impl PlanBody {
     /// Every blob the plan needs, each once, in order of first use.
     pub fn digests(&self) -> impl Iterator<Item = Digest> + '_ {

@@ -208,6 +208,12 @@ impl Api {
         self.call(Method::POST, path, accept(&place.resource), body).await
     }
 
+    /// Asks whether the object would be created; a conflict if only its name is in the way.
+    pub(crate) async fn would_create(&self, place: &Place, body: Vec<u8>) -> Result<Live, ApiError> {
+        let path = format!("{}?fieldManager={}&dryRun=All", place.collection(), self.manager);
+        self.call(Method::POST, path, accept(&place.resource), body).await
+    }
+
     /// JSON merge patch.
     pub(crate) async fn merge(&self, place: &Place, patch: &Value) -> Result<Option<Live>, ApiError> {
         let path = format!("{}?fieldManager={}", place.path(), self.manager);

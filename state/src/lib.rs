@@ -31,6 +31,7 @@ mod engine;
 mod exchange;
 #[cfg(test)]
 mod faults;
+mod field_set;
 mod handle;
 mod health;
 mod live;

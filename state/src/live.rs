@@ -14,6 +14,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::field_set;
+
 /// Digest of the set of fields that our manager owns.
 pub(crate) type Fields = [u8; 16];
 
@@ -81,12 +83,16 @@ impl Meta {
         self.resource_version.parse().unwrap_or(0)
     }
 
-    /// The fields that `manager` applied and still owns.
-    pub(crate) fn fields(&self, manager: &str) -> Option<Fields> {
+    /// The fields that `manager` applied and still owns, without those that others may change (JSON pointers).
+    pub(crate) fn fields(&self, manager: &str, except: &[String]) -> Option<Fields> {
         let ours = self.managed_fields.iter().find(|entry| {
             entry.manager == manager && entry.operation == "Apply" && entry.subresource.is_empty()
         })?;
-        let digest = blake3::hash(ours.fields.as_ref()?.get().as_bytes());
+        let owned = ours.fields.as_ref()?.get();
+        let digest = match except {
+            [] => blake3::hash(owned.as_bytes()),
+            except => blake3::hash(field_set::without(owned, except)?.as_bytes()),
+        };
         digest.as_bytes()[..16].try_into().ok()
     }
 
@@ -138,10 +144,10 @@ mod tests {
         let lost = ours.replace("f:a", "f:b");
         let other =
             r#"{"manager":"kubectl","operation":"Update","time":"T3","fieldsV1":{"f:data":{"f:b":{}}}}"#;
-        let first = meta(&format!("[{ours}]")).fields("skein").unwrap();
-        assert_eq!(meta(&format!("[{later},{other}]")).fields("skein"), Some(first));
-        assert_ne!(meta(&format!("[{lost}]")).fields("skein"), Some(first));
-        assert_eq!(meta(&format!("[{other}]")).fields("skein"), None);
+        let first = meta(&format!("[{ours}]")).fields("skein", &[]).unwrap();
+        assert_eq!(meta(&format!("[{later},{other}]")).fields("skein", &[]), Some(first));
+        assert_ne!(meta(&format!("[{lost}]")).fields("skein", &[]), Some(first));
+        assert_eq!(meta(&format!("[{other}]")).fields("skein", &[]), None);
         assert_eq!(meta(&format!("[{ours},{other}]")).other_manager("skein"), Some("kubectl"));
     }
 }

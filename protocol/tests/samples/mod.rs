@@ -19,6 +19,7 @@ use protocol::plan::{
     DriftMode, HookDeletion, HookEntry, HookEvent, KeyId, ObjectEntry, ObjectKey, PlanBody, PlanHeader,
     Removal, SignedPlan, Unit, UnitId, UnitKind,
 };
+use protocol::policy::{Leeway, Leeways};
 use protocol::report::{
     ClusterReport, ObjectHealth, ObjectReport, Report, SpoolReport, UnitReport, UnitState,
 };
@@ -98,6 +99,11 @@ pub fn plan_header() -> PlanHeader {
 pub fn signed_plan() -> SignedPlan {
     let header = protocol::codec::encode(&plan_header());
     SignedPlan { header, key_id: KeyId([5; 8]), signature: Bytes::from(vec![6; 64]) }
+}
+
+pub fn leeways() -> Leeways {
+    let some = Leeway { object: 1, paths: vec!["/spec/replicas".to_owned()] };
+    Leeways(vec![some, Leeway { object: 300, paths: Vec::new() }])
 }
 
 pub fn plan_body() -> PlanBody {

@@ -74,6 +74,7 @@ impl Engine {
         self.names.insert(unit.id.clone(), key);
         let slot = Slot {
             objects: unit.objects.iter().map(|_| Object::new(now)).collect(),
+            leeway: unit.leeway(),
             unit,
             owner,
             order: key,
@@ -175,6 +176,15 @@ impl Engine {
             self.unclaimed.insert(id, row);
         }
         slot.noted = slot.noted && *slot.unit == *unit;
+        let leeway = unit.leeway();
+        if slot.leeway != leeway {
+            // What is remembered of ownership leaves out other fields than those that matter now.
+            for object in &mut slot.objects {
+                object.work = Work::Write;
+                object.drifted = false;
+            }
+            slot.leeway = leeway;
+        }
         slot.unit = unit;
         begin_anew(slot, new_revision, now);
         for (index, object) in slot.objects.iter().enumerate() {

@@ -48,7 +48,7 @@ impl Engine {
         let manager = self.context.api.manager();
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let (digest, mode) = (slot.unit.objects[index].digest, slot.unit.drift);
-        let alone = slot.left_alone();
+        let (alone, leeway) = (slot.left_alone(), slot.leeway.of(index));
         let object = &mut slot.objects[index];
         let version = live.metadata.version();
         if version < object.version || alone {
@@ -70,8 +70,10 @@ impl Engine {
             && judgement.health == ObjectHealth::Current
             && object.health.health != ObjectHealth::Current;
         object.judge(judgement, now);
-        let fields = live.metadata.fields(manager);
-        if object.writing {
+        let fields = live.metadata.fields(manager, leeway.unwrap_or_default());
+        if leeway.is_some_and(<[_]>::is_empty) {
+            // Whatever it is, it is no drift.
+        } else if object.writing {
             object.late = Some((version, fields));
         } else if !live.metadata.terminating() {
             let drifted = object.compare(digest, mode, fields);
@@ -93,7 +95,7 @@ impl Engine {
         let now = self.context.clock.now();
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let mode = slot.unit.drift;
-        if slot.left_alone() {
+        if slot.left_alone() || slot.leeway.of(index).is_some_and(<[_]>::is_empty) {
             return;
         }
         let object = &mut slot.objects[index];

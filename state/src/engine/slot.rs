@@ -6,6 +6,7 @@ use std::time::Duration;
 use protocol::UnixMillis;
 use protocol::id::Digest;
 use protocol::plan::{DriftMode, HookEvent, ObjectEntry, Unit};
+use protocol::policy::Leeways;
 use protocol::report::{OBJECT_REPORTS_MAX, ObjectHealth, ObjectReport, UnitReport, UnitState};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -139,6 +140,8 @@ pub(super) struct Running {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) unit: Arc<Unit>,
+    /// What others may change about its objects.
+    pub(super) leeway: Leeways,
     pub(super) owner: Owner,
     pub(super) order: u32,
     pub(super) objects: Vec<Object>,

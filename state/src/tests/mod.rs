@@ -5,6 +5,7 @@ mod apply;
 mod chance;
 mod drift;
 mod hooks;
+mod latitude;
 mod measure;
 mod offer;
 mod removal;
@@ -206,6 +207,19 @@ impl World {
             }
         };
         assert!(tokio::time::timeout(PATIENCE, there).await.is_ok(), "{path} does not come");
+    }
+
+    /// Waits until an object has this value.
+    pub(super) async fn becomes(&self, path: &str, pointer: &str, value: Value) {
+        let there = async {
+            while self.get(path).await.as_ref().and_then(|object| object.pointer(pointer)) != Some(&value) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        assert!(
+            tokio::time::timeout(PATIENCE, there).await.is_ok(),
+            "{path} {pointer} does not become {value}"
+        );
     }
 
     /// What a user does with kubectl.

@@ -7,15 +7,12 @@ use futures::StreamExt;
 use protocol::plan::{HookEvent, UnitId};
 use protocol::report::ObjectHealth;
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::{CALLS_CONCURRENT, Context, End, Event, Item, Outcome, Trouble, Worker, secrecy};
+use super::{CALLS_CONCURRENT, Context, End, Event, Item, Outcome, Trouble, Worker};
 use crate::api::{ApiError, Failure};
 use crate::board::Sight;
-use crate::difference::{Quoting, difference};
-use crate::health;
 use crate::live::Live;
-use crate::object::{self, ObjectId, Place, Resource, UNIT_LABEL};
+use crate::object::{self, ObjectId, Place, UNIT_LABEL};
 use crate::store::Row;
 
 /// How long definitions may take to be established.
@@ -111,7 +108,7 @@ impl Worker {
         (item, live)
     }
 
-    fn row(&self, item: &Item, adopted: bool) -> Row {
+    pub(super) fn row(&self, item: &Item, adopted: bool) -> Row {
         Row {
             id: ObjectId::clone(&item.place.id),
             version: item.place.resource.version.clone(),
@@ -194,88 +191,6 @@ impl Worker {
             }
         }
         Ok(())
-    }
-
-    async fn write_or_check(&self, item: &Item) -> (usize, Result<Outcome, Trouble>) {
-        let result = if item.check { self.check(item).await } else { self.write(item).await };
-        let outcome = match result {
-            Err(Trouble::Failed(text)) => Ok(Outcome::Failed(text)),
-            Ok(_) | Err(Trouble::Unreachable(_) | Trouble::Stopped) => result,
-        };
-        (item.index, outcome)
-    }
-
-    async fn write(&self, item: &Item) -> Result<Outcome, Trouble> {
-        let blob = self.context.content(item.digest).await?;
-        let body = match self.owner.dress(&blob.json, &item.place, None) {
-            Ok(body) => body,
-            Err(text) => return Ok(Outcome::Refused(format!("malformed object: {text}"))),
-        };
-        let api = &self.context.api;
-        let mut result = api.apply(&item.place, body.clone(), item.force).await;
-        let lost_namespace = |error: &ApiError| {
-            error.failure == Failure::NotFound && item.place.id.namespace == self.unit.id.namespace
-        };
-        if self.unit.create_namespace
-            && item.place.resource.namespaced
-            && result.as_ref().is_err_and(lost_namespace)
-        {
-            self.ensure_namespace().await?;
-            result = api.apply(&item.place, body, item.force).await;
-        }
-        match result {
-            Ok(live) => Ok(self.written(item, &live)),
-            Err(error) => self.unwritten(item, secrecy::told_error(&blob, &item.place.id, error)),
-        }
-    }
-
-    fn written(&self, item: &Item, live: &Live) -> Outcome {
-        let Resource { group, kind, .. } = &*item.place.resource;
-        let adopted = item.row.as_ref().is_some_and(|row| row.adopted);
-        let row = Row {
-            digest: Some(item.digest),
-            fields: live.metadata.fields(self.context.api.manager()),
-            ..self.row(item, adopted)
-        };
-        Outcome::Written {
-            row: Box::new(row),
-            version: live.metadata.version(),
-            health: health::judge(group, kind, live),
-        }
-    }
-
-    fn unwritten(&self, item: &Item, error: ApiError) -> Result<Outcome, Trouble> {
-        match error.failure {
-            Failure::Unreachable => Err(Trouble::Unreachable(error.text)),
-            Failure::Busy | Failure::Gone => Ok(Outcome::Failed(error.text)),
-            Failure::Conflict => {
-                Ok(Outcome::Refused(format!("{}; set takeOwnership to take the fields over", error.text)))
-            }
-            Failure::NotFound => {
-                self.context.discovery.forget(&item.place.resource);
-                Ok(Outcome::Refused(error.text))
-            }
-            Failure::Refused => Ok(Outcome::Refused(error.text)),
-        }
-    }
-
-    /// Compares values, where the record of field ownership does not tell what changed.
-    async fn check(&self, item: &Item) -> Result<Outcome, Trouble> {
-        let live = self.context.api.get_whole(&item.place).await;
-        let live = live.map_err(|error| Trouble::about(&item.place, error))?;
-        let Some(live) = live else { return Ok(Outcome::Differs("is deleted".to_owned())) };
-        let blob = self.context.content(item.digest).await?;
-        let desired = match self.owner.dress(&blob.json, &item.place, None) {
-            Ok(body) => serde_json::from_slice::<Value>(&body).unwrap_or_default(),
-            Err(text) => return Ok(Outcome::Refused(format!("malformed object: {text}"))),
-        };
-        let quoting =
-            if secrecy::is_confidential(&blob, &item.place.id) { Quoting::Hidden } else { Quoting::Shown };
-        if let Some(text) = difference(&desired, &live, quoting) {
-            return Ok(Outcome::Differs(text));
-        }
-        let meta = serde_json::from_value::<Live>(live).unwrap_or_default().metadata;
-        Ok(Outcome::Same { fields: meta.fields(self.context.api.manager()) })
     }
 
     /// Waits until the API server serves what definitions define.

@@ -7,6 +7,7 @@ mod apply;
 mod hook;
 mod prune;
 mod secrecy;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use protocol::UnixMillis;
 use protocol::id::Digest;
 use protocol::plan::{HookEvent, Unit};
+use protocol::policy::Leeways;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -242,6 +244,8 @@ pub(crate) struct Worker {
     run: u64,
     unit: Arc<Unit>,
     owner: Owner,
+    /// What others may change.
+    leeway: Leeways,
     cancel: CancellationToken,
 }
 
@@ -249,7 +253,8 @@ impl Worker {
     /// Carries out a job and tells how it ended.
     pub(crate) async fn carry_out(context: Arc<Context>, job: Job) {
         let Job { slot, run, unit, owner, step, cancel } = job;
-        let worker = Self { context, slot, run, unit, owner, cancel };
+        let leeway = unit.leeway();
+        let worker = Self { context, slot, run, unit, owner, leeway, cancel };
         let end = match step {
             Step::Apply { items, unplaced, gone, before } => {
                 worker.apply(items, unplaced, gone, before).await
