@@ -36,7 +36,7 @@ pub enum ManifestError {
         field: &'static str,
     },
     /// The values are not a map.
-    #[error("failed to read the values: {reason}")]
+    #[error("{reason}")]
     Values {
         /// Why.
         reason: String,
@@ -333,13 +333,16 @@ pub(crate) fn sort(value: Json, source: &str, text: &str) -> Sorted {
 pub(crate) fn merge_value_documents(text: &str, limits: &Limits) -> Result<Json, String> {
     let mut merged = serde_json::Map::new();
     for document in value_documents(text) {
-        match read(&document, limits).map_err(|error| format!("error converting YAML to JSON: {error}"))? {
+        let parsed = read(&document, limits).map_err(|error| {
+            format!("cannot unmarshal yaml document: error converting YAML to JSON: {error}")
+        })?;
+        match parsed {
             Json::Null => {}
             Json::Object(entries) => overlay(&mut merged, entries),
             other => {
                 let got = type_name(&other);
                 return Err(format!(
-                    "json: cannot unmarshal {got} into Go value of type map[string]interface {{}}"
+                    "cannot unmarshal yaml document: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {got} into Go value of type map[string]interface {{}}"
                 ));
             }
         }

@@ -115,7 +115,7 @@ fn chart_metadata_is_validated_with_helms_words() {
     assert!(load("name: x\nversion: one").contains("chart.metadata.version \"one\" is invalid"));
     assert!(load("name: a/b\nversion: 1.0.0").contains("is invalid"));
     assert!(load("name: x\nversion: 1.0.0\ntype: plugin").contains("application or library"));
-    assert!(load("name: x\nversion: 1.0.0\napiVersion: v9").contains("invalid chart apiVersion"));
+    assert!(load("name: x\nversion: 1.0.0\napiVersion: v9").contains("unsupported chart version"));
     assert!(
         load("name: x\nversion: 1.0.0\ndependencies: [{name: a}, {name: a}]")
             .contains("more than one dependency")

@@ -87,6 +87,13 @@ fn text(object: &Map<String, Json>, name: &str) -> Result<String, String> {
     scalar(value).ok_or_else(|| format!("the field \"{name}\" must be a text"))
 }
 
+/// White space as single spaces each, what cannot be printed left out, as Helm cleans metadata.
+fn printable(text: &str) -> String {
+    let seen =
+        |letter: &char| !(letter.is_control() || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{feff}'));
+    text.chars().map(|letter| if letter.is_whitespace() { ' ' } else { letter }).filter(seen).collect()
+}
+
 fn texts(object: &Map<String, Json>, name: &str) -> Result<Vec<String>, String> {
     match field(object, name) {
         None | Some(Json::Null) => Ok(Vec::new()),
@@ -147,6 +154,10 @@ impl Metadata {
             .map(|one| Ok([text(one, "name")?, text(one, "email")?, text(one, "url")?]))
             .collect::<Result<_, String>>()?;
         let version = text(object, "apiVersion")?;
+        let text = |object, name| text(object, name).map(|text| printable(&text));
+        let texts = |object, name| {
+            texts(object, name).map(|texts| texts.iter().map(|text| printable(text)).collect())
+        };
         Ok(Self {
             name: text(object, "name")?,
             version: text(object, "version")?,
@@ -172,7 +183,9 @@ impl Metadata {
     /// Adds what a `requirements.yaml` of an old chart declares.
     pub(crate) fn read_requirements(&mut self, document: &Json) -> Result<(), String> {
         if let Some(object) = document.as_object() {
-            self.dependencies = read_dependencies(object)?;
+            if field(object, "dependencies").is_some() {
+                self.dependencies = read_dependencies(object)?;
+            }
             self.declares_dependencies = true;
         }
         Ok(())
@@ -180,13 +193,13 @@ impl Metadata {
 
     /// Helm's validation.
     pub(crate) fn validate(&self) -> Result<(), String> {
-        if !matches!(self.api_version.as_str(), "v1" | "v2") {
-            return Err("invalid chart apiVersion".to_owned());
-        }
         if self.name.is_empty() {
             return Err("chart.metadata.name is required".to_owned());
         }
-        if self.name.contains('/') || self.name == "." || self.name == ".." {
+        if self.name == "." || self.name == ".." {
+            return Err(format!("chart.metadata.name {:?} is not allowed", self.name));
+        }
+        if self.name.contains('/') {
             return Err(format!("chart.metadata.name {:?} is invalid", self.name));
         }
         if self.version.is_empty() {

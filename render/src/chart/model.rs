@@ -48,7 +48,7 @@ pub enum ChartError {
         maximum: usize,
     },
     /// A file of the chart does not mean what it must.
-    #[error("cannot load {file} of the chart \"{chart}\": {reason}")]
+    #[error("cannot load {file}: {reason}")]
     File {
         /// Name of the chart, or the folder of a subchart.
         chart: String,
@@ -58,7 +58,7 @@ pub enum ChartError {
         reason: String,
     },
     /// `Chart.yaml` is missing.
-    #[error("Chart.yaml file is missing in the chart \"{chart}\"")]
+    #[error("Chart.yaml file is missing")]
     MissingMetadata {
         /// Where it was expected.
         chart: String,
@@ -68,6 +68,22 @@ pub enum ChartError {
     Metadata {
         /// Helm's complaint.
         reason: String,
+    },
+    /// `apiVersion` names a format of charts that does not exist, or that Helm does not install.
+    #[error("{reason}")]
+    ApiVersion {
+        /// Helm's complaint.
+        reason: &'static str,
+    },
+    /// A subchart is no chart.
+    #[error("error unpacking subchart {name} in {parent}: {problem}")]
+    Subchart {
+        /// Its folder or archive in `charts/`.
+        name: String,
+        /// Name of the chart that it lies in.
+        parent: String,
+        /// What is wrong with it.
+        problem: Box<ChartError>,
     },
 }
 
@@ -144,7 +160,8 @@ impl TemplateFile {
 pub struct Chart {
     pub(crate) metadata: Metadata,
     pub(crate) values: Json,
-    pub(crate) schema: Option<Json>,
+    /// The schema, or why it is none: that counts only where it is used.
+    pub(crate) schema: Option<Result<Json, String>>,
     pub(crate) templates: Vec<TemplateFile>,
     pub(crate) files: Vec<File>,
     pub(crate) dependencies: Vec<Arc<Chart>>,
@@ -213,7 +230,7 @@ impl Chart {
     /// Its `values.schema.json`, if it has one.
     #[must_use]
     pub fn values_schema(&self) -> Option<&Json> {
-        self.schema.as_ref()
+        self.schema.as_ref()?.as_ref().ok()
     }
 
     fn load(
@@ -250,7 +267,13 @@ impl Chart {
             let document = yaml("requirements.yaml", &data)?;
             metadata.read_requirements(&document).map_err(|reason| problem("requirements.yaml", reason))?;
         }
+        if depth == 0 && !matches!(metadata.api_version.as_str(), "v1" | "v2" | "v3") {
+            return Err(ChartError::ApiVersion { reason: "unsupported chart version" });
+        }
         metadata.validate().map_err(|reason| ChartError::Metadata { reason })?;
+        if depth == 0 && metadata.api_version == "v3" {
+            return Err(ChartError::ApiVersion { reason: "invalid chart apiVersion" });
+        }
         let old = metadata.api_version == "v1";
         let mut chart = Self {
             metadata,
@@ -271,9 +294,7 @@ impl Chart {
                         .map_err(|reason| problem("values.yaml", reason))?;
                 }
                 "values.schema.json" => {
-                    let schema = serde_json::from_slice(&data)
-                        .map_err(|error| problem("values.schema.json", error.to_string()))?;
-                    chart.schema = Some(schema);
+                    chart.schema = Some(serde_json::from_slice(&data).map_err(|error| error.to_string()));
                 }
                 _ if path.starts_with("templates/") => chart.templates.push(TemplateFile::new(path, &data)),
                 _ if path.starts_with("charts/") && !path.ends_with(".prov") => {
@@ -285,7 +306,11 @@ impl Chart {
             }
         }
         for (name, files) in subcharts {
-            chart.dependencies.extend(Self::subchart(&name, files, limits, depth + 1)?.map(Arc::new));
+            let found = Self::subchart(&name, files, limits, depth + 1).map_err(|problem| {
+                let (name, parent) = (name.clone(), chart.metadata.name.clone());
+                ChartError::Subchart { name, parent, problem: Box::new(problem) }
+            })?;
+            chart.dependencies.extend(found.map(Arc::new));
         }
         Ok(chart)
     }

@@ -30,7 +30,8 @@ pub(crate) fn violations(chart: &Instance<'_>, values: &Json) -> String {
     out
 }
 
-fn check(schema: &Json, values: &Json) -> Result<(), String> {
+fn check(schema: &Result<Json, String>, values: &Json) -> Result<(), String> {
+    let schema = schema.as_ref().map_err(|problem| format!("failed to read the schema: {problem}\n"))?;
     let validator: Validator = jsonschema::validator_for(schema)
         .map_err(|problem| format!("unable to use the schema: {problem}\n"))?;
     let lines: Vec<String> = validator

@@ -14,20 +14,21 @@ use super::value::{Text, Value};
 const INCLUDE_REPEATS: usize = 1000;
 
 /// The node that text/template visits last when it evaluates an operand: errors found afterwards name it.
-pub(super) fn last_visited(node: &Expression) -> &Expression {
+pub(super) fn last_visited<'e>(frame: &Frame, node: &'e Expression) -> &'e Expression {
     match &node.kind {
-        ExpressionKind::Pipe(pipe) => last_of_pipe(pipe).unwrap_or(node),
-        ExpressionKind::Chain(inner, _) => last_visited(inner),
+        ExpressionKind::Pipe(pipe) => last_of_pipe(frame, pipe).unwrap_or(node),
+        ExpressionKind::Chain(inner, _) => last_visited(frame, inner),
         _ => node,
     }
 }
 
 /// The node visited last in a pipeline.
-pub(super) fn last_of_pipe(pipe: &Pipe) -> Option<&Expression> {
+pub(super) fn last_of_pipe<'e>(frame: &Frame, pipe: &'e Pipe) -> Option<&'e Expression> {
     let (first, rest) = pipe.commands.last()?.arguments.split_first()?;
-    Some(match (&first.kind, rest.last()) {
-        (_, Some(argument)) => last_visited(argument),
-        _ => last_visited(first),
+    let decided = frame.decided.get(&first.offset).and_then(|at| rest.get(*at));
+    Some(match decided.or(rest.last()) {
+        Some(argument) => last_visited(frame, argument),
+        None => last_visited(frame, first),
     })
 }
 
@@ -59,7 +60,7 @@ impl Machine<'_> {
             return Err(at(frame, node.offset, &node.context, Fault::Type(text)));
         }
         if let Run::ShortCircuit { stops_on } = function.run {
-            return self.short_circuit(frame, dot, rest, last, stops_on);
+            return self.short_circuit(frame, dot, (node.offset, rest), last, stops_on);
         }
         let mut arguments = Vec::with_capacity(count);
         for (position, argument) in rest.iter().enumerate() {
@@ -68,7 +69,7 @@ impl Machine<'_> {
         }
         if let Some(value) = last {
             let letter = signatures::parameter(function.parameters, rest.len());
-            let place = rest.last().map_or(node, last_visited);
+            let place = rest.last().map_or(node, |argument| last_visited(frame, argument));
             signatures::check(&value, letter)
                 .map_err(|fault| at(frame, place.offset, &place.context, fault))?;
             arguments.push(value);
@@ -137,7 +138,7 @@ impl Machine<'_> {
             }
             _ => self.argument(frame, dot, node)?,
         };
-        let place = last_visited(node);
+        let place = last_visited(frame, node);
         signatures::check(&value, letter).map_err(|fault| at(frame, place.offset, &place.context, fault))?;
         Ok(value)
     }
@@ -147,17 +148,19 @@ impl Machine<'_> {
         &mut self,
         frame: &mut Frame,
         dot: &Value,
-        rest: &[Expression],
+        (place, rest): (usize, &[Expression]),
         last: Option<Value>,
         stops_on: bool,
     ) -> Exec<Value> {
         let mut value = Value::Nil;
-        for argument in rest {
+        for (position, argument) in rest.iter().enumerate() {
             value = self.argument(frame, dot, argument)?;
             if value.truth() == stops_on {
+                frame.decided.insert(place, position);
                 return Ok(value);
             }
         }
+        frame.decided.remove(&place);
         Ok(last.unwrap_or(value))
     }
 

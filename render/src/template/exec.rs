@@ -57,6 +57,8 @@ pub(crate) struct Machine<'h> {
 pub(super) struct Frame {
     template: Arc<Template>,
     variables: Vec<(Arc<str>, Value)>,
+    /// The argument that decided an `and` or `or`, by the place of the command: those behind it were not visited.
+    pub(super) decided: BTreeMap<usize, usize>,
 }
 
 impl Frame {
@@ -101,8 +103,11 @@ impl<'h> Machine<'h> {
     }
 
     fn run(&mut self, template: &Arc<Template>, data: &Value, out: &mut Vec<u8>) -> Exec<()> {
-        let mut frame =
-            Frame { template: Arc::clone(template), variables: vec![(Arc::from("$"), data.clone())] };
+        let mut frame = Frame {
+            template: Arc::clone(template),
+            variables: vec![(Arc::from("$"), data.clone())],
+            decided: BTreeMap::new(),
+        };
         stack::grow(|| self.walk(&mut frame, data, &template.body, out))?;
         Ok(())
     }
@@ -374,7 +379,7 @@ impl<'h> Machine<'h> {
         for (position, name) in names.iter().enumerate() {
             let given: &[Value] = if position + 1 == names.len() { &arguments } else { &[] };
             value = field::get(&mut self.env, &value, name, given).map_err(|fault| {
-                let place = last_visited(node);
+                let place = last_visited(frame, node);
                 at(frame, place.offset, &place.context, fault)
             })?;
         }
@@ -414,7 +419,7 @@ fn int(index: usize) -> Value {
 
 /// An error found once a pipeline is evaluated.
 fn at_end_of(frame: &Frame, pipe: &Pipe, fault: Fault) -> Box<ExecError> {
-    match last_of_pipe(pipe) {
+    match last_of_pipe(frame, pipe) {
         Some(node) => at(frame, node.offset, &node.context, fault),
         None => at(frame, pipe.offset, "", fault),
     }

@@ -56,9 +56,7 @@ impl Writer {
 
     /// Entries at `indent`; `inline` leaves the first on the current line.
     fn mapping(&mut self, entries: &Map<String, Value>, indent: usize, inline: bool) {
-        let mut keys: Vec<&String> = entries.keys().collect();
-        keys.sort_by(|a, b| natural_order(a, b));
-        for (position, key) in keys.into_iter().enumerate() {
+        for (position, key) in in_natural_order(entries.keys().collect()).into_iter().enumerate() {
             if position > 0 || !inline {
                 self.line(indent);
             }
@@ -360,6 +358,25 @@ fn code_escape(letter: char) -> String {
         code @ 0x100..=0xFFFF => format!("\\u{code:04X}"),
         code => format!("\\U{code:08X}"),
     }
+}
+
+/// The keys in go-yaml's order, by a merge of our own: that order is not transitive for every set of keys (`a0b`, `a_`
+/// and digits beside signs make cycles), and the standard library's sort may panic then.
+fn in_natural_order(mut keys: Vec<&String>) -> Vec<&String> {
+    if keys.len() < 2 {
+        return keys;
+    }
+    let right = in_natural_order(keys.split_off(keys.len() / 2));
+    let left = in_natural_order(keys);
+    let mut out = Vec::with_capacity(left.len() + right.len());
+    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+    while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
+        let next = if natural_order(a, b) == Ordering::Greater { right.next() } else { left.next() };
+        out.extend(next);
+    }
+    out.extend(left);
+    out.extend(right);
+    out
 }
 
 /// go-yaml's order of keys: letters by code point, runs of digits by their number, other signs before letters.

@@ -118,7 +118,7 @@ fn object(parsed: Result<serde_json::Value, String>) -> Value {
 /// Helm's `fromYamlArray`: an error is the only item.
 fn array(parsed: Result<serde_json::Value, String>) -> Value {
     match parsed.map(|value| from_json(&value)) {
-        Ok(Value::Nil) => Value::List(List::new(Vec::new(), ListKind::Nothing)),
+        Ok(Value::Nil) => Value::list(Vec::new()),
         Ok(Value::List(list)) => Value::List(list),
         Ok(other) => Value::list(vec![Value::text(&decoding(&other, "[]interface {}"))]),
         Err(problem) => Value::list(vec![Value::text(&problem)]),
