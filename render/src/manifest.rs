@@ -332,7 +332,7 @@ pub(crate) fn sort(value: Json, source: &str, text: &str) -> Sorted {
 /// Merges the documents of a values file, later ones over earlier ones.
 pub(crate) fn merge_value_documents(text: &str, limits: &Limits) -> Result<Json, String> {
     let mut merged = serde_json::Map::new();
-    for document in value_documents(text) {
+    for document in value_documents(text)? {
         let parsed = read(&document, limits).map_err(|error| {
             format!("cannot unmarshal yaml document: error converting YAML to JSON: {error}")
         })?;
@@ -350,18 +350,29 @@ pub(crate) fn merge_value_documents(text: &str, limits: &Limits) -> Result<Json,
     Ok(Json::Object(merged))
 }
 
-fn value_documents(text: &str) -> Vec<String> {
-    let mut documents = vec![String::new()];
+/// The documents of a values file, split at lines of three dashes before YAML is looked at, as Kubernetes' reader does
+/// it: every line ends in `\n` from then on, and a separator before any content stays.
+fn value_documents(text: &str) -> Result<Vec<String>, String> {
+    let mut documents = Vec::new();
+    let mut current = String::new();
     for line in text.split_inclusive('\n') {
-        let ends = line
-            .strip_prefix("---")
-            .is_some_and(|rest| rest.trim().is_empty() || rest.trim().starts_with('#'));
-        match documents.last_mut() {
-            Some(current) if !ends => current.push_str(line),
-            _ => documents.push(String::new()),
+        let line = line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
+        if let Some(rest) = line.strip_prefix("---").map(str::trim) {
+            if !rest.is_empty() && !rest.starts_with('#') {
+                return Err(format!("error reading yaml document: invalid Yaml document separator: {rest}"));
+            }
+            if !current.is_empty() {
+                documents.push(std::mem::take(&mut current));
+                continue;
+            }
         }
+        current.push_str(line);
+        current.push('\n');
     }
-    documents
+    if !current.is_empty() {
+        documents.push(current);
+    }
+    Ok(documents)
 }
 
 pub(crate) fn overlay(into: &mut serde_json::Map<String, Json>, from: serde_json::Map<String, Json>) {

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod corpus;
+mod dialects;
 mod generator;
 mod helm;
 mod kustomize;
@@ -31,6 +32,20 @@ fn random_templates_render_as_helm_renders_them() {
         "{} of {count} templates differ (SKEIN_RENDER_SEED={seed}):\n{}",
         found.len(),
         shown.join("\n")
+    );
+}
+
+#[test]
+#[ignore = "real parts: tests/run"]
+fn random_documents_are_read_as_helm_reads_them() {
+    let (seed, count) = (seed(), setting("SKEIN_RENDER_DOCUMENTS", 500));
+    let count = usize::try_from(count).expect("a count");
+    let found = dialects::differences(seed, count);
+    assert!(
+        found.is_empty(),
+        "{} of {count} documents differ (SKEIN_RENDER_SEED={seed}):\n\n{}",
+        found.len(),
+        found.join("\n")
     );
 }
 

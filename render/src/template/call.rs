@@ -93,7 +93,7 @@ impl Machine<'_> {
     }
 
     /// An argument, of the type that the parameter wants.
-    fn typed_argument(
+    pub(super) fn typed_argument(
         &mut self,
         frame: &mut Frame,
         dot: &Value,

@@ -370,20 +370,34 @@ impl<'h> Machine<'h> {
         rest: &[Expression],
         last: Option<Value>,
     ) -> Exec<Value> {
+        let Some((name, leading)) = names.split_last() else {
+            return Ok(receiver);
+        };
+        let wrong = |frame: &Frame, fault| {
+            let place = last_visited(frame, node);
+            at(frame, place.offset, &place.context, fault)
+        };
+        let mut value = receiver;
+        for name in leading {
+            value = field::get(&mut self.env, &value, name, &[]).map_err(|fault| wrong(frame, fault))?;
+        }
+        let parameters = field::parameters(&value, name);
+        if let Some(want) =
+            parameters.map(str::len).filter(|want| *want != rest.len() + usize::from(last.is_some()))
+        {
+            let count = rest.len() + usize::from(last.is_some());
+            let text = format!("wrong number of args for {name}: want {want} got {count}");
+            return Err(wrong(frame, Fault::Type(text)));
+        }
         let mut arguments = Vec::with_capacity(rest.len() + 1);
-        for argument in rest {
-            arguments.push(self.argument(frame, dot, argument)?);
+        for (position, argument) in rest.iter().enumerate() {
+            arguments.push(match parameters.and_then(|letters| letters.as_bytes().get(position)) {
+                Some(letter) => self.typed_argument(frame, dot, argument, *letter)?,
+                None => self.argument(frame, dot, argument)?,
+            });
         }
         arguments.extend(last);
-        let mut value = receiver;
-        for (position, name) in names.iter().enumerate() {
-            let given: &[Value] = if position + 1 == names.len() { &arguments } else { &[] };
-            value = field::get(&mut self.env, &value, name, given).map_err(|fault| {
-                let place = last_visited(frame, node);
-                at(frame, place.offset, &place.context, fault)
-            })?;
-        }
-        Ok(value)
+        field::get(&mut self.env, &value, name, &arguments).map_err(|fault| wrong(frame, fault))
     }
 
     pub(super) fn argument(&mut self, frame: &mut Frame, dot: &Value, node: &Expression) -> Exec<Value> {

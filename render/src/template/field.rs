@@ -4,7 +4,25 @@ use super::args::Args;
 use super::env::Env;
 use super::fault::Fault;
 use super::funcs::files;
-use super::value::{Dict, DictKind, Value};
+use super::value::{Dict, DictKind, List, ListKind, Value};
+
+/// What a method takes, a letter for each argument; nothing where the name is no method whose types are known.
+pub(crate) fn parameters(receiver: &Value, name: &str) -> Option<&'static str> {
+    match receiver {
+        Value::Dict(dict) if dict.kind() == DictKind::Files => match name {
+            "Get" | "GetBytes" | "Glob" | "Lines" => Some("s"),
+            "AsConfig" | "AsSecrets" => Some(""),
+            _ => None,
+        },
+        Value::Dict(dict) if dict.kind() == DictKind::Values => match name {
+            "Table" | "PathValue" => Some("s"),
+            "AsMap" | "YAML" => Some(""),
+            _ => None,
+        },
+        Value::Object(object) if name == "Has" && object.items().is_some() => Some("s"),
+        _ => None,
+    }
+}
 
 /// The field or the method's result.
 pub(crate) fn get(
@@ -77,7 +95,8 @@ fn entry(
     Ok(match (dict.get(name), dict.kind()) {
         (Some(value), _) => value.element(),
         (None, DictKind::Strings) => Value::text(""),
-        (None, DictKind::Any | DictKind::Values | DictKind::Files) => Value::Null,
+        (None, DictKind::Files) => Value::List(List::new(Vec::new(), ListKind::Bytes)),
+        (None, DictKind::Any | DictKind::Values) => Value::Null,
     })
 }
 

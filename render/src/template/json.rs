@@ -100,7 +100,7 @@ fn json(value: &Value, depth: usize, budget: &mut usize) -> Option<serde_json::V
         Value::Float(number) => serde_json::Value::Number(float(*number)?),
         Value::Str(text) => {
             *budget = budget.checked_sub(text.bytes().len() / 16)?;
-            serde_json::Value::String(text.lossy().into_owned())
+            serde_json::Value::String(replaced(text.bytes()))
         }
         Value::List(list) if matches!(list.kind(), ListKind::NoStrings | ListKind::Nothing) => {
             serde_json::Value::Null
@@ -238,7 +238,16 @@ fn float_text(number: f64) -> Result<String, String> {
 
 fn string(out: &mut Vec<u8>, bytes: &[u8], html: bool) {
     out.push(b'"');
-    for letter in String::from_utf8_lossy(bytes).chars() {
+    for chunk in bytes.utf8_chunks() {
+        letters(out, chunk.valid(), html);
+        // Byte by byte, and not as the letter itself.
+        chunk.invalid().iter().for_each(|_| out.extend_from_slice(b"\\ufffd"));
+    }
+    out.push(b'"');
+}
+
+fn letters(out: &mut Vec<u8>, text: &str, html: bool) {
+    for letter in text.chars() {
         match letter {
             '"' => out.extend_from_slice(b"\\\""),
             '\\' => out.extend_from_slice(b"\\\\"),
@@ -256,5 +265,14 @@ fn string(out: &mut Vec<u8>, bytes: &[u8], html: bool) {
             _ => out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    out.push(b'"');
+}
+
+/// A text as Go's JSON keeps it: every byte that is no letter becomes one.
+fn replaced(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        out.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    out
 }

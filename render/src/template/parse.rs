@@ -23,6 +23,10 @@ pub(crate) fn number(text: &str) -> Option<Number> {
     };
     let plain = digits.replace('_', "");
     let lower = plain.to_ascii_lowercase();
+    if let Some((mantissa, exponent)) = lower.strip_prefix("0x").and_then(|rest| rest.split_once('p')) {
+        let value = hexadecimal(mantissa, exponent)?;
+        return Some(Number::Float(if negative { -value } else { value }));
+    }
     let radix = |prefix: &str, base: u32| {
         lower.strip_prefix(prefix).map(|rest| i128::from_str_radix(rest, base).ok())
     };
@@ -46,6 +50,16 @@ pub(crate) fn number(text: &str) -> Option<Number> {
     }
     let value: f64 = plain.parse().ok()?;
     Some(Number::Float(if negative { -value } else { value }))
+}
+
+/// A float in base 16, as Go writes it: digits, perhaps a point, and an exponent of two.
+#[allow(clippy::cast_precision_loss)] // as Go rounds it
+fn hexadecimal(mantissa: &str, exponent: &str) -> Option<f64> {
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = u64::from_str_radix(&format!("{whole}{fraction}"), 16).ok()?;
+    let places = i32::try_from(fraction.len()).ok()? * 4;
+    let exponent = exponent.parse::<i32>().ok()?.checked_sub(places)?;
+    Some(digits as f64 * 2_f64.powi(exponent))
 }
 
 /// Parses one file. `depth` bounds the nesting of blocks and parentheses.

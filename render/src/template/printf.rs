@@ -66,18 +66,25 @@ impl Printer<'_> {
             value = (value * 10 + i64::from(digit - b'0')).min(WIDTH_MAXIMUM + 1);
             self.at += 1;
         }
-        (self.at > start && value <= WIDTH_MAXIMUM).then_some(usize::try_from(value).unwrap_or(0))
+        if value > WIDTH_MAXIMUM {
+            // Go gives up on the rest of the format.
+            self.at = self.format.len();
+            return None;
+        }
+        (self.at > start).then_some(usize::try_from(value).unwrap_or(0))
     }
 
-    fn index(&mut self) {
+    /// An argument index; whether there was one that can be read.
+    fn index(&mut self) -> bool {
         if self.peek() != Some(b'[') {
-            return;
+            return false;
         }
         let rest = &self.format[self.at..];
         let Some(end) = rest.iter().position(|byte| *byte == b']') else {
             self.good_index = false;
+            self.reordered = true;
             self.at += 1;
-            return;
+            return false;
         };
         let number = std::str::from_utf8(&rest[1..end]).ok().and_then(|text| text.parse::<usize>().ok());
         self.at += end + 1;
@@ -86,6 +93,7 @@ impl Printer<'_> {
             Some(number) if number >= 1 && number <= self.arguments.len() => self.next = number - 1,
             _ => self.good_index = false,
         }
+        number.is_some()
     }
 
     fn star(&mut self) -> Option<i64> {
@@ -112,8 +120,9 @@ impl Printer<'_> {
             }
             self.at += 1;
         }
-        self.index();
+        let mut after_index = self.index();
         if self.peek() == Some(b'*') {
+            after_index = false;
             match self.star() {
                 Some(width) => {
                     spec.minus |= width < 0;
@@ -123,11 +132,15 @@ impl Printer<'_> {
             }
         } else {
             spec.width = self.number();
+            // An index stands behind the width, not before it.
+            self.good_index &= !(after_index && spec.width.is_some());
         }
         if self.peek() == Some(b'.') {
             self.at += 1;
-            self.index();
+            self.good_index &= !after_index;
+            after_index = self.index();
             if self.peek() == Some(b'*') {
+                after_index = false;
                 match self.star().and_then(|precision| usize::try_from(precision).ok()) {
                     Some(precision) => spec.precision = Some(precision),
                     None => self.out.extend_from_slice(b"%!(BADPREC)"),
@@ -136,7 +149,9 @@ impl Printer<'_> {
                 spec.precision = Some(self.number().unwrap_or(0));
             }
         }
-        self.index();
+        if !after_index {
+            self.index();
+        }
         // Under %v the plus asks for field names, not for signs.
         spec.plus &= self.peek() != Some(b'v');
         self.verb(&spec);
@@ -282,18 +297,39 @@ fn integer(value: &Value, number: i64, verb: char, spec: &Spec) -> Vec<u8> {
                 'c' => letter.to_string(),
                 'q' if spec.plus => plain_letters(&super::quote::quote_letter(letter)),
                 'q' => super::quote::quote_letter(letter),
-                _ => format!("U+{magnitude:04X}"),
+                _ => unicode(magnitude, spec),
             };
             return pad(text.into_bytes(), &Spec { zero: false, ..spec.clone() }, false);
         }
         'e' | 'E' | 'f' | 'F' | 'g' | 'G' | 's' | 't' => return complaint(value, verb, spec),
         _ => return complaint(value, verb, spec),
     };
-    let least = spec.precision.unwrap_or(0);
+    if number == 0 && spec.precision == Some(0) {
+        // Nothing but padding.
+        return pad(Vec::new(), &Spec { zero: false, ..spec.clone() }, false);
+    }
+    let least = match (spec.precision, spec.width) {
+        (Some(precision), _) => precision,
+        // Zeros are digits here: a prefix comes on top of the width, a sign does not.
+        (None, Some(width)) if spec.zero && !spec.minus => {
+            width.saturating_sub(usize::from(number < 0 || spec.plus || spec.space))
+        }
+        (None, _) => 0,
+    };
     let zeros = "0".repeat(least.saturating_sub(digits.len()));
     let sign = sign_of(number < 0, spec);
-    let spec = Spec { zero: spec.zero && spec.precision.is_none(), ..spec.clone() };
+    let spec = Spec { zero: false, ..spec.clone() };
     pad(format!("{sign}{prefix}{zeros}{digits}").into_bytes(), &spec, true)
+}
+
+/// `%U`: at least four digits, and with the sharp flag the letter itself.
+fn unicode(code: u64, spec: &Spec) -> String {
+    let digits = spec.precision.unwrap_or(0).max(4);
+    let letter = u32::try_from(code).ok().and_then(char::from_u32);
+    match letter.filter(|letter| spec.sharp && super::quote::quote_letter(*letter) == format!("'{letter}'")) {
+        Some(letter) => format!("U+{code:0digits$X} '{letter}'"),
+        None => format!("U+{code:0digits$X}"),
+    }
 }
 
 fn sign_of(negative: bool, spec: &Spec) -> &'static str {

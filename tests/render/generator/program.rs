@@ -124,7 +124,8 @@ impl Program {
         let _ = write!(printer.out, "{{{{- define \"{name}\" -}}}}");
         printer.statements(&self.body);
         printer.out.push_str("{{- end -}}");
-        printer.out
+        // What the helpers of this case are called by in expressions.
+        printer.out.replace("@@", name)
     }
 
     /// Smaller programs, the smallest first.

@@ -141,7 +141,7 @@ fn less(args: Args<'_>) -> Result<bool, Fault> {
 }
 
 fn length(_: &mut Env<'_>, args: Args<'_>) -> Answer {
-    let value = args.any(0);
+    let value = args.rest(0).first().cloned().unwrap_or(Value::Nil);
     let length = match &value {
         Value::Str(text) => text.bytes().len(),
         Value::List(list) => list.items().len(),
@@ -150,7 +150,8 @@ fn length(_: &mut Env<'_>, args: Args<'_>) -> Answer {
             Some(items) => items.len(),
             None => return Err(Fault::message(format!("len of type {}", value.type_name()))),
         },
-        Value::Nil | Value::Null => return Err(Fault::message("len of nil pointer")),
+        Value::Null => return Err(Fault::message("len of nil pointer")),
+        Value::Nil => return Err(Fault::message("reflect: call of reflect.Value.Type on zero Value")),
         Value::Bool(_) | Value::Int(_) | Value::Int64(_) | Value::Float(_) => {
             return Err(Fault::message(format!("len of type {}", value.type_name())));
         }

@@ -1,10 +1,11 @@
 //! What Helm adds to sprig: YAML, `required`, `fail`, `lookup`.
 
 use super::{Answer, Row, encoding, exact};
+use crate::limits::Limits;
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
-use crate::template::json::{from_json, try_json, with_floats};
+use crate::template::json::{Layout, encode, from_json, try_json, with_floats};
 use crate::template::value::{Dict, List, ListKind, Value};
 use crate::yaml::{emit, read};
 
@@ -77,8 +78,29 @@ pub(super) static TABLE: &[Row] = &[
 ];
 
 fn to_yaml(args: Args<'_>, emit: fn(&serde_json::Value) -> String) -> Option<Value> {
-    let text = emit(&try_json(&args.any(0))?);
+    let value = args.any(0);
+    let mut json = try_json(&value)?;
+    if holds_controls(&json) {
+        // The library writes JSON and reads that as YAML, which knows no such letters and folds lines at others.
+        let text = encode(&value, Layout { html: true, pretty: false }).ok()?;
+        json = read::read(&String::from_utf8_lossy(&text), &Limits::default()).ok()?;
+    }
+    let text = emit(&json);
     Some(Value::text(text.strip_suffix('\n').unwrap_or(&text)))
+}
+
+/// Whether a text in it holds letters that JSON writes as they are and YAML does not read so.
+fn holds_controls(value: &serde_json::Value) -> bool {
+    let text =
+        |text: &str| text.contains(|letter| matches!(letter, '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}'));
+    match value {
+        serde_json::Value::String(found) => text(found),
+        serde_json::Value::Array(items) => items.iter().any(holds_controls),
+        serde_json::Value::Object(entries) => {
+            entries.iter().any(|(key, value)| text(key) || holds_controls(value))
+        }
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => false,
+    }
 }
 
 fn json_kind(value: &Value) -> &'static str {

@@ -157,13 +157,13 @@ fn chunk(_: &mut Env<'_>, args: Args<'_>) -> Answer {
     let list = args.list(1, "chunk")?;
     let (size, length) = (args.int(0)?, i64::try_from(list.items().len()).unwrap_or(i64::MAX));
     let out_of_range = || Fault::message("runtime error: makeslice: len out of range");
-    if size == 0 {
-        return Err(out_of_range());
-    }
     let chunks = match usize::try_from(size) {
+        Ok(0) => return Err(out_of_range()),
         Ok(size) => list.items().chunks(size).map(|part| Value::list(part.to_vec())).collect(),
-        Err(_) => match (length - 1).div_euclid(size.abs()) {
-            _ if length > 0 && (length - 1 + size.abs() - 1) / size.abs() == 1 => Vec::new(),
+        // Sizes below zero follow from sprig's arithmetic: a floor for the count, a remainder for the last chunk.
+        Err(_) => match (1 - length).div_euclid(size.saturating_abs()) + 1 {
+            0 => Vec::new(),
+            1 if length % size != 0 => vec![Value::list(list.items().to_vec())],
             _ => return Err(out_of_range()),
         },
     };

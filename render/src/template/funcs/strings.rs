@@ -47,9 +47,11 @@ pub(super) static TABLE: &[Row] = &[
     exact("snakecase", 1, |_, args| Ok(Value::text(&words::delimited(&args.utf8(0)?, '_')))),
     exact("kebabcase", 1, |_, args| Ok(Value::text(&words::delimited(&args.utf8(0)?, '-')))),
     exact("camelcase", 1, |_, args| Ok(Value::text(&words::pascal(&args.utf8(0)?)))),
-    exact("wrap", 2, |_, args| Ok(Value::text(&words::wrap(&args.utf8(1)?, args.int(0)?, "\n", false)))),
+    exact("wrap", 2, |_, args| {
+        Ok(Value::Str(Text::from(words::wrap(args.string(1)?.bytes(), args.int(0)?, "\n", false))))
+    }),
     exact("wrapWith", 3, |_, args| {
-        Ok(Value::text(&words::wrap(&args.utf8(2)?, args.int(0)?, &args.utf8(1)?, true)))
+        Ok(Value::Str(Text::from(words::wrap(args.string(2)?.bytes(), args.int(0)?, &args.utf8(1)?, true))))
     }),
     exact("contains", 2, |_, args| {
         let (part, text) = (args.string(0)?, args.string(1)?);

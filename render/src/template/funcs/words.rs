@@ -131,36 +131,29 @@ pub(crate) fn abbreviate(text: &str, offset: i64, width: i64) -> String {
 }
 
 /// Breaks lines at spaces so that they fit `width`; `long` also breaks words that do not fit.
-pub(crate) fn wrap(text: &str, width: i64, newline: &str, long: bool) -> String {
+pub(crate) fn wrap(text: &[u8], width: i64, newline: &str, long: bool) -> Vec<u8> {
     let width = usize::try_from(width).unwrap_or(1).max(1);
     let newline = if newline.is_empty() { "\n" } else { newline };
-    let letters: Vec<char> = text.chars().collect();
-    let mut out = String::new();
-    let mut offset = 0;
-    while letters.len().saturating_sub(offset) > width {
-        if letters[offset] == ' ' {
-            offset += 1;
+    let mut out = Vec::new();
+    let mut rest = text;
+    while rest.len() > width {
+        if let [b' ', behind @ ..] = rest {
+            rest = behind;
             continue;
         }
-        let last_space = (offset..=offset + width).rev().find(|at| letters.get(*at) == Some(&' '));
-        let end = match last_space {
-            Some(end) => end,
-            None if long => {
-                out.extend(&letters[offset..offset + width]);
-                out.push_str(newline);
-                offset += width;
-                continue;
-            }
-            None => match (offset + width..letters.len()).find(|at| letters[*at] == ' ') {
-                Some(end) => end,
-                None => break,
-            },
+        let space = |from: usize| rest.iter().skip(from).position(|byte| *byte == b' ').map(|at| at + from);
+        let last_space = rest.iter().take(width + 1).rposition(|byte| *byte == b' ');
+        let (end, next) = match last_space.or_else(|| if long { None } else { space(width) }) {
+            Some(end) => (end, end + 1),
+            None if long => (width, width),
+            None => break,
         };
-        out.extend(&letters[offset..end]);
-        out.push_str(newline);
-        offset = end + 1;
+        let (line, _) = rest.split_at(end);
+        out.extend_from_slice(line);
+        out.extend_from_slice(newline.as_bytes());
+        rest = rest.get(next..).unwrap_or_default();
     }
-    out.extend(&letters[offset.min(letters.len())..]);
+    out.extend_from_slice(rest);
     out
 }
 
