@@ -13,6 +13,8 @@ struct Spec {
     minus: bool,
     plus: bool,
     sharp: bool,
+    /// Whether the value is shown in a complaint.
+    complains: bool,
     space: bool,
     zero: bool,
     width: Option<usize>,
@@ -203,7 +205,7 @@ fn formatted(value: &Value, verb: char, spec: &Spec, depth: usize) -> Vec<u8> {
     }
     match verb {
         'T' => return pad(value.clone().settled().type_name().as_bytes().to_vec(), spec, false),
-        'v' if spec.sharp => return go_syntax(value, depth),
+        'v' if spec.sharp && !spec.complains => return go_syntax(value, depth),
         _ => {}
     }
     match value {
@@ -259,7 +261,9 @@ fn element(value: &Value, verb: char, spec: &Spec, depth: usize) -> Vec<u8> {
 /// `%!d(string=x)`: the verb does not fit, the value prints with the same flags.
 fn complaint(value: &Value, verb: char, spec: &Spec) -> Vec<u8> {
     let mut out = format!("%!{verb}({}=", value.type_name()).into_bytes();
-    out.extend(formatted(value, 'v', spec, 200));
+    // The flags stay, but the value is not asked for in Go's syntax.
+    let spec = Spec { complains: true, ..spec.clone() };
+    out.extend(formatted(value, 'v', &spec, 200));
     out.push(b')');
     out
 }
@@ -287,7 +291,7 @@ fn integer(value: &Value, number: i64, verb: char, spec: &Spec) -> Vec<u8> {
     let (prefix, digits) = match verb {
         'v' | 'd' => ("", magnitude.to_string()),
         'b' => (if spec.sharp { "0b" } else { "" }, format!("{magnitude:b}")),
-        'o' => (if spec.sharp { "0" } else { "" }, format!("{magnitude:o}")),
+        'o' => ("", format!("{magnitude:o}")),
         'O' => ("0o", format!("{magnitude:o}")),
         'x' => (if spec.sharp { "0x" } else { "" }, format!("{magnitude:x}")),
         'X' => (if spec.sharp { "0X" } else { "" }, format!("{magnitude:X}")),
@@ -317,6 +321,8 @@ fn integer(value: &Value, number: i64, verb: char, spec: &Spec) -> Vec<u8> {
         (None, _) => 0,
     };
     let zeros = "0".repeat(least.saturating_sub(digits.len()));
+    let leads = zeros.starts_with('0') || digits.starts_with('0');
+    let prefix = if verb == 'o' && spec.sharp && !leads { "0" } else { prefix };
     let sign = sign_of(number < 0, spec);
     let spec = Spec { zero: false, ..spec.clone() };
     pad(format!("{sign}{prefix}{zeros}{digits}").into_bytes(), &spec, true)

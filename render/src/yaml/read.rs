@@ -1,6 +1,7 @@
 //! Reads YAML into JSON values: the first document of a text, with anchors, merge keys and bounds.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Number, Value};
 
@@ -69,6 +70,28 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<Value, YamlError> {
     match decoder.unsupported {
         Some(problem) => Err(problem),
         None => Ok(value),
+    }
+}
+
+/// A map in the making, with what JSON refuses of its entries: a later one may take the place of such an entry.
+#[derive(Default)]
+struct Entries {
+    map: Map<String, Value>,
+    problems: BTreeMap<String, YamlError>,
+}
+
+impl Entries {
+    fn insert(&mut self, key: String, (value, problem): (Value, Option<YamlError>)) {
+        match problem {
+            Some(problem) => {
+                self.problems.insert(key.clone(), problem);
+            }
+            None if !self.problems.is_empty() => {
+                self.problems.remove(&key);
+            }
+            None => {}
+        }
+        self.map.insert(key, value);
     }
 }
 
@@ -146,16 +169,18 @@ impl Decoder<'_> {
                 items.iter().map(|item| self.value(*item)).collect::<Result<_, _>>().map(Value::Array)
             }),
             Some(Node::Mapping(_)) => {
-                let mut entries = Map::new();
+                let mut entries = Entries::default();
                 crate::template::stack::grow(|| self.fill(at, &mut entries))?;
-                Ok(Value::Object(entries))
+                let problem = entries.problems.into_values().next();
+                self.unsupported = self.unsupported.take().or(problem);
+                Ok(Value::Object(entries.map))
             }
             None => Ok(Value::Null),
         }
     }
 
     /// Writes the entries of a mapping into `entries`: what is merged overwrites what stands before it.
-    fn fill(&mut self, at: usize, entries: &mut Map<String, Value>) -> Result<(), YamlError> {
+    fn fill(&mut self, at: usize, entries: &mut Entries) -> Result<(), YamlError> {
         let document = self.document;
         let Some(Node::Mapping(pairs)) = document.nodes.get(at) else {
             return Ok(());
@@ -167,7 +192,7 @@ impl Decoder<'_> {
             }
             if let Some(number) = self.float_of_key(*key) {
                 self.count()?;
-                let content = self.value(*value)?;
+                let content = self.entry(*value)?;
                 entries.insert(float_key(number), content);
                 continue;
             }
@@ -175,8 +200,8 @@ impl Decoder<'_> {
             if matches!(found, Value::Array(_) | Value::Object(_)) {
                 return Err(refusal(format!("invalid map key: {}", go_syntax(&found))));
             }
-            let content = self.value(*value)?;
-            if let Some(key) = self.key_text(found, &content) {
+            let content = self.entry(*value)?;
+            if let Some(key) = self.key_text(found, &content.0) {
                 entries.insert(key, content);
             }
         }
@@ -218,7 +243,7 @@ impl Decoder<'_> {
     }
 
     /// Applies `<<`: later sources of a list give way to earlier ones.
-    fn merge(&mut self, at: usize, entries: &mut Map<String, Value>) -> Result<(), YamlError> {
+    fn merge(&mut self, at: usize, entries: &mut Entries) -> Result<(), YamlError> {
         let document = self.document;
         match document.nodes.get(at) {
             Some(Node::Sequence(sources)) => {
@@ -228,7 +253,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn merge_one(&mut self, at: usize, entries: &mut Map<String, Value>) -> Result<(), YamlError> {
+    fn merge_one(&mut self, at: usize, entries: &mut Entries) -> Result<(), YamlError> {
         let target = match self.node(at)? {
             Node::Alias(_, target) => Some(*target),
             Node::Mapping(_) => None,
@@ -245,6 +270,14 @@ impl Decoder<'_> {
             }),
             None => self.fill(at, entries),
         }
+    }
+
+    /// A value with what JSON refuses of it.
+    fn entry(&mut self, at: usize) -> Result<(Value, Option<YamlError>), YamlError> {
+        let before = self.unsupported.take();
+        let value = self.value(at)?;
+        let problem = std::mem::replace(&mut self.unsupported, before);
+        Ok((value, problem))
     }
 
     fn refuse_later(&mut self, message: String) {
@@ -290,7 +323,10 @@ impl Decoder<'_> {
             Some(core @ ("bool" | "int" | "float" | "null" | "timestamp")) => Some(core),
             Some(_) => return Ok(string()),
         };
-        let resolved = resolve(text);
+        let mut resolved = resolve(text);
+        if resolved == Scalar::Timestamp && wanted.is_some_and(|wanted| wanted != "timestamp") {
+            resolved = Scalar::Text;
+        }
         let (found, value) = match resolved {
             Scalar::Null => ("null", Value::Null),
             Scalar::Bool(flag) => ("bool", Value::Bool(flag)),

@@ -53,7 +53,7 @@ pub(super) static TABLE: &[Row] = &[
     variadic("minf", 1, |_, args| Ok(fold(to_float(&args.any(0)), args.rest(1), f64::min))),
     exact("ceil", 1, |_, args| Ok(Value::Float(to_float(&args.any(0)).ceil()))),
     exact("floor", 1, |_, args| Ok(Value::Float(to_float(&args.any(0)).floor()))),
-    Row { name: "round", least: 2, most: 3, run: super::Run::Plain(round) },
+    Row { name: "round", least: 2, most: usize::MAX, run: super::Run::Plain(round) },
     exact("randInt", 2, |env, args| {
         let (least, most) = (args.int(0)?, args.int(1)?);
         let span = most.checked_sub(least).filter(|span| *span > 0);

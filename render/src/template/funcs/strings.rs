@@ -11,12 +11,12 @@ use crate::template::value::{Dict, DictKind, Text, Value};
 
 pub(super) static TABLE: &[Row] = &[
     exact("abbrev", 2, |_, args| {
-        let (width, text) = (args.int(0)?, args.utf8(1)?);
-        Ok(Value::text(&words::abbreviate(&text, 0, width)))
+        let (width, text) = (args.int(0)?, args.string(1)?);
+        Ok(Value::Str(Text::from(words::abbreviate(text.bytes(), 0, width))))
     }),
     exact("abbrevboth", 3, |_, args| {
-        let (left, right, text) = (args.int(0)?, args.int(1)?, args.utf8(2)?);
-        Ok(Value::text(&words::abbreviate(&text, left, right)))
+        let (left, right, text) = (args.int(0)?, args.int(1)?, args.string(2)?);
+        Ok(Value::Str(Text::from(words::abbreviate(text.bytes(), left, right))))
     }),
     exact("trunc", 2, |_, args| Ok(truncate(args.int(0)?, &args.string(1)?))),
     exact("trim", 1, |_, args| Ok(Value::text(args.utf8(0)?.trim()))),

@@ -108,26 +108,26 @@ pub(crate) fn swap_case(text: &str) -> String {
 }
 
 /// Shortens to `width` letters with `...`, optionally also at the front from `offset`.
-pub(crate) fn abbreviate(text: &str, offset: i64, width: i64) -> String {
-    let letters: Vec<char> = text.chars().collect();
-    let length = i64::try_from(letters.len()).unwrap_or(i64::MAX);
+pub(crate) fn abbreviate(text: &[u8], offset: i64, width: i64) -> Vec<u8> {
+    let length = i64::try_from(text.len()).unwrap_or(i64::MAX);
     if width < 4 || (offset > 0 && width < 7) || length <= width {
-        return text.to_owned();
+        return text.to_vec();
     }
-    let offset = offset.clamp(0, length);
-    let offset = if length - offset < width - 3 { length - (width - 3) } else { offset };
-    let slice = |from: i64, to: i64| -> String {
+    let offset = offset.min(length);
+    let kept = width - 3;
+    // The subtraction may wrap around there, too.
+    let offset = if length.wrapping_sub(offset) < kept { length - kept } else { offset };
+    let slice = |from: i64, to: i64| -> &[u8] {
         let (from, to) = (usize::try_from(from).unwrap_or(0), usize::try_from(to.min(length)).unwrap_or(0));
-        letters.get(from..to).unwrap_or_default().iter().collect()
+        text.get(from..to).unwrap_or_default()
     };
     if offset <= 4 {
-        return format!("{}...", slice(0, width - 3));
+        return [slice(0, kept), b"..."].concat();
     }
-    if offset + width - 3 < length {
-        let inner: String = slice(offset, length);
-        return format!("...{}", abbreviate(&inner, 0, width - 3));
+    if offset + kept < length {
+        return [b"...", abbreviate(slice(offset, length), 0, kept).as_slice()].concat();
     }
-    format!("...{}", slice(length - (width - 3), length))
+    [b"...", slice(length - kept, length)].concat()
 }
 
 /// Breaks lines at spaces so that they fit `width`; `long` also breaks words that do not fit.
