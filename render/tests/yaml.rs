@@ -11,9 +11,10 @@ fn texts_are_read_as_helm_reads_them() {
         ("a: [\n\tb,\n\tc ]", json!({"a": ["b", "c"]})),
         ("a: {\n\tb: c}", json!({"a": {"b": "c"}})),
         ("a: |#c\n  b\n", json!({"a": "b\n"})),
-        ("a: |\n  x", json!({"a": "x"})),
+        // A values file ends in a line break, whether it has one or not.
+        ("a: |\n  x", json!({"a": "x\n"})),
         ("a: |\n  é\nb: c", json!({"a": "é\n", "b": "c"})),
-        ("a: |\n  x\n\n    ", json!({"a": "x\n\n  "})),
+        ("a: |\n  x\n\n    ", json!({"a": "x\n\n  \n"})),
         ("\u{feff}a: 1\nb: 2\n", json!({"a": 1, "b": 2})),
         ("a: &x {b: 1}\nc: {<<: *x, d: 2}", json!({"a": {"b": 1}, "c": {"b": 1, "d": 2}})),
     ];
@@ -34,7 +35,7 @@ fn texts_are_refused_with_helms_words_at_helms_line() {
         ("a: {{ .b }}\n", "yaml: invalid map key: map[interface {}]interface {}{\".b\":interface {}(nil)}"),
         // The whole text is scanned before anything in it is given a meaning.
         ("a: {{ .b }}\nc: [\n", "yaml: line 2: did not find expected node content"),
-        ("a: 1\nb: \"x", "yaml: line 2: found unexpected end of stream"),
+        ("a: 1\nb: \"x", "yaml: line 3: found unexpected end of stream"),
         ("a: b\nc", "yaml: line 3: could not find expected ':'"),
         ("a:\n    - b\n  - c", "yaml: line 2: did not find expected key"),
     ];

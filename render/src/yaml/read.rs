@@ -198,7 +198,7 @@ impl Decoder<'_> {
             }
             let found = self.value(*key)?;
             if matches!(found, Value::Array(_) | Value::Object(_)) {
-                return Err(refusal(format!("invalid map key: {}", go_syntax(&found))));
+                return Err(refusal(format!("invalid map key: {}", self.syntax(*key, &found))));
             }
             let content = self.entry(*value)?;
             if let Some(key) = self.key_text(found, &content.0) {
@@ -269,6 +269,32 @@ impl Decoder<'_> {
                 decoder.fill(target, entries)
             }),
             None => self.fill(at, entries),
+        }
+    }
+
+    /// A map or list in Go's own syntax; keys that are numbers or truths have no quotes there.
+    fn syntax(&self, at: usize, value: &Value) -> String {
+        match (self.document.nodes.get(at), value) {
+            (Some(Node::Alias(_, target)), _) => self.syntax(*target, value),
+            (Some(Node::Mapping(pairs)), Value::Object(entries)) if pairs.len() == entries.len() => {
+                let mut parts = Vec::new();
+                for (key, content) in pairs {
+                    let Some(Node::Scalar(text)) = self.document.nodes.get(*key) else {
+                        return go_syntax(value).into_owned();
+                    };
+                    let Some(found) = entries.get(text.text.as_ref()) else {
+                        return go_syntax(value).into_owned();
+                    };
+                    let plain = text.implicit
+                        && matches!(resolve(&text.text), Scalar::Int(_) | Scalar::Bool(_) | Scalar::Float(_));
+                    let key = if plain { text.text.to_string() } else { quote::quote(text.text.as_bytes()) };
+                    parts.push((text.text.to_string(), format!("{key}:{}", self.syntax(*content, found))));
+                }
+                parts.sort();
+                let parts: Vec<String> = parts.into_iter().map(|(_, part)| part).collect();
+                format!("map[interface {{}}]interface {{}}{{{}}}", parts.join(", "))
+            }
+            _ => go_syntax(value).into_owned(),
         }
     }
 
