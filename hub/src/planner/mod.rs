@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod canonical;
 mod charts;
 pub mod helm;
+pub mod latitude;
 mod manifests;
 pub mod prices;
 mod remembered;

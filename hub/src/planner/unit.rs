@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use api::k0rdent::HelmOptions;
 use protocol::id::Digest;
 use protocol::plan::{DriftMode, Removal, Unit, UnitId, UnitKind};
+use protocol::policy::Leeways;
 use serde_json::json;
 
 use super::bundle::Bundle;
@@ -13,6 +14,8 @@ use crate::content::describe::duration;
 
 /// Helm's own default.
 const TIMEOUT_MS: u64 = 300_000;
+/// Tries of an atomic release: about ten seconds, for what only needs another moment.
+const ATOMIC_TRIES: u32 = 5;
 
 /// What a unit is besides its objects.
 #[derive(Debug, Clone)]
@@ -33,13 +36,18 @@ pub struct Frame {
     pub drift: DriftMode,
     /// What to do when it leaves the plan.
     pub removal: Removal,
+    /// After how many failed tries an upgrade is given up; `None`: never.
+    pub rollback_after: Option<u32>,
+    /// What others may change about the objects.
+    pub leeway: Leeways,
     /// Helm options, those of the service over those of the template.
     pub options: HelmOptions,
 }
 
 /// The unit.
 pub fn unit(frame: Frame, bundle: &Bundle) -> Unit {
-    let Frame { id, kind, template, version, tier, mut depends_on, drift, removal, options } = frame;
+    let Frame { id, kind, template, version, tier, mut depends_on, drift, removal, .. } = frame;
+    let Frame { rollback_after, leeway, options, .. } = frame;
     depends_on.sort();
     depends_on.dedup();
     let install = options.install_options.clone().unwrap_or_default();
@@ -69,8 +77,21 @@ pub fn unit(frame: Frame, bundle: &Bundle) -> Unit {
         ext: Vec::new(),
         id,
     };
+    unit.set_rollback_after(rollback_after);
+    unit.set_recreates(upgrade.recreate || upgrade.force);
+    unit.set_leeway(&leeway);
     unit.hash = hash(&unit);
     unit
+}
+
+/// After how many failed tries an upgrade is given up, given what is said of that. A release is atomic unless its
+/// options say otherwise (k0rdent); all else goes on trying unless a number is given.
+pub fn tries(kind: UnitKind, options: &HelmOptions, given: Option<u32>) -> Option<u32> {
+    match kind {
+        UnitKind::Helm if options.atomic == Some(false) => None,
+        UnitKind::Helm => given.or(Some(ATOMIC_TRIES)),
+        UnitKind::Kustomize | UnitKind::Resources => given,
+    }
 }
 
 /// The unit with the same content for another recipient.
@@ -132,6 +153,7 @@ pub fn merged(service: Option<&HelmOptions>, template: Option<&HelmOptions>) -> 
 mod tests {
     use super::*;
     use crate::planner::bundle::piece;
+    use api::k0rdent::HelmUpgradeOptions;
 
     fn frame(options: HelmOptions) -> Frame {
         let text = str::to_owned;
@@ -149,8 +171,35 @@ mod tests {
             depends_on: Vec::new(),
             drift: DriftMode::Repair,
             removal: Removal::Prune,
+            rollback_after: None,
+            leeway: Leeways::default(),
             options,
         }
+    }
+
+    #[test]
+    fn releases_are_atomic_unless_they_say_otherwise_and_the_rest_only_on_request() {
+        let options = |atomic| HelmOptions { atomic, ..HelmOptions::default() };
+        let table = [
+            (UnitKind::Helm, None, None, Some(5)),
+            (UnitKind::Helm, Some(true), Some(2), Some(2)),
+            (UnitKind::Helm, Some(false), Some(2), None),
+            (UnitKind::Resources, Some(true), None, None),
+            (UnitKind::Kustomize, None, Some(3), Some(3)),
+        ];
+        for (kind, atomic, given, wanted) in table {
+            assert_eq!(tries(kind, &options(atomic), given), wanted, "{kind:?} {atomic:?} {given:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_options_say_of_upgrades_goes_along() {
+        let upgrade = HelmUpgradeOptions { recreate: true, ..HelmUpgradeOptions::default() };
+        let options = HelmOptions { upgrade_options: Some(upgrade), ..HelmOptions::default() };
+        let made = unit(Frame { rollback_after: Some(4), ..frame(options) }, &Bundle::default());
+        assert_eq!((made.rollback_after(), made.recreates()), (Some(4), true));
+        assert_eq!(made.hash, unit(frame(HelmOptions::default()), &Bundle::default()).hash);
+        assert_eq!(unit(frame(HelmOptions::default()), &Bundle::default()).ext, []);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use api::names;
 use protocol::plan::{DriftMode, Removal};
 use serde_json::{Map, Value, json};
 
+use crate::planner::latitude::Latitude;
+
 /// Keys of `provider.config` that are understood; others are ignored.
 const PRIORITY: &str = "priority";
 const SYNC_MODE: &str = "syncMode";
@@ -21,6 +23,10 @@ pub struct Carrying {
     pub sync_mode: SyncMode,
     /// Stop at the first conflict with another set.
     pub stop_on_conflict: bool,
+    /// After how many failed tries an upgrade is given up, where that is said.
+    pub max_consecutive_failures: Option<u32>,
+    /// What others may change about the objects.
+    pub latitude: Result<Latitude, String>,
     /// What becomes of the objects when the cluster is not selected any more.
     pub removal: Removal,
 }
@@ -48,6 +54,10 @@ impl Carrying {
                 _ => SyncMode::Continuous,
             },
             stop_on_conflict: field("stopOnConflict").and_then(Value::as_bool).unwrap_or(false),
+            max_consecutive_failures: field("maxConsecutiveFailures")
+                .and_then(Value::as_u64)
+                .and_then(|number| u32::try_from(number).ok()),
+            latitude: Latitude::read(config.as_ref()),
             removal: if leave { Removal::Leave } else { Removal::Prune },
             provider: StateManagementProviderConfig::default(),
         };

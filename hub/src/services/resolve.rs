@@ -26,7 +26,7 @@ use super::values::{self, Documents};
 use crate::planner::bundle::Bundle;
 use crate::planner::rendering::{Options, Request, Unrendered};
 use crate::planner::sealing::Recipient;
-use crate::planner::unit::{Frame, merged};
+use crate::planner::unit::{Frame, merged, tries};
 use crate::roster::ObjectName;
 
 /// Turns requests into bundles; remembers.
@@ -345,6 +345,10 @@ impl Scene<'_, '_> {
             let message = documents.fault().unwrap_or(unrendered.message);
             Problem::failed(documents.redact(&message, data))
         })?;
+        let latitude = self.claim.carrying.latitude.as_ref();
+        let latitude =
+            latitude.map_err(|error| Problem::failed(format!("spec.serviceSpec.provider.config.{error}")))?;
+        let leeway = latitude.of(&bundle, &id.namespace);
         let secret = documents.hold_secrets()
             || values::manifests_are_secret(self.sight, self.namespace(), &service.template);
         let sealed = Sealed::make(bundle, secret, self.target.recipient.as_ref(), self.renderer)
@@ -364,6 +368,8 @@ impl Scene<'_, '_> {
             depends_on: own.chain(self.before.iter().cloned()).collect(),
             drift: self.claim.carrying.drift(),
             removal: self.claim.carrying.removal,
+            rollback_after: tries(content.kind, &options, self.claim.carrying.max_consecutive_failures),
+            leeway,
             options,
         };
         Ok(Built::new(frame, sealed, origin))

@@ -29,6 +29,7 @@ mod schema;
 mod selector;
 mod sort;
 mod steps;
+mod targets;
 mod time;
 mod value_add;
 mod variables;
@@ -39,6 +40,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 pub use error::KustomizeError;
+pub use targets::{Target, Targets};
 
 use crate::limits::Limits;
 

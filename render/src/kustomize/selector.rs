@@ -74,11 +74,20 @@ impl Compiled {
 
     /// Whether labels and annotations fit.
     pub(crate) fn matches_labels(&self, resource: &Resource) -> bool {
+        if self.labels.is_empty() && self.annotations.is_empty() {
+            return true;
+        }
+        let [labels, annotations] = ["labels", "annotations"].map(|field| resource.meta_texts(field));
+        self.matches_texts(&|field, key| {
+            let texts = if field == "labels" { &labels } else { &annotations };
+            texts.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone())
+        })
+    }
+
+    /// Whether labels and annotations fit, given the text of a key in either field.
+    pub(crate) fn matches_texts(&self, text: &dyn Fn(&str, &str) -> Option<String>) -> bool {
         let fits = |requirements: &[Requirement], field: &str| {
-            let texts = if requirements.is_empty() { Vec::new() } else { resource.meta_texts(field) };
-            requirements.iter().all(|one| {
-                one.fits(texts.iter().find(|(key, _)| *key == one.key).map(|(_, value)| value.as_str()))
-            })
+            requirements.iter().all(|one| one.fits(text(field, &one.key).as_deref()))
         };
         fits(&self.labels, "labels") && fits(&self.annotations, "annotations")
     }

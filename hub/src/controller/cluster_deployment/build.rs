@@ -5,6 +5,7 @@ use api::names;
 use kube::ResourceExt;
 use protocol::id::AgentId;
 use protocol::plan::{DriftMode, Removal, UnitKind};
+use protocol::policy::Leeways;
 use serde_json::{Map, Value, json};
 
 use super::{ClusterPlan, Valid, unit_id};
@@ -95,6 +96,9 @@ fn render(
         depends_on: Vec::new(),
         drift: DriftMode::Repair,
         removal: Removal::Prune,
+        // Half of a cluster is no reason to take the other half away.
+        rollback_after: None,
+        leeway: Leeways::default(),
         options: HelmOptions { timeout: Some("30m".to_owned()), ..HelmOptions::default() },
     };
     let config = DocumentOrigin {

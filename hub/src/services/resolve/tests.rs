@@ -308,3 +308,23 @@ fn a_dependency_that_is_not_defined_stops_the_set_with_k0rdents_words() {
         )
     );
 }
+
+#[test]
+fn what_others_may_change_and_when_to_give_up_goes_with_the_unit_in_both_spellings() {
+    let exclusion = json!([{"paths": ["/data/from"], "target": {"kind": "ConfigMap"}}]);
+    let services = json!([service("a", "one")]);
+    let config = json!({"driftExclusions": exclusion, "maxConsecutiveFailures": 3});
+    let current = World::new(json!({"services": services, "provider": {"config": config}}));
+    let deprecated = World::new(json!({"services": services, "driftExclusions": exclusion}));
+    for (world, tries) in [(current, Some(3)), (deprecated, None)] {
+        let unit = world.body().units.remove(0);
+        assert_eq!(unit.leeway().of(0), Some(&["/data/from".to_owned()][..]));
+        assert_eq!(unit.rollback_after(), tries);
+    }
+    let wrong = json!({"services": services, "provider": {"config": {"driftIgnore": [{"name": "["}]}}});
+    let problems = World::new(wrong).problems();
+    assert!(
+        problems[0].starts_with("a: spec.serviceSpec.provider.config.driftIgnore[0]: the expression \"[\""),
+        "{problems:?}"
+    );
+}
