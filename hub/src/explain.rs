@@ -58,6 +58,8 @@ pub struct Explanation {
     pub held: Option<String>,
     /// The units: the cluster's own first, then those of its sets in order.
     pub services: Vec<ServiceTold>,
+    /// Everything that was read for them, objects and sources: when one of these changes, what used it is rendered again.
+    pub watched: Vec<String>,
 }
 
 /// A plan.
@@ -85,12 +87,32 @@ pub struct ServiceTold {
     pub namespace: String,
     /// Name of the release.
     pub name: String,
+    /// Where its template's content comes from, as that stands now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceTold>,
     /// What it is made of; nothing when it cannot be built.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub built: Option<BuiltTold>,
     /// Why there is no unit, or none as new as it should be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+/// A source.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceTold {
+    /// Kind and name of whatever describes it.
+    pub name: String,
+    /// What the source calls its newest good content.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub revision: String,
+    /// SHA-256 of that.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub digest: String,
+    /// Why there is nothing newer, and since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
 }
 
 /// What a unit is made of.
@@ -104,6 +126,8 @@ pub struct BuiltTold {
     /// What the engine lacks, where `helm` rendered it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub because: Option<Arc<str>>,
+    /// When this content was rendered first, since the hub started.
+    pub rendered_at: String,
     /// Whether it asked for randomness or the clock: then these are kept, and it stays the same.
     pub random: bool,
     /// Number of objects.

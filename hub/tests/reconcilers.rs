@@ -269,7 +269,8 @@ async fn a_manifest_that_cannot_be_read_fails_its_service_and_leaves_what_was_th
         .until("ServiceSet", "kcm-system", &set, |it| it["status"]["services"][0]["state"] == "Failed")
         .await;
     let message = failed["status"]["services"][0]["failureMessage"].as_str().unwrap();
-    assert!(message.starts_with("all.yaml: document 1: failed to read the YAML"), "{message}");
+    let expected = "ConfigMap kcm-system/plain: all.yaml: document 1: failed to read the YAML";
+    assert!(message.starts_with(expected), "{message}");
     assert_eq!(condition(&failed, "ServiceSetProfile")["reason"], "ServiceSetHelmChartsBuildFailed");
     assert_eq!(hub.plans.get(&edge).unwrap().head, before);
 }

@@ -89,6 +89,11 @@ fn told(answer: &Value) -> String {
     for service in answer["services"].as_array().into_iter().flatten() {
         out.service(service);
     }
+    let watched: Vec<_> = answer["watched"].as_array().into_iter().flatten().map(text).collect();
+    if !watched.is_empty() {
+        out.head("Renders again when one of these changes");
+        watched.iter().for_each(|one| out.line("", one));
+    }
     out.0
 }
 
@@ -112,6 +117,13 @@ impl Lines {
         self.head(&format!("{}/{}", field("namespace"), field("name")));
         self.line("asked by", &format!("{} (set {})", field("owner"), field("set")));
         self.line("problem", &field("problem"));
+        let source = &service["source"];
+        let part = |name: &str| text(&source[name]);
+        let at = |word: &str, text: String| if text.is_empty() { text } else { format!("{word}{text}") };
+        let told =
+            format!("{}{}{}", part("name"), at(" at ", part("revision")), at(", sha256:", part("digest")));
+        self.line("source", &told);
+        self.line("failing", &part("failing"));
         let Some(origin) = service["origin"].as_object() else { return };
         let source = &origin["source"];
         let part = |name: &str| text(&source[name]);
@@ -144,7 +156,9 @@ impl Lines {
         }
         let random =
             if service["random"] == true { "; randomness or clock kept from its first render" } else { "" };
-        self.line("rendered", &format!("by {}{random}", field("renderedBy")));
+        let at = at(" at ", field("renderedAt"));
+        self.line("rendered", &format!("by {}{at}{random}", field("renderedBy")));
+        self.line("because", &field("because"));
         let (objects, hooks, sealed) = (&service["objects"], &service["hooks"], &service["sealed"]);
         self.line("objects", &format!("{objects}, hooks {hooks}, sealed {sealed}"));
         self.line("hash", &field("hash"));
@@ -181,30 +195,41 @@ mod tests {
         let answer = json!({"target": "Edge kcm-system/e1", "region": "eu",
             "plan": {"generation": "1.2", "issuedAt": "2026-11-21T10:00:00Z"},
             "services": [
-                {"set": "kcm-system/s", "owner": "MultiClusterService m", "namespace": "d", "name": "web", "origin": {
+                {"set": "kcm-system/s", "owner": "MultiClusterService m", "namespace": "d", "name": "web",
+                 "source": {"name": "GitRepository/apps", "revision": "main@sha1:0f", "digest": "ee",
+                    "failing": "401 (since 2026-11-21T09:00:00Z)"}, "origin": {
                     "source": {"template": "web", "kind": "chart", "version": "1.0", "digest": "sha256:ab"},
                     "documents": [{"name": "Secret d/p key \"v\"", "bytes": 9, "template": true, "secret": true}],
                     "objects": [{"kind": "Secret", "namespace": "d", "name": "x", "version": "7", "parts": ["spec"]}]},
-                 "renderedBy": "engine", "random": true, "objects": 3, "hooks": 0, "sealed": 3, "hash": "cd"},
+                 "renderedBy": "helm", "because": "web/templates/a.yaml:3: it lacks x", "random": true,
+                 "renderedAt": "2026-11-21T09:59:00Z", "objects": 3, "hooks": 0, "sealed": 3, "hash": "cd"},
                 {"set": "kcm-system/s", "owner": "MultiClusterService m", "namespace": "d", "name": "old",
-                 "problem": "chart not found"}]});
+                 "problem": "chart not found"}],
+            "watched": ["ConfigMap d/conf, of it data", "source GitRepository/apps of d"]});
         let expected = "Edge kcm-system/e1
   region     eu
   plan       1.2 of 2026-11-21T10:00:00Z, carried out: none yet
 
 d/web
   asked by   MultiClusterService m (set kcm-system/s)
+  source     GitRepository/apps at main@sha1:0f, sha256:ee
+  failing    401 (since 2026-11-21T09:00:00Z)
   template   web
   content    chart 1.0 sha256:ab
   values     Secret d/p key \"v\" (9 bytes, templates expanded, secret)
   read       Secret d/x at version 7, of it spec
-  rendered   by engine; randomness or clock kept from its first render
+  rendered   by helm at 2026-11-21T09:59:00Z; randomness or clock kept from its first render
+  because    web/templates/a.yaml:3: it lacks x
   objects    3, hooks 0, sealed 3
   hash       cd
 
 d/old
   asked by   MultiClusterService m (set kcm-system/s)
   problem    chart not found
+
+Renders again when one of these changes
+             ConfigMap d/conf, of it data
+             source GitRepository/apps of d
 ";
         assert_eq!(told(&answer), expected);
     }

@@ -115,12 +115,6 @@ impl Describer<'_, '_> {
             None | Some(GitProvider::Generic) => {}
             Some(provider) => return Err(unsupported_provider("GitRepository", &format!("{provider:?}"))),
         }
-        if !spec.include.is_empty() {
-            return Err(
-                "include of a GitRepository is not supported by this hub: use recurseSubmodules, or one template for each repository"
-                    .to_owned(),
-            );
-        }
         let mut access = self.access(spec.secret_ref.as_ref(), None, spec.proxy_secret_ref.as_ref())?;
         access.timeout = duration(&spec.timeout).unwrap_or(access.timeout);
         if spec.url.starts_with("ssh://") && access.ssh.is_none() {

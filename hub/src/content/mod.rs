@@ -95,9 +95,14 @@ impl Sources {
         }
     }
 
+    /// What is known of a source, without asking for more.
+    pub fn known(&self, name: &Name) -> State {
+        self.sources.known(name)
+    }
+
     /// The chart in what is known of a source.
-    pub fn chart(&self, name: &Name, source: &Result<source::Source, String>, wish: &Wish) -> ChartState {
-        let State { artifact, failure } = self.ask(name, source);
+    pub fn chart(&self, name: &Name, state: State, wish: &Wish) -> ChartState {
+        let State { artifact, failure } = state;
         let Some(artifact) = artifact else { return ChartState { chart: None, failure } };
         let (chart, unread) = self.shelf.chart_or_last(name, &artifact, wish, &self.clock);
         ChartState { chart, failure: failure.or(unread) }

@@ -18,7 +18,7 @@ use super::events::Events;
 use super::identities::Identities;
 use super::seeds::Secrets;
 use super::writer::Writer;
-use crate::cache::view::Reads;
+use crate::cache::view::{Interest, Reads};
 use crate::cache::{Cache, Change, Key, Kind};
 use crate::changes::Changes;
 use crate::content::Sources;
@@ -304,6 +304,26 @@ impl Engine {
         } else {
             self.reads.insert(subject, read);
         }
+    }
+
+    /// What a plan was decided from: a change of any of it decides again.
+    pub(super) fn watched(&self, target: &TargetName) -> Vec<String> {
+        let reads = self.reads.get(&Subject::Plan(target.clone()));
+        let told = reads.into_iter().flatten().map(|(key, interest)| {
+            let name = if key.kind == Kind::FetchedChart {
+                format!("source {} of {}", key.name, key.namespace)
+            } else {
+                key.to_string()
+            };
+            match interest {
+                Interest::Whole => name,
+                Interest::Parts(parts) => {
+                    let parts: Vec<_> = parts.keys().map(ToString::to_string).collect();
+                    format!("{name}, of it {}", parts.join(", "))
+                }
+            }
+        });
+        told.collect()
     }
 
     /// The time now as the API keeps it.

@@ -1,14 +1,17 @@
 //! Explaining what was decided.
 
+use kube::ResourceExt;
 use protocol::id::AgentId;
 use protocol::sealed::is_sealed;
 
 use super::engine::{Engine, TargetState};
 use super::since;
+use crate::cache::View;
 use crate::explain::{BuiltTold, Explanation, PlanTold, Question, ServiceTold, Subject};
 use crate::services::built::Built;
 use crate::services::claim::Owner;
 use crate::services::target::{Target, TargetKind};
+use crate::services::template::Sight;
 
 impl Engine {
     /// Answers from what was last decided.
@@ -28,6 +31,9 @@ impl Engine {
     /// A target with all its sets, or with one.
     fn explain(&self, state: &TargetState, set: Option<usize>) -> Explanation {
         let TargetState { target, resolution, cluster, held, .. } = state;
+        let namespace = &self.settings.system_namespace;
+        let sight =
+            Sight { view: View::new(&self.cache), sources: &self.sources, system_namespace: namespace };
         let sets = resolution.sets.iter().enumerate().filter(|(at, _)| set.is_none_or(|set| set == *at));
         let services = sets.flat_map(|(_, set)| {
             set.services.iter().map(|service| ServiceTold {
@@ -38,6 +44,12 @@ impl Engine {
                 },
                 namespace: service.name.0.clone(),
                 name: service.name.1.clone(),
+                source: match &set.owner {
+                    Owner::ClusterDeployment => sight.told_source(&target.name.namespace, &service.template),
+                    Owner::MultiClusterService(_) => {
+                        sight.told_source(&target.template_namespace, &service.template)
+                    }
+                },
                 built: service.built.as_ref().map(told),
                 problem: service.problem.as_ref().map(|problem| problem.message.clone()),
             })
@@ -47,6 +59,9 @@ impl Engine {
             owner: described(target),
             namespace: target.name.namespace.clone(),
             name: target.name.name.clone(),
+            source: cluster.template.as_ref().ok().and_then(|template| {
+                sight.told_chart(&template.namespace().unwrap_or_default(), &template.spec.helm)
+            }),
             built: cluster.planned.as_ref().map(told),
             problem: cluster.chart.as_ref().err().or(cluster.region.as_ref().err()).cloned(),
         });
@@ -62,6 +77,7 @@ impl Engine {
             plan,
             held: held.clone(),
             services: own.into_iter().chain(services).collect(),
+            watched: self.watched(&target.name),
         }
     }
 }
@@ -80,6 +96,7 @@ fn told(built: &Built) -> BuiltTold {
         origin: built.origin.clone(),
         rendered_by: if bundle.by_helm.is_some() { "helm" } else { "engine" },
         because: bundle.by_helm.clone(),
+        rendered_at: since(built.since),
         random: bundle.entropy,
         objects: bundle.objects.len(),
         hooks: bundle.hooks.len(),

@@ -19,6 +19,7 @@ use super::engine::{Engine, Subject, TargetState};
 use crate::cache::{Key, Kind, View};
 use crate::planner::{self, prices};
 use crate::roster::ObjectName;
+use crate::services::built::Built;
 use crate::services::claim::{Owner, claims};
 use crate::services::resolve::{Knowledge, Problem, Resolution, SetPlan, resolve};
 use crate::services::target::{Target, TargetKind, TargetName};
@@ -56,6 +57,8 @@ impl Engine {
         };
         self.touch_regions(before.as_ref(), next.as_ref());
         if let Some(mut next) = next {
+            let now = u64::try_from(self.now().as_millisecond()).unwrap_or_default();
+            stamp(&mut next, before.as_ref(), now);
             let units = next.resolution.sets.iter().flat_map(|set| &set.services);
             let units = units.filter_map(|service| service.built.as_ref().map(|built| &*built.unit));
             let large = planner::too_large(units);
@@ -353,6 +356,29 @@ impl Engine {
         {
             targets.remove(name);
         }
+    }
+}
+
+/// Says since when each unit has the content it has.
+fn stamp(next: &mut TargetState, before: Option<&TargetState>, now: u64) {
+    fn all(state: &TargetState) -> impl Iterator<Item = &Built> {
+        let services = state.resolution.sets.iter().flat_map(|set| &set.services);
+        let own = state.cluster.as_ref().and_then(|cluster| cluster.planned.as_ref());
+        services.filter_map(|service| service.built.as_ref()).chain(own)
+    }
+    let known: BTreeMap<_, _> = before
+        .into_iter()
+        .flat_map(all)
+        .map(|built| (&built.unit.id, (built.unit.hash, built.since)))
+        .collect();
+    let since = |built: &Built| match known.get(&built.unit.id) {
+        Some((hash, since)) if *hash == built.unit.hash => *since,
+        _ => now,
+    };
+    let services = next.resolution.sets.iter_mut().flat_map(|set| &mut set.services);
+    let own = next.cluster.as_mut().and_then(|cluster| cluster.planned.as_mut());
+    for built in services.filter_map(|service| service.built.as_mut()).chain(own) {
+        built.since = since(built);
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use protocol::UnixMillis;
 use protocol::plan::Unit;
 
 use super::origin::Origin;
@@ -25,6 +26,8 @@ pub struct Built {
     pub bundle: Arc<Bundle>,
     /// Where it came from.
     pub origin: Arc<Origin>,
+    /// When this content was first decided on, in milliseconds since 1970; the caller says it.
+    pub since: UnixMillis,
     plain: Arc<Bundle>,
     everything: bool,
     key: Option<String>,
@@ -66,7 +69,7 @@ impl Built {
     pub fn new(frame: Frame, content: Sealed, origin: Origin) -> Self {
         let Sealed { bundle, plain, everything, key } = content;
         let unit = Arc::new(unit(frame, &bundle));
-        Self { unit, bundle, origin: Arc::new(origin), plain, everything, key }
+        Self { unit, bundle, origin: Arc::new(origin), since: 0, plain, everything, key }
     }
 
     /// The same for whoever its recipient is now: sealed anew when that one told another key.
@@ -84,6 +87,6 @@ impl Built {
         let Sealed { bundle, plain, everything, key } =
             Sealed::make(self.plain, self.everything, Some(recipient), renderer)?;
         let unit = Arc::new(resealed(&self.unit, &bundle));
-        Ok(Self { unit, bundle, plain, everything, key, origin: self.origin })
+        Ok(Self { unit, bundle, plain, everything, key, origin: self.origin, since: self.since })
     }
 }

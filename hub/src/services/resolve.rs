@@ -342,7 +342,10 @@ impl Scene<'_, '_> {
                 return Problem::pending(unrendered.message);
             }
             // Which document is wrong, the renderer cannot know.
-            let message = documents.fault().unwrap_or(unrendered.message);
+            let message = documents.fault().unwrap_or_else(|| {
+                let source = self.sight.told_source(self.namespace(), &service.template);
+                source.map_or_else(String::new, |source| format!("{}: ", source.name)) + &unrendered.message
+            });
             Problem::failed(documents.redact(&message, data))
         })?;
         let latitude = self.claim.carrying.latitude.as_ref();

@@ -12,10 +12,10 @@ use api::k0rdent::{
 use kube::ResourceExt;
 use protocol::plan::UnitKind;
 
-use crate::cache::{Kind, View};
-use crate::content::flux::{HelmChart, HelmRepository};
+use crate::cache::View;
+use crate::content::flux::HelmChart;
 use crate::content::{
-    ChartState, Failure, FetchedChart, Kustomization, Name, Sources, Wish, is_kustomization, key, lfs,
+    ChartState, Failure, FetchedChart, Kustomization, Name, Sources, Wish, is_kustomization, lfs,
 };
 use crate::services::supply::Described;
 
@@ -211,14 +211,13 @@ impl Sight<'_> {
 
     /// The chart that a description leads to.
     fn chart_in(&self, described: Described, wish: &Wish) -> Result<Chart, Lack> {
-        let Described { name, source } = described;
-        let key = key(&name);
-        self.view.note(Kind::FetchedChart, &key.namespace, &key.name);
-        let ChartState { chart, failure } = self.sources.chart(&name, &source, wish);
+        let state = self.state(&described);
+        let name = &described.name;
+        let ChartState { chart, failure } = self.sources.chart(name, state, wish);
         match (chart, failure) {
             (Some(chart), failure) => Ok((chart, failure)),
-            (None, Some(failure)) => Err(Lack::Invalid(failure.message)),
-            (None, None) => Err(waiting(&name)),
+            (None, Some(failure)) => Err(Lack::Invalid(format!("{}: {}", name.name, failure.message))),
+            (None, None) => Err(waiting(name)),
         }
     }
 
@@ -241,19 +240,7 @@ impl Sight<'_> {
     }
 
     fn chart_of_index(&self, namespace: &str, spec: &ChartSpec, wish: &Wish) -> Result<Chart, Lack> {
-        let name = &spec.source_ref.name;
-        // A repository of the system namespace serves every namespace that has none of that name.
-        let found = self
-            .view
-            .get::<HelmRepository>(namespace, name)
-            .map(|repository| (namespace, repository))
-            .or_else(|| {
-                self.view.get(self.system_namespace, name).map(|found| (self.system_namespace, found))
-            });
-        let Some((at, repository)) = found else {
-            return Err(not_found("HelmRepository", namespace, name));
-        };
-        self.chart_in(self.helm_repository(at, &repository, spec), wish)
+        self.chart_in(self.helm_repository(namespace, spec)?, wish)
     }
 
     /// The manifests of a source, with their names.
