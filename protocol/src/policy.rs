@@ -1,5 +1,5 @@
 //! How a unit is carried out, where that is not as usual: extensions of a [`Unit`], each absent unless somebody asked
-//! for it. An agent that does not know one does as usual.
+//! for it. An agent of before a tag was made does as usual, so none is needed to read a plan.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,9 @@ pub const ROLLBACK_AFTER: u16 = 1;
 pub const RECREATE: u16 = 2;
 /// Tag of [`Unit::leeway`]: an encoded [`Leeways`].
 pub const LEEWAY: u16 = 3;
+
+/// Tag of [`Unit::is_dry_run`]: no bytes.
+pub const DRY_RUN: u16 = 4;
 
 /// Most bytes of [`Leeways`].
 const LEEWAYS_BYTES_MAX: usize = 1 << 20;
@@ -61,6 +64,16 @@ impl Unit {
     /// Sets [`Self::leeway`].
     pub fn set_leeway(&mut self, leeway: &Leeways) {
         self.extend(LEEWAY, (!leeway.0.is_empty()).then(|| codec::encode(leeway)));
+    }
+
+    /// Whether nothing of it is written: only what would change is told.
+    pub fn is_dry_run(&self) -> bool {
+        self.extension(DRY_RUN).is_some()
+    }
+
+    /// Sets [`Self::is_dry_run`].
+    pub fn set_dry_run(&mut self, dry_run: bool) {
+        self.extend(DRY_RUN, dry_run.then(Bytes::new));
     }
 
     fn extension(&self, wanted: u16) -> Option<&Bytes> {
@@ -124,6 +137,9 @@ mod tests {
         unit.set_leeway(&leeway);
         unit.set_recreates(true);
         unit.set_rollback_after(Some(3));
+        unit.set_dry_run(true);
+        assert!(unit.is_dry_run());
+        unit.set_dry_run(false);
         assert_eq!((unit.rollback_after(), unit.recreates(), unit.leeway()), (Some(3), true, leeway.clone()));
         assert_eq!(
             unit.ext.iter().map(|(tag, _)| *tag).collect::<Vec<_>>(),

@@ -208,6 +208,17 @@ impl Api {
         self.call(Method::POST, path, accept(&place.resource), body).await
     }
 
+    /// What server-side apply would make of the object.
+    pub(crate) async fn would_apply(
+        &self,
+        place: &Place,
+        body: Vec<u8>,
+        force: bool,
+    ) -> Result<Value, ApiError> {
+        let path = format!("{}?fieldManager={}&force={force}&dryRun=All", place.path(), self.manager);
+        self.call(Method::PATCH, path, None, body).await
+    }
+
     /// Asks whether the object would be created; a conflict if only its name is in the way.
     pub(crate) async fn would_create(&self, place: &Place, body: Vec<u8>) -> Result<Live, ApiError> {
         let path = format!("{}?fieldManager={}&dryRun=All", place.collection(), self.manager);

@@ -36,6 +36,8 @@ pub struct Frame {
     pub drift: DriftMode,
     /// What to do when it leaves the plan.
     pub removal: Removal,
+    /// Tell only what would change.
+    pub dry_run: bool,
     /// After how many failed tries an upgrade is given up; `None`: never.
     pub rollback_after: Option<u32>,
     /// What others may change about the objects.
@@ -47,7 +49,7 @@ pub struct Frame {
 /// The unit.
 pub fn unit(frame: Frame, bundle: &Bundle) -> Unit {
     let Frame { id, kind, template, version, tier, mut depends_on, drift, removal, .. } = frame;
-    let Frame { rollback_after, leeway, options, .. } = frame;
+    let Frame { dry_run, rollback_after, leeway, options, .. } = frame;
     depends_on.sort();
     depends_on.dedup();
     let install = options.install_options.clone().unwrap_or_default();
@@ -77,6 +79,7 @@ pub fn unit(frame: Frame, bundle: &Bundle) -> Unit {
         ext: Vec::new(),
         id,
     };
+    unit.set_dry_run(dry_run);
     unit.set_rollback_after(rollback_after);
     unit.set_recreates(upgrade.recreate || upgrade.force);
     unit.set_leeway(&leeway);
@@ -171,6 +174,7 @@ mod tests {
             depends_on: Vec::new(),
             drift: DriftMode::Repair,
             removal: Removal::Prune,
+            dry_run: false,
             rollback_after: None,
             leeway: Leeways::default(),
             options,

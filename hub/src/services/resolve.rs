@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use api::k0rdent::{
     HelmAction, HelmOptions, Service, ServiceSetSpec, ServiceTemplateChain, ServiceType, ServiceWithValues,
+    SyncMode,
 };
 use protocol::plan::{UnitId, UnitKind};
 
@@ -371,6 +372,7 @@ impl Scene<'_, '_> {
             depends_on: own.chain(self.before.iter().cloned()).collect(),
             drift: self.claim.carrying.drift(),
             removal: self.claim.carrying.removal,
+            dry_run: self.claim.carrying.sync_mode == SyncMode::DryRun,
             rollback_after: tries(content.kind, &options, self.claim.carrying.max_consecutive_failures),
             leeway,
             options,

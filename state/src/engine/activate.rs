@@ -440,6 +440,7 @@ fn begin_anew(slot: &mut Slot, new_revision: bool, now: u64) {
     slot.blocked = None;
     slot.failures = 0;
     slot.retry_at = None;
+    slot.objects.iter_mut().for_each(|object| object.preview = None);
     if slot.is_deployed() && !new_revision {
         return;
     }

@@ -16,6 +16,7 @@
 //! watches and the store's thread wait for anything, and they are told apart from the task by channels.
 
 mod activate;
+mod dry_run;
 mod news;
 mod observe;
 mod rollback;

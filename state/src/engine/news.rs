@@ -151,6 +151,11 @@ impl Engine {
                     (object.work == Work::Write && !object.drifted && object.due().is_none_or(|at| at <= now))
                         || object.refused.is_some()
                 });
+                if slot.unit.is_dry_run() {
+                    slot.prepared = true;
+                    self.assess(key);
+                    return;
+                }
                 if running.writes {
                     let pending = |object: &Object| {
                         object.work != Work::None && object.due().is_none_or(|at| at <= now)
@@ -246,6 +251,7 @@ impl Object {
     fn unwritten(&mut self, outcome: Outcome, mode: DriftMode, digest: Digest, now: u64) {
         match outcome {
             Outcome::Written { .. } => {}
+            Outcome::Would(preview) => self.preview = Some(preview),
             Outcome::Refused(text) => self.refused = Some(text),
             Outcome::Failed(message) => {
                 self.judge(Judgement { health: ObjectHealth::InProgress, message }, now);

@@ -48,13 +48,18 @@ impl Engine {
         let manager = self.context.api.manager();
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let (digest, mode) = (slot.unit.objects[index].digest, slot.unit.drift);
-        let (alone, leeway) = (slot.left_alone(), slot.leeway.of(index));
+        let alone = slot.left_alone();
         let object = &mut slot.objects[index];
         let version = live.metadata.version();
         if version < object.version || alone {
             return;
         }
+        let news = version > object.version;
         object.version = version;
+        if news {
+            slot.look_again();
+        }
+        let (object, leeway) = (&mut slot.objects[index], slot.leeway.of(index));
         if let Some(other) = slot.owner.taken_by(&live.metadata)
             && object.held.is_some()
         {
@@ -103,6 +108,8 @@ impl Engine {
             return;
         }
         object.version = version;
+        slot.look_again();
+        let object = &mut slot.objects[index];
         if object.writing {
             object.late = Some((version, None));
             return;

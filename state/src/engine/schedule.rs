@@ -62,7 +62,7 @@ impl Engine {
             let text = format!("waits for unit \"{}\", which depends on it, to be removed", other.unit.id);
             return self.wait(key, UnitState::Deleting, text);
         }
-        if slot.is_deployed() {
+        if slot.is_deployed() || slot.unit.is_dry_run() {
             return true;
         }
         let missing = slot.unit.depends_on.iter().find_map(|id| {
@@ -133,6 +133,10 @@ impl Engine {
             if slot.running.is_some() && slot.state != UnitState::Deleting {
                 self.become_state(key, UnitState::Deleting, String::new());
             }
+            return;
+        }
+        if slot.unit.is_dry_run() {
+            self.assess_dry_run(key);
             return;
         }
         if slot.left_alone() {
@@ -239,7 +243,10 @@ impl Engine {
         if self.applied == Some(head.generation) {
             return;
         }
-        let settled = |slot: &Slot| matches!(slot.state, UnitState::Deployed | UnitState::Failed);
+        let settled = |slot: &Slot| {
+            let looked = slot.unit.is_dry_run() && slot.prepared && !slot.leaving;
+            looked || matches!(slot.state, UnitState::Deployed | UnitState::Failed)
+        };
         if !self.slots.values().all(settled) {
             return;
         }
@@ -333,6 +340,9 @@ fn next_step(slot: &mut Slot, now: Instant) -> Step {
     if !unknown.is_empty() && !slot.asked {
         slot.asked = true;
         return Step::Discover(unknown.into_iter().collect());
+    }
+    if slot.unit.is_dry_run() {
+        return slot.preview_step();
     }
     if slot.wants_finish() && !slot.has_work(now) && slot.gone.is_empty() {
         return Step::Finish(slot.events().1);

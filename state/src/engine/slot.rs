@@ -16,6 +16,7 @@ use crate::health::Judgement;
 use crate::live::Fields;
 use crate::object::{ObjectId, Owner, Place};
 use crate::store::{Row, UnitRecord};
+use crate::worker::Preview;
 
 /// Repairs of one object that are made at once within [`FIGHT_WINDOW`]; further ones wait ever longer.
 pub(super) const REPAIRS_AT_ONCE: u32 = 5;
@@ -69,6 +70,8 @@ pub(super) struct Object {
     pub(super) differs: Option<String>,
     pub(super) since: UnixMillis,
     pub(super) fight: Option<Box<Fight>>,
+    /// What would become of it, in a dry run.
+    pub(super) preview: Option<Preview>,
 }
 
 impl Object {
@@ -86,6 +89,7 @@ impl Object {
             differs: None,
             since,
             fight: None,
+            preview: None,
         }
     }
 
@@ -114,6 +118,12 @@ impl Object {
     }
 
     fn state(&self) -> (ObjectHealth, &str) {
+        match (&self.refused, &self.preview) {
+            (None, Some(Preview::Nothing)) => return (ObjectHealth::Current, ""),
+            (None, Some(Preview::Create)) => return (ObjectHealth::NotFound, "would be created"),
+            (None, Some(Preview::Change(text))) => return (self.health.health, text),
+            (Some(_), _) | (None, None) => {}
+        }
         match (&self.refused, &self.differs) {
             (Some(text), _) => (ObjectHealth::Refused, text),
             (None, Some(text)) => (self.health.health, text),
@@ -235,6 +245,9 @@ impl Slot {
         if self.leaving {
             return true;
         }
+        if self.unit.is_dry_run() {
+            return !self.prepared;
+        }
         if self.left_alone() {
             return false;
         }
@@ -293,7 +306,7 @@ impl Slot {
                 ready += 1;
             }
             let fighting = object.fight.as_deref().filter(|fight| fight.repairs > REPAIRS_AT_ONCE);
-            if health == ObjectHealth::Current && object.differs.is_none() && fighting.is_none() {
+            if health == ObjectHealth::Current && message.is_empty() && fighting.is_none() {
                 continue;
             }
             let message = match fighting {

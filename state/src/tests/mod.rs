@@ -4,6 +4,7 @@
 mod apply;
 mod chance;
 mod drift;
+mod dry_run;
 mod hooks;
 mod latitude;
 mod measure;

@@ -121,7 +121,7 @@ impl Worker {
     }
 
     /// Whether an object that may exist already can be ours.
-    fn claim(&self, live: Option<&Live>) -> Result<Claim, String> {
+    pub(super) fn claim(&self, live: Option<&Live>) -> Result<Claim, String> {
         let Some(live) = live else { return Ok(Claim { adopted: false, force: false }) };
         if self.owner.owns(&live.metadata) {
             return Ok(Claim { adopted: false, force: true });
@@ -267,7 +267,7 @@ struct DefinedVersion {
 }
 
 /// How an object can be ours.
-struct Claim {
-    adopted: bool,
-    force: bool,
+pub(super) struct Claim {
+    pub(super) adopted: bool,
+    pub(super) force: bool,
 }

@@ -5,6 +5,7 @@
 
 mod apply;
 mod hook;
+mod preview;
 mod prune;
 mod secrecy;
 mod write;
@@ -18,6 +19,8 @@ use protocol::plan::{HookEvent, Unit};
 use protocol::policy::Leeways;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use preview::Preview;
 
 use crate::api::{Api, ApiError, Failure};
 use crate::board::Board;
@@ -118,6 +121,8 @@ pub(crate) enum Step {
         /// Hooks to run before the objects.
         before: Option<HookEvent>,
     },
+    /// Look what applying these objects would do.
+    Preview(Vec<Item>),
     /// Ask for kinds (group, version, kind) that are not known.
     Discover(Vec<(String, String, String)>),
     /// Run the hooks after the objects, and note that the revision is deployed.
@@ -131,6 +136,7 @@ impl Step {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Apply { .. } => "apply",
+            Self::Preview(_) => "preview",
             Self::Discover(_) => "discover",
             Self::Finish(_) => "finish",
             Self::Remove { .. } => "remove",
@@ -172,6 +178,8 @@ pub(crate) enum Outcome {
     Failed(String),
     /// It differs from what is desired, in this.
     Differs(String),
+    /// This would become of it.
+    Would(Preview),
     /// It does not differ.
     Same { fields: Option<Fields> },
 }
@@ -259,6 +267,7 @@ impl Worker {
             Step::Apply { items, unplaced, gone, before } => {
                 worker.apply(items, unplaced, gone, before).await
             }
+            Step::Preview(items) => worker.preview(items).await,
             Step::Discover(kinds) => worker.discover(kinds).await,
             Step::Finish(event) => worker.finish(event).await,
             Step::Remove { rows } => worker.remove(rows).await,

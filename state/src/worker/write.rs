@@ -49,7 +49,7 @@ impl Worker {
     }
 
     /// The fields of an object that others may change.
-    fn leeway(&self, item: &Item) -> &[String] {
+    pub(super) fn leeway(&self, item: &Item) -> &[String] {
         self.leeway.of(item.index).unwrap_or_default()
     }
 

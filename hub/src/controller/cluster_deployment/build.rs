@@ -96,6 +96,7 @@ fn render(
         depends_on: Vec::new(),
         drift: DriftMode::Repair,
         removal: Removal::Prune,
+        dry_run: false,
         // Half of a cluster is no reason to take the other half away.
         rollback_after: None,
         leeway: Leeways::default(),

@@ -321,6 +321,8 @@ fn what_others_may_change_and_when_to_give_up_goes_with_the_unit_in_both_spellin
         assert_eq!(unit.leeway().of(0), Some(&["/data/from".to_owned()][..]));
         assert_eq!(unit.rollback_after(), tries);
     }
+    let dry = json!({"services": services, "syncMode": "DryRun"});
+    assert!(World::new(dry).body().units[0].is_dry_run());
     let wrong = json!({"services": services, "provider": {"config": {"driftIgnore": [{"name": "["}]}}});
     let problems = World::new(wrong).problems();
     assert!(
