@@ -244,6 +244,17 @@ impl Describer<'_, '_> {
         Ok(described(origin, access, &spec.interval, spec.suspend, spec.ignore.clone()))
     }
 
+    /// What a Secret of this name gives for a Git repository or a file; nothing where there is no such Secret.
+    ///
+    /// # Errors
+    /// What the Secret lacks.
+    pub fn lent(&self, name: &str) -> Result<Option<Access>, String> {
+        if self.view.get::<Secret>(self.namespace, name).is_none() {
+            return Ok(None);
+        }
+        self.access(Some(&LocalObjectReference { name: name.to_owned() }), None, None).map(Some)
+    }
+
     fn oci_verification(&self, verify: &OciVerification) -> Result<Verification, String> {
         let keyless = !verify.match_oidc_identity.is_empty() || verify.trusted_root_secret_ref.is_some();
         self.cosign(verify.provider, verify.secret_ref.as_ref(), keyless)

@@ -1,5 +1,10 @@
 //! Remote bases of kustomizations: fetched like any other source, and laid beside what refers to them, so that what is
 //! built is one tree. Only where the hub was told to allow them.
+//!
+//! # Why credentials are found by the host's name
+//! A kustomization may name any host, and its author need not be who owns the credentials. So a base gets those of the
+//! Secret that is named after its host (`remote-base-HOST`, or `remote-base-HOST-PORT`, beside the template, with the keys
+//! that Flux' GitRepository reads): no other host can be given them, and never in clear.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +26,8 @@ const FIELDS: [&str; 3] = ["resources", "bases", "components"];
 
 /// A kustomization while its remote bases are laid beside it.
 struct Grafting {
-    files: Tree,
+    /// Copied when the first base is laid beside it.
+    files: Arc<Tree>,
     folders: Vec<String>,
     digest: Sha256,
     bases: usize,
@@ -40,7 +46,7 @@ impl Sight<'_> {
             return Ok((wanted, None));
         };
         let mut grafting = Grafting {
-            files: Tree::clone(&wanted.files),
+            files: wanted.files.clone(),
             folders: vec![root],
             digest: Sha256::new_with_prefix(&wanted.digest),
             bases: 0,
@@ -56,7 +62,7 @@ impl Sight<'_> {
             return Ok((wanted, None));
         }
         let digest = hex::encode(grafting.digest.finalize());
-        Ok((Kustomization { files: Arc::new(grafting.files), digest, ..wanted }, grafting.failure))
+        Ok((Kustomization { files: grafting.files, digest, ..wanted }, grafting.failure))
     }
 
     /// Takes the remote bases of one folder.
@@ -103,15 +109,16 @@ impl Sight<'_> {
                 grafting.folders.extend(inner);
                 (place.clone(), format!("{up}{}", joined(&place, &base.path)))
             };
+            let files = Arc::make_mut(&mut grafting.files);
             for (inside, bytes) in tree.iter() {
-                grafting.files.insert(joined(&place, inside), bytes.clone());
+                files.insert(joined(&place, inside), bytes.clone());
             }
             replace(&mut fields, &entry, target.trim_end_matches('/'));
             changed = true;
         }
         if changed {
             let text = serde_json::to_vec(&fields).map_err(|error| Lack::Invalid(error.to_string()))?;
-            grafting.files.insert(path, text);
+            Arc::make_mut(&mut grafting.files).insert(path, text);
         }
         Ok(())
     }
@@ -122,7 +129,11 @@ impl Sight<'_> {
         origin: &Origin,
         told: &impl Fn(String) -> Lack,
     ) -> Result<(Arc<Artifact>, Option<Failure>), Lack> {
-        let source = Source::new(origin.clone());
+        let mut source = Source::new(origin.clone());
+        if let Some(secret) = secret_of(origin) {
+            let access = self.describer(namespace).lent(&secret).map_err(told)?;
+            source.access = access.unwrap_or_default();
+        }
         let short = hex::encode(Sha256::digest(format!("{origin:?}")));
         let name = format!("base/{}#{}", origin.address(), short.get(..12).unwrap_or_default());
         let name = Name { namespace: namespace.to_owned(), name };
@@ -135,6 +146,19 @@ impl Sight<'_> {
             (None, None) => Err(waiting(&name)),
         }
     }
+}
+
+/// Under which name a Secret has credentials for a base; nothing for one that is asked in clear.
+fn secret_of(origin: &Origin) -> Option<String> {
+    let address = origin.address();
+    let (scheme, rest) = address.split_once("://")?;
+    if !matches!(scheme, "https" | "ssh") {
+        return None;
+    }
+    let host = rest.split('/').next().unwrap_or_default();
+    let plain = |one: char| one.is_ascii_alphanumeric() || one == '.' || one == '-';
+    let host = host.to_ascii_lowercase().replace(':', "-");
+    (!host.is_empty() && host.chars().all(plain)).then(|| format!("remote-base-{host}"))
 }
 
 fn entries(fields: &Value, field: &str) -> Vec<String> {
@@ -153,4 +177,21 @@ fn replace(fields: &mut Value, entry: &str, target: &str) {
 
 fn joined(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_named_after_the_host_and_never_for_an_address_in_clear() {
+        let secret = |entry: &str| secret_of(&remote_base::read(entry).unwrap().origin);
+        let some = |name: &str| Some(name.to_owned());
+        assert_eq!(secret("https://Git.example/team/app.git//base?ref=v1"), some("remote-base-git.example"));
+        assert_eq!(secret("https://git.example:8443/app.git"), some("remote-base-git.example-8443"));
+        assert_eq!(secret("git@git.example:team/app//base"), some("remote-base-git.example"));
+        assert_eq!(secret("https://me@evil.example/git.example/app.git"), some("remote-base-evil.example"));
+        assert_eq!(secret("https://git.example/all.yaml"), some("remote-base-git.example"));
+        assert_eq!(secret("http://git.example/app.git"), None);
+    }
 }

@@ -427,7 +427,7 @@ impl Sight<'_> {
         Ok(Found { files, named: false, origin, digest })
     }
 
-    fn describer<'a>(&'a self, namespace: &'a str) -> Describer<'a, 'a> {
+    pub(super) fn describer<'a>(&'a self, namespace: &'a str) -> Describer<'a, 'a> {
         Describer { view: &self.view, namespace }
     }
 }
