@@ -46,7 +46,7 @@ enum Command {
     /// Show what the fleet costs
     Cost(cost::Arguments),
     /// Render a chart as `helm template` does, in process
-    Render(render::Arguments),
+    Render(Box<render::Arguments>),
     /// Be one of the agents (what `skein up` starts)
     #[command(hide = true, disable_help_flag = true)]
     Agent {

@@ -102,11 +102,7 @@ impl Capabilities {
 
     /// The version without the vendor's suffix (`v1.33.4` of `v1.33.4-gke.1`), against which constraints are held.
     pub(crate) fn normalized_version(&self) -> String {
-        let mut numbers = self.numbers();
-        while numbers.len() < 3 {
-            numbers.push("0".to_owned());
-        }
-        format!("v{}", numbers.join("."))
+        format!("v{}", self.numbers().join("."))
     }
 
     /// `.Capabilities`.

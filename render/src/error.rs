@@ -124,7 +124,9 @@ pub enum RenderError {
         chart_type: String,
     },
     /// The release's name is not usable.
-    #[error("invalid release name \"{name}\", must be a DNS subdomain of at most 53 characters")]
+    #[error(
+        "release name check failed: release name {name:?}: invalid release name, must match regex ^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$ and the length must not be longer than 53"
+    )]
     ReleaseName {
         /// The name.
         name: String,

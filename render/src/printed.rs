@@ -68,6 +68,30 @@ impl Rendered {
     }
 }
 
+impl Rendered {
+    /// The documents one by one, each with its file: what `helm template --output-dir` writes. Of `shown` only what it
+    /// says of hooks counts.
+    #[must_use]
+    pub fn documents(&self, shown: &Shown) -> Vec<(&str, String)> {
+        let mut objects: Vec<&Object> = self.objects.iter().chain(&self.empty).collect();
+        sort_objects(&mut objects);
+        let files = self.crd_files.iter().map(|(source, text)| (source.as_ref(), text.as_ref()));
+        let objects = objects.into_iter().map(|object| (object.source.as_ref(), object.text.as_ref()));
+        let hooks = self
+            .hooks
+            .iter()
+            .filter(|hook| !(shown.no_hooks || shown.skip_tests && hook.events.contains(&HookEvent::Test)));
+        let hooks = hooks.map(|hook| (hook.object.source.as_ref(), hook.object.text.as_ref()));
+        let all = files.chain(objects).chain(hooks);
+        all.map(|(source, text): (&str, &str)| {
+            let mut out = String::new();
+            document(&mut out, source, text);
+            (source, out)
+        })
+        .collect()
+    }
+}
+
 fn document(out: &mut String, source: &str, text: &str) {
     out.push_str("---\n# Source: ");
     out.push_str(source);

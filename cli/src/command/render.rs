@@ -7,13 +7,24 @@ use identity::{Clock, Entropy as _, SystemClock, SystemEntropy};
 use render::CommandLineValues;
 use serde_json::Value;
 
+/// What of `helm template` is not done here.
+const LEFT_OUT: &str = "Everything that needs a network, a cluster or another program is refused: --dependency-update, \
+    --validate, --dry-run=server, --post-renderer, --repo, --verify, --enable-dns. Options of an installation that change \
+    nothing of what is printed (--create-namespace, --wait, --timeout, --version, ...) are taken and ignored.";
+
 /// What to render, and with which values.
 #[derive(Debug, clap::Args)]
+#[command(after_help = LEFT_OUT)]
 pub(crate) struct Arguments {
-    /// Name of the release
-    release: String,
-    /// The chart: a folder or a .tgz
-    chart: PathBuf,
+    /// Name of the release (release-name where only a chart is given), and the chart: a folder or a .tgz
+    #[arg(required = true, num_args = 1..=2, value_names = ["RELEASE", "CHART"])]
+    names: Vec<String>,
+    /// Take the name from a template, not from RELEASE
+    #[arg(long, value_name = "TEMPLATE")]
+    name_template: Option<String>,
+    /// Take any name, as RELEASE is left out
+    #[arg(short, long)]
+    generate_name: bool,
     /// Namespace of the release
     #[arg(short, long, default_value = "default")]
     namespace: String,
@@ -49,6 +60,98 @@ pub(crate) struct Arguments {
     /// Only what comes from these templates of the chart; may be given several times
     #[arg(short, long, value_name = "TEMPLATE")]
     show_only: Vec<String>,
+    /// Write files under this folder instead of printing
+    #[arg(long, value_name = "DIR")]
+    output_dir: Option<PathBuf>,
+    /// Write them under a folder named after the release there
+    #[arg(long)]
+    release_name: bool,
+    #[command(flatten)]
+    refused: Refused,
+    #[command(flatten)]
+    ignored: Ignored,
+}
+
+/// Options that ask for what is not done here.
+#[derive(Debug, clap::Args)]
+struct Refused {
+    #[arg(long, hide = true)]
+    dependency_update: bool,
+    #[arg(long, hide = true)]
+    validate: bool,
+    #[arg(long, hide = true)]
+    verify: bool,
+    #[arg(long, hide = true)]
+    enable_dns: bool,
+    #[arg(long, hide = true, value_name = "NAME")]
+    post_renderer: Option<String>,
+    #[arg(long, hide = true, value_name = "URL")]
+    repo: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "unset")]
+    dry_run: Option<String>,
+}
+
+impl Refused {
+    fn check(&self) -> Result<()> {
+        let reasons = [
+            (
+                self.dependency_update,
+                "--dependency-update",
+                "it fetches charts; run `helm dependency update` before",
+            ),
+            (self.validate, "--validate", "it asks a cluster; leave it out"),
+            (self.verify, "--verify", "the provenance of a chart is checked where it is fetched"),
+            (
+                self.enable_dns,
+                "--enable-dns",
+                "templates reach no network here; getHostByName answers nothing",
+            ),
+            (
+                self.post_renderer.is_some(),
+                "--post-renderer",
+                "it runs another program; pipe the output through it",
+            ),
+            (self.repo.is_some(), "--repo", "charts are not fetched here; run `helm pull` before"),
+            (
+                self.dry_run.as_deref() == Some("server"),
+                "--dry-run=server",
+                "it asks a cluster; leave it out",
+            ),
+        ];
+        match reasons.iter().find(|(given, ..)| *given) {
+            Some((_, option, reason)) => bail!("{option} is refused: {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Options that change nothing of what is printed.
+#[derive(Debug, clap::Args)]
+struct Ignored {
+    #[arg(long, hide = true)]
+    create_namespace: bool,
+    #[arg(long, hide = true)]
+    devel: bool,
+    #[arg(long, hide = true)]
+    debug: bool,
+    #[arg(long, hide = true)]
+    disable_openapi_validation: bool,
+    #[arg(long, hide = true)]
+    replace: bool,
+    #[arg(long, hide = true)]
+    take_ownership: bool,
+    #[arg(long, hide = true)]
+    wait_for_jobs: bool,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "watcher")]
+    wait: Option<String>,
+    #[arg(long, hide = true)]
+    timeout: Option<String>,
+    #[arg(long, hide = true)]
+    description: Option<String>,
+    #[arg(long, hide = true)]
+    version: Option<String>,
+    #[arg(short = 'l', long, hide = true)]
+    labels: Vec<String>,
 }
 
 /// Single values; each option may be given several times.
@@ -73,13 +176,15 @@ struct Set {
 
 /// Renders and prints.
 pub(crate) fn show(arguments: &Arguments) -> Result<()> {
+    arguments.refused.check()?;
     let limits = render::Limits::default();
+    let (name, path) = names(arguments)?;
     let values = values(arguments)?;
-    let chart = chart(&arguments.chart, &limits)?;
+    let chart = chart(&path, &limits)?;
     let input = render::Input {
         chart: &chart,
         release: render::Release {
-            name: &arguments.release,
+            name: &name,
             namespace: &arguments.namespace,
             revision: 1,
             is_install: !arguments.is_upgrade,
@@ -98,7 +203,80 @@ pub(crate) fn show(arguments: &Arguments) -> Result<()> {
         skip_tests: arguments.skip_tests,
         show_only: arguments.show_only.clone(),
     };
-    super::print(&rendered.printed(&shown)?);
+    match &arguments.output_dir {
+        None => super::print(&rendered.printed(&shown)?),
+        Some(folder) if arguments.release_name => write(&folder.join(&name), &rendered.documents(&shown))?,
+        Some(folder) => write(folder, &rendered.documents(&shown))?,
+    }
+    Ok(())
+}
+
+/// The name of the release, and where the chart is.
+fn names(arguments: &Arguments) -> Result<(String, PathBuf)> {
+    match (arguments.names.as_slice(), &arguments.name_template) {
+        ([_, _], _) if arguments.generate_name => {
+            bail!("cannot set --generate-name and also specify a name")
+        }
+        ([_, _], Some(_)) => bail!("cannot set --name-template and also specify a name"),
+        ([name, chart, ..], None) => Ok((name.clone(), PathBuf::from(chart))),
+        ([chart], Some(template)) => Ok((named(template)?, PathBuf::from(chart))),
+        ([chart], None) => Ok(("release-name".to_owned(), PathBuf::from(chart))),
+        _ => bail!("a chart is missing: a folder or a .tgz"),
+    }
+}
+
+/// A name from a template, which has the functions of charts and no data.
+fn named(template: &str) -> Result<String> {
+    let files = [
+        ("Chart.yaml".to_owned(), b"apiVersion: v2\nname: name-template\nversion: 1.0.0\n".to_vec()),
+        (
+            "templates/_name.tpl".to_owned(),
+            format!("{{{{ define \"name\" }}}}{template}{{{{ end }}}}").into_bytes(),
+        ),
+        ("templates/name.yaml".to_owned(), b"name: {{ include \"name\" nil | toJson }}\n".to_vec()),
+    ];
+    let chart = render::Chart::from_files(files)?;
+    let (limits, capabilities) = (render::Limits::default(), render::Capabilities::default());
+    let input = render::Input {
+        chart: &chart,
+        release: render::Release {
+            name: "name",
+            namespace: "default",
+            revision: 1,
+            is_install: true,
+            is_upgrade: false,
+        },
+        values: &Value::Null,
+        integers: true,
+        capabilities: &capabilities,
+        limits: &limits,
+        skip_crds: true,
+        skip_schema_validation: true,
+    };
+    let rendered = render::render(&input, &mut System, &render::NoCluster)?;
+    let name = rendered.objects.first().and_then(|object| object.value.get("name")?.as_str());
+    Ok(name.unwrap_or_default().to_owned())
+}
+
+/// Writes each document to its file, several of one file one after the other.
+fn write(folder: &Path, documents: &[(&str, String)]) -> Result<()> {
+    let mut written = std::collections::BTreeSet::new();
+    for (source, document) in documents {
+        let path = folder.join(source);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("failed to make {}", parent.display()))?;
+        }
+        let first = written.insert(source);
+        let mut open = std::fs::OpenOptions::new();
+        open.create(true).write(true).append(!first).truncate(first);
+        open.open(&path)
+            .and_then(|mut file| std::io::Write::write_all(&mut file, document.as_bytes()))
+            .with_context(|| format!("failed to write {}", path.display()))?;
+        super::print(&format!("wrote {}\n", path.display()));
+    }
+    // Where Helm prints what it did not write to files.
+    super::print("");
     Ok(())
 }
 
@@ -121,6 +299,11 @@ fn chart(path: &Path, limits: &render::Limits) -> Result<render::Chart> {
     if path.is_file() {
         let archive = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
         return Ok(render::Chart::from_archive(&archive, limits)?);
+    }
+    if !path.exists() {
+        bail!(
+            "path {path:?} not found; a chart in a repository or registry is not fetched here: run `helm pull` before"
+        );
     }
     let mut files = Vec::new();
     let mut pending = vec![path.to_owned()];

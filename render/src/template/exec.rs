@@ -233,7 +233,11 @@ impl<'h> Machine<'h> {
             }
         }
         let flow = match (&branch.otherwise, ran) {
-            (Some(otherwise), false) => self.walk(frame, dot, otherwise, out)?,
+            // A break there belongs to the loop that it is the other part of, a continue to the one around.
+            (Some(otherwise), false) => match self.walk(frame, dot, otherwise, out)? {
+                Flow::Break => Flow::Next,
+                flow => flow,
+            },
             _ => Flow::Next,
         };
         frame.variables.truncate(mark);

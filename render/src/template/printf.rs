@@ -322,7 +322,11 @@ fn integer(value: &Value, number: i64, verb: char, spec: &Spec) -> Vec<u8> {
     };
     let zeros = "0".repeat(least.saturating_sub(digits.len()));
     let leads = zeros.starts_with('0') || digits.starts_with('0');
-    let prefix = if verb == 'o' && spec.sharp && !leads { "0" } else { prefix };
+    let prefix = match verb {
+        'o' if spec.sharp && !leads => "0",
+        'O' if spec.sharp && !leads => "0o0",
+        _ => prefix,
+    };
     let sign = sign_of(number < 0, spec);
     let spec = Spec { zero: false, ..spec.clone() };
     pad(format!("{sign}{prefix}{zeros}{digits}").into_bytes(), &spec, true)

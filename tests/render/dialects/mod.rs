@@ -35,7 +35,7 @@ const PROBE: &str = "{{- define \"kinds\" -}}\n{{- if kindIs \"map\" . -}}{ {{- 
 {{- else -}}{{ typeOf . }} {{ . }}{{- end -}}{{- end -}}\n\
 {{- define \"probe\" -}}{{ $m := fromYaml . }}{{ $a := fromYamlArray . -}}\n\
 {{ toJson $m }}\n{{ toYaml $m }}\n{{ include \"kinds\" $m }}\n{{ toJson $a }}\n{{ toYaml $a }}\n{{ include \"kinds\" $a }}\n\
-{{ fromJson . | toJson }}\n{{ fromJsonArray . | toJson }}\n{{- end -}}\n";
+{{ include \"kinds\" (fromJson .) }}\n{{ fromJsonArray . | toJson }}\n{{- end -}}\n";
 
 /// The ways of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
