@@ -391,3 +391,14 @@ fn deep_recursion_ends_in_an_error_and_not_in_an_overflow() {
         run("{{- $d := dict }}{{ $_ := set $d \"self\" $d }}{{ deepCopy $d }}", &Limits::default()).is_err()
     );
 }
+
+#[test]
+fn errors_stand_at_what_was_visited_last() {
+    refused(&[
+        // The second argument of the `or` was never looked at.
+        ("{{ ternary 1 2 (or .name .count) }}", "test:1:19"),
+        ("{{ ternary 1 2 (or .none .name) }}", "test:1:25"),
+        ("{{ (.name).size }}", "can't evaluate field size in type string"),
+        ("{{ ((.map).x).size }}", "can't evaluate field size in type"),
+    ]);
+}

@@ -381,9 +381,14 @@ impl<'h> Machine<'h> {
             let place = last_visited(frame, node);
             at(frame, place.offset, &place.context, fault)
         };
+        let named = |value: &Value, name: &str, first: bool, fault| {
+            let settled = first && matches!(node.kind, ExpressionKind::Chain(..));
+            if settled { field::of_settled(value, name, fault) } else { fault }
+        };
         let mut value = receiver;
-        for name in leading {
-            value = field::get(&mut self.env, &value, name, &[]).map_err(|fault| wrong(frame, fault))?;
+        for (position, name) in leading.iter().enumerate() {
+            value = field::get(&mut self.env, &value, name, &[])
+                .map_err(|error| wrong(frame, named(&value, name, position == 0, error)))?;
         }
         let parameters = field::parameters(&value, name);
         if let Some(want) =
@@ -401,7 +406,8 @@ impl<'h> Machine<'h> {
             });
         }
         arguments.extend(last);
-        field::get(&mut self.env, &value, name, &arguments).map_err(|fault| wrong(frame, fault))
+        field::get(&mut self.env, &value, name, &arguments)
+            .map_err(|error| wrong(frame, named(&value, name, leading.is_empty(), error)))
     }
 
     pub(super) fn argument(&mut self, frame: &mut Frame, dot: &Value, node: &Expression) -> Exec<Value> {

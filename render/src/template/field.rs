@@ -65,6 +65,24 @@ fn no_field(receiver: &Value, name: &str) -> Fault {
     Fault::message(format!("can't evaluate field {name} in type {of}"))
 }
 
+/// The fault of a field asked of what parentheses hold: that is out of its interface, and named by its own type.
+pub(super) fn of_settled(receiver: &Value, name: &str, fault: Fault) -> Fault {
+    match (&fault, receiver) {
+        (
+            Fault::Message(text),
+            Value::Str(_)
+            | Value::Bool(_)
+            | Value::Float(_)
+            | Value::Int(_)
+            | Value::Int64(_)
+            | Value::List(_),
+        ) if text.starts_with("can't evaluate field ") => {
+            Fault::message(format!("can't evaluate field {name} in type {}", receiver.type_name()))
+        }
+        _ => fault,
+    }
+}
+
 fn entry(
     env: &mut Env<'_>,
     receiver: &Value,
