@@ -309,6 +309,12 @@ impl Scene<'_, '_> {
         if let Some(message) = (self.lost)(&name_of(service)) {
             return Err(Problem { failed: true, withdraw: true, message });
         }
+        if let Some((namespace, name)) = self.stopped_by() {
+            let what = "is not begun, and what is there stays as it is";
+            return Err(Problem::failed(format!(
+                "{what}: release {namespace}/{name} of this set is in conflict, and stopOnConflict is set"
+            )));
+        }
         if let Some(message) = dependencies {
             return Err(Problem::failed(message.to_owned()));
         }
@@ -378,6 +384,12 @@ impl Scene<'_, '_> {
             options,
         };
         Ok(Built::new(frame, sealed, origin))
+    }
+
+    /// The release over which a set that stops at conflicts has one.
+    fn stopped_by(&self) -> Option<ServiceName> {
+        let all = self.claim.spec.services.iter().filter(|_| self.claim.carrying.stop_on_conflict);
+        all.map(name_of).find(|name| (self.lost)(name).is_some())
     }
 
     /// The content of the template; manifests that say so are templates themselves.

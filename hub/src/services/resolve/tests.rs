@@ -330,3 +330,19 @@ fn what_others_may_change_and_when_to_give_up_goes_with_the_unit_in_both_spellin
         "{problems:?}"
     );
 }
+
+#[test]
+fn a_set_that_stops_at_conflicts_begins_nothing_while_it_has_one() {
+    let both = json!([service("a", "one"), service("b", "two")]);
+    let set = |stop: bool| {
+        let spec = json!({"services": both, "priority": 1, "stopOnConflict": stop});
+        let stronger = json!({"services": [service("a", "three")], "priority": 200});
+        World::new(spec).with("strong", "2026-01-01T00:00:00Z", json!({}), stronger)
+    };
+    assert_eq!(set(false).units().len(), 2);
+    assert_eq!(set(true).units(), [format!("{} a three []", set_name("shop", "strong"))]);
+    let problems = set(true).problems();
+    assert!(problems[1].contains("release default/a of this set is in conflict"), "{problems:?}");
+    let alone = World::new(json!({"services": both, "stopOnConflict": true}));
+    assert_eq!(alone.units().len(), 2);
+}
