@@ -166,6 +166,7 @@ fn clusters(table: &Table) -> Result<()> {
             kubernetes_version: Some("v1.36.0"),
             labels: &[],
             store: None,
+            patches: &[],
             options: Options::default(),
         };
         bundles.render(&request).map(|bundle| bundle.size()).map_err(|lack| anyhow::anyhow!(lack.message))

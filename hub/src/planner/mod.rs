@@ -6,6 +6,7 @@ mod charts;
 pub mod helm;
 pub mod latitude;
 mod manifests;
+pub mod patches;
 pub mod prices;
 mod remembered;
 pub mod rendering;

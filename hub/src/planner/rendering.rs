@@ -17,6 +17,7 @@ use serde_json::json;
 use super::bundle::Bundle;
 use super::canonical::canonical;
 use super::helm::{Helm, Job, Printed};
+use super::patches::{self, Patch};
 use super::remembered::{PackedBundle, Remembered};
 use super::sealing::{Recipient, Sealing};
 use super::{charts, manifests};
@@ -40,6 +41,8 @@ pub struct Request<'a> {
     pub labels: &'a [(&'a str, &'a str)],
     /// Namespace and name of the set whose Secret keeps seeds.
     pub store: Option<(&'a str, &'a str)>,
+    /// Changes to the rendered objects.
+    pub patches: &'a [Patch],
     /// The rest.
     pub options: Options,
 }
@@ -232,8 +235,9 @@ impl Bundles {
     }
 }
 
-impl Renderer for Bundles {
-    fn render(&self, request: &Request<'_>) -> Result<Arc<Bundle>, Unrendered> {
+impl Bundles {
+    /// The bundle before patches.
+    fn unpatched(&self, request: &Request<'_>) -> Result<Arc<Bundle>, Unrendered> {
         let common = digest(request, None);
         // Equal input gives equal bundles whoever asks, unless the chart wants randomness: then each set has its own.
         let own = || digest(request, request.store);
@@ -260,6 +264,23 @@ impl Renderer for Bundles {
         }
         self.remember(common, &bundle);
         Ok(bundle)
+    }
+}
+
+impl Renderer for Bundles {
+    fn render(&self, request: &Request<'_>) -> Result<Arc<Bundle>, Unrendered> {
+        let bundle = self.unpatched(request)?;
+        if request.patches.is_empty() {
+            return Ok(bundle);
+        }
+        let digest = patches::digest(&bundle, request.patches);
+        if let Some(patched) = self.remembered(&digest) {
+            return Ok(patched);
+        }
+        let patched = patches::patched(&bundle, request.patches, &self.limits);
+        let patched = Arc::new(patched.map_err(Unrendered::failed)?);
+        self.remember(digest, &patched);
+        Ok(patched)
     }
 
     fn seal(
@@ -351,6 +372,7 @@ mod tests {
             documents: &documents,
             kubernetes_version: None,
             labels: &[("who", "me")],
+            patches: &[],
             store: Some(("default", set)),
             options: Options::default(),
         })

@@ -7,6 +7,7 @@ use protocol::plan::{DriftMode, Removal};
 use serde_json::{Map, Value, json};
 
 use crate::planner::latitude::Latitude;
+use crate::planner::patches::{self, Patch};
 
 /// Keys of `provider.config` that are understood; others are ignored.
 const PRIORITY: &str = "priority";
@@ -25,6 +26,8 @@ pub struct Carrying {
     pub stop_on_conflict: bool,
     /// After how many failed tries an upgrade is given up, where that is said.
     pub max_consecutive_failures: Option<u32>,
+    /// Changes to the rendered objects.
+    pub patches: Result<Vec<Patch>, String>,
     /// What others may change about the objects.
     pub latitude: Result<Latitude, String>,
     /// What becomes of the objects when the cluster is not selected any more.
@@ -57,6 +60,7 @@ impl Carrying {
             max_consecutive_failures: field("maxConsecutiveFailures")
                 .and_then(Value::as_u64)
                 .and_then(|number| u32::try_from(number).ok()),
+            patches: patches::read(config.as_ref()),
             latitude: Latitude::read(config.as_ref()),
             removal: if leave { Removal::Leave } else { Removal::Prune },
             provider: StateManagementProviderConfig::default(),

@@ -25,6 +25,7 @@ use super::target::Target;
 use super::template::{Body, Content, Lack, Sight};
 use super::values::{self, Documents};
 use crate::planner::bundle::Bundle;
+use crate::planner::patches::Patch;
 use crate::planner::rendering::{Options, Request, Unrendered};
 use crate::planner::sealing::Recipient;
 use crate::planner::unit::{Frame, merged, tries};
@@ -331,6 +332,7 @@ impl Scene<'_, '_> {
         )?;
         let body = self.body(service, &content, &id.namespace, &mut documents, data)?;
         let options = merged(service.helm_options.as_ref(), content.helm_options.as_ref());
+        let patches = self.patches(&mut documents, data)?;
         let request = Request {
             body: &body,
             namespace: &id.namespace,
@@ -339,6 +341,7 @@ impl Scene<'_, '_> {
             kubernetes_version: self.target.kubernetes_version.as_deref(),
             labels: &[],
             store: Some((&self.claim.set.0, &self.claim.set.1)),
+            patches: &patches,
             options: rendering_options(&options),
         };
         let bundle = self.renderer.render(&request).map_err(|unrendered| {
@@ -384,6 +387,19 @@ impl Scene<'_, '_> {
             options,
         };
         Ok(Built::new(frame, sealed, origin))
+    }
+
+    /// The patches of the set; they may be templates.
+    fn patches(&self, documents: &mut Documents, data: &Data<'_>) -> Result<Vec<Patch>, Problem> {
+        let given = self.claim.carrying.patches.as_ref();
+        let given =
+            given.map_err(|error| Problem::failed(format!("spec.serviceSpec.provider.config.{error}")))?;
+        let expanded = given.iter().enumerate().map(|(at, one)| {
+            let text = data.expand(&format!("patches[{at}]"), &one.patch)?;
+            documents.objects.extend(text.objects);
+            Ok(Patch { patch: text.text, target: one.target.clone() })
+        });
+        expanded.collect()
     }
 
     /// The release over which a set that stops at conflicts has one.

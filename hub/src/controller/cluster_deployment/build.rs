@@ -83,6 +83,7 @@ fn render(
         kubernetes_version: None,
         labels: &[(names::label::HELM_NAME, &name), (names::label::HELM_NAMESPACE, &namespace)],
         store: Some((&namespace, &name)),
+        patches: &[],
         options: Options::default(),
     };
     let bundle = renderer.render(&request)?;

@@ -346,3 +346,17 @@ fn a_set_that_stops_at_conflicts_begins_nothing_while_it_has_one() {
     let alone = World::new(json!({"services": both, "stopOnConflict": true}));
     assert_eq!(alone.units().len(), 2);
 }
+
+#[test]
+fn patches_are_templates_and_change_what_is_deployed() {
+    let patch = json!([{"patch": "- {op: replace, path: /data/from, value: \"{{ .Cluster.metadata.name }}\"}", "target": {"kind": "ConfigMap"}}]);
+    let world = |patches: Value| {
+        World::new(json!({"services": [service("a", "one")], "provider": {"config": {"patches": patches}}}))
+    };
+    let resolution = world(patch).resolve();
+    let built = resolution.sets[0].services[0].built.as_ref().unwrap();
+    let object: Value = serde_json::from_slice(&built.bundle.objects[0].content).unwrap();
+    assert_eq!(object["data"]["from"], "shop");
+    let problems = world(json!([{"patch": "- {op: remove, path: /ghost}", "target": {}}])).problems();
+    assert!(problems[0].contains(": patches: ") && problems[0].contains("/ghost"), "{problems:?}");
+}
