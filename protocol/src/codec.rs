@@ -15,7 +15,7 @@ use crate::message::{
     BlobDelivery, BlobPart, Control, Hello, PlanHead, PlanOffer, Request, Response, Welcome,
 };
 use crate::plan::{PlanBody, PlanHeader, SignedPlan};
-use crate::policy::Leeways;
+use crate::policy::{ChartHead, Leeways};
 use crate::report::Report;
 use crate::telemetry::{TelemetryAck, TelemetryContent, TelemetryItem};
 
@@ -92,6 +92,7 @@ wire! {
     AgentId => "agent id",
     BlobDelivery => "blob delivery",
     BlobPart => "blob",
+    ChartHead => "chart head",
     Control => "control message",
     Hello => "hello",
     JoinGrant => "join grant",

@@ -17,6 +17,11 @@ pub const LEEWAY: u16 = 3;
 /// Tag of [`Unit::is_dry_run`]: no bytes.
 pub const DRY_RUN: u16 = 4;
 
+/// Tag of [`Unit::chart`]: an encoded [`ChartHead`].
+pub const CHART: u16 = 5;
+
+/// Most bytes of a [`ChartHead`].
+const CHART_BYTES_MAX: usize = 4096;
 /// Most bytes of [`Leeways`].
 const LEEWAYS_BYTES_MAX: usize = 1 << 20;
 
@@ -31,6 +36,17 @@ pub struct Leeway {
     pub object: u32,
     /// JSON pointers of the fields that others may change; none: they may change the whole object, and delete it.
     pub paths: Vec<String>,
+}
+
+/// The chart a unit was rendered from, for the record of the release on its cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChartHead {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Version of the application inside, or empty.
+    pub app_version: String,
 }
 
 impl Unit {
@@ -74,6 +90,16 @@ impl Unit {
     /// Sets [`Self::is_dry_run`].
     pub fn set_dry_run(&mut self, dry_run: bool) {
         self.extend(DRY_RUN, dry_run.then(Bytes::new));
+    }
+
+    /// The chart it was rendered from; with it, the agent keeps Helm's record of the release.
+    pub fn chart(&self) -> Option<ChartHead> {
+        codec::decode(self.extension(CHART)?, CHART_BYTES_MAX).ok()
+    }
+
+    /// Sets [`Self::chart`].
+    pub fn set_chart(&mut self, chart: Option<&ChartHead>) {
+        self.extend(CHART, chart.map(codec::encode));
     }
 
     fn extension(&self, wanted: u16) -> Option<&Bytes> {
@@ -148,6 +174,10 @@ mod tests {
         assert_eq!(leeway.of(0), None);
         assert_eq!(leeway.of(1), Some(&["/spec/replicas".to_owned()][..]));
         assert_eq!(leeway.of(7), Some(&[][..]));
+        let chart = ChartHead { name: "web".into(), version: "1.2.3".into(), app_version: String::new() };
+        unit.set_chart(Some(&chart));
+        assert_eq!(unit.chart(), Some(chart));
+        unit.set_chart(None);
         unit.set_leeway(&Leeways::default());
         unit.set_recreates(false);
         unit.set_rollback_after(None);

@@ -22,7 +22,7 @@ use protocol::message::{
     BlobDelivery, BlobPart, Control, Hello, PlanHead, PlanOffer, Request, Response, Welcome,
 };
 use protocol::plan::{PlanBody, PlanHeader, SignedPlan};
-use protocol::policy::Leeways;
+use protocol::policy::{ChartHead, Leeways};
 use protocol::report::Report;
 use protocol::session::{Session, Transmit};
 use protocol::telemetry::{TelemetryAck, TelemetryContent, TelemetryItem};
@@ -57,6 +57,7 @@ fn hex(bytes: &[u8]) -> String {
 fn bodies() -> Vec<(&'static str, Bytes)> {
     vec![
         ("body-plan-header", encode(&samples::plan_header())),
+        ("body-chart-head", encode(&samples::chart_head())),
         ("body-leeways", encode(&samples::leeways())),
         ("body-plan-body", encode(&samples::plan_body())),
         ("body-signed-plan", encode(&samples::signed_plan())),
@@ -145,6 +146,7 @@ fn decode_as_everything(bytes: &[u8]) {
     one::<Hello>(bytes);
     one::<JoinGrant>(bytes);
     one::<JoinRequest>(bytes);
+    one::<ChartHead>(bytes);
     one::<Leeways>(bytes);
     one::<PlanBody>(bytes);
     one::<PlanHead>(bytes);

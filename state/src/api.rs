@@ -276,6 +276,13 @@ impl Api {
         Ok(page.items)
     }
 
+    /// The metadata of the objects in the namespace of `place` that a label selector selects.
+    pub(crate) async fn selected(&self, place: &Place, selector: &str) -> Result<Vec<Live>, ApiError> {
+        let path = format!("{}?labelSelector={}", place.collection(), selector.replace(',', "%2C"));
+        let page: Page = self.call(Method::GET, path, Some(METADATA_LIST), Vec::new()).await?;
+        Ok(page.items)
+    }
+
     /// The events of the objects that carry our label (or of all) after a resource version.
     pub(crate) async fn watch(
         &self,

@@ -36,6 +36,7 @@ mod handle;
 mod health;
 mod live;
 mod object;
+mod release;
 mod store;
 #[cfg(test)]
 mod tests;

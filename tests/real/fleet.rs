@@ -160,7 +160,7 @@ pub(crate) async fn until(
     arguments: &[&str],
     wanted: &str,
 ) -> Result<()> {
-    kubectl_until(cluster, what, arguments, |text| text.contains(wanted)).await
+    answered(cluster.kubectl(), what, arguments, |text| text.contains(wanted)).await
 }
 
 /// Runs kubectl until its answer lacks what must go.
@@ -170,22 +170,33 @@ pub(crate) async fn until_gone(
     arguments: &[&str],
     unwanted: &str,
 ) -> Result<()> {
-    kubectl_until(cluster, what, arguments, |text| !text.contains(unwanted)).await
+    answered(cluster.kubectl(), what, arguments, |text| !text.contains(unwanted)).await
 }
 
-async fn kubectl_until(
+/// Runs Helm until it answers what is wanted.
+pub(crate) async fn until_helm(
     cluster: &ControlPlane,
+    what: &str,
+    arguments: &[&str],
+    wanted: &str,
+) -> Result<()> {
+    answered(cluster.helm(), what, arguments, |text| text.contains(wanted)).await
+}
+
+async fn answered(
+    mut program: std::process::Command,
     what: &str,
     arguments: &[&str],
     holds: impl Fn(&str) -> bool,
 ) -> Result<()> {
+    program.args(arguments);
     let mut last = String::new();
     let seen = wait::until(what, PATIENCE, || {
-        let answer = output(cluster.kubectl().args(arguments));
+        let answer = output(&mut program);
         let seen = answer.as_ref().is_ok_and(|text| holds(text)).then_some(());
         last = answer.unwrap_or_else(|error| format!("{error:#}"));
         async move { Ok(seen) }
     });
     let seen = seen.await;
-    seen.with_context(|| format!("kubectl {arguments:?} last said: {last}"))
+    seen.with_context(|| format!("{arguments:?} last said: {last}"))
 }

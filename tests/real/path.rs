@@ -4,7 +4,7 @@ use anyhow::Result;
 use skein_tests::process::output;
 
 use crate::chart::{self, Repository};
-use crate::fleet::{Fleet, SYSTEM, until, until_gone};
+use crate::fleet::{Fleet, SYSTEM, until, until_gone, until_helm};
 use crate::kubelet::Kubelet;
 
 /// What a platform engineer applies: a service of raw manifests for every edge of a site.
@@ -131,6 +131,13 @@ async fn helm_chart(fleet: &Fleet) -> Result<()> {
     until(child, "what is to be kept is kept", &all, "configmap/till-ledger").await?;
     let clusters = ["get", "multiclusterservice", "till", "-o", &condition("ClusterInReadyState")];
     until(management, "the hub tells of it", &clusters, "True").await?;
+    let releases = ["list", "-n", "till", "-o", "json"];
+    until_helm(child, "helm lists the release", &releases, "\"chart\":\"till-0.2.0\"").await?;
+    let history = ["history", "till", "-n", "till", "-o", "json"];
+    until_helm(child, "and its history", &history, "\"status\":\"superseded\",\"chart\":\"till-0.1.0\"")
+        .await?;
+    let manifest = ["get", "manifest", "till", "-n", "till"];
+    until_helm(child, "and its manifest", &manifest, "till-extra").await?;
     anyhow::ensure!(repository.served("till-0.2.0.tgz") == 1, "the chart was fetched more than once");
 
     output(management.kubectl().args(["delete", "multiclusterservice", "till", "--timeout=90s"]))?;
@@ -138,6 +145,7 @@ async fn helm_chart(fleet: &Fleet) -> Result<()> {
     for gone in ["deployment.apps/till", "serviceaccount/till", "till-extra"] {
         until_gone(child, "what the chart made is pruned", &core, gone).await?;
     }
+    anyhow::ensure!(output(child.helm().args(releases))?.trim() == "[]", "helm still lists the release");
     let definitions = ["get", "customresourcedefinitions", "-o", "name"];
     until_gone(child, "its definition goes with the last object of it", &definitions, "shelves").await?;
     until(child, "what is to be kept outlives the release", &core, "configmap/till-ledger").await

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use api::k0rdent::HelmOptions;
 use protocol::id::Digest;
 use protocol::plan::{DriftMode, Removal, Unit, UnitId, UnitKind};
-use protocol::policy::Leeways;
+use protocol::policy::{ChartHead, Leeways};
 use serde_json::json;
 
 use super::bundle::Bundle;
@@ -36,6 +36,8 @@ pub struct Frame {
     pub drift: DriftMode,
     /// What to do when it leaves the plan.
     pub removal: Removal,
+    /// The chart, where it is one.
+    pub chart: Option<ChartHead>,
     /// Tell only what would change.
     pub dry_run: bool,
     /// After how many failed tries an upgrade is given up; `None`: never.
@@ -49,7 +51,7 @@ pub struct Frame {
 /// The unit.
 pub fn unit(frame: Frame, bundle: &Bundle) -> Unit {
     let Frame { id, kind, template, version, tier, mut depends_on, drift, removal, .. } = frame;
-    let Frame { dry_run, rollback_after, leeway, options, .. } = frame;
+    let Frame { chart, dry_run, rollback_after, leeway, options, .. } = frame;
     depends_on.sort();
     depends_on.dedup();
     let install = options.install_options.clone().unwrap_or_default();
@@ -79,12 +81,23 @@ pub fn unit(frame: Frame, bundle: &Bundle) -> Unit {
         ext: Vec::new(),
         id,
     };
+    unit.set_chart(chart.as_ref());
     unit.set_dry_run(dry_run);
     unit.set_rollback_after(rollback_after);
     unit.set_recreates(upgrade.recreate || upgrade.force);
     unit.set_leeway(&leeway);
     unit.hash = hash(&unit);
     unit
+}
+
+/// What a cluster's own record of the release says of its chart.
+pub fn chart_head(chart: &render::Chart) -> ChartHead {
+    let metadata = chart.metadata();
+    ChartHead {
+        name: metadata.name.clone(),
+        version: metadata.version.clone(),
+        app_version: metadata.app_version.clone(),
+    }
 }
 
 /// After how many failed tries an upgrade is given up, given what is said of that. A release is atomic unless its
@@ -174,6 +187,7 @@ mod tests {
             depends_on: Vec::new(),
             drift: DriftMode::Repair,
             removal: Removal::Prune,
+            chart: None,
             dry_run: false,
             rollback_after: None,
             leeway: Leeways::default(),

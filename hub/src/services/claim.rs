@@ -1,11 +1,14 @@
 //! Which sets of services a target is to have: its own, and one of every MultiClusterService that selects it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::k0rdent::{ClusterDeployment, MultiClusterService, ServiceSpec};
+use api::k0rdent::{ClusterDeployment, HelmAction, MultiClusterService, ServiceSpec};
 use kube::ResourceExt;
+use protocol::plan::UnitId;
 use sha2::{Digest, Sha256};
 
+use super::dependency::{ServiceName, name_of};
 use super::provider::Carrying;
 use super::selector::selects;
 use super::target::Target;
@@ -91,6 +94,63 @@ pub fn claims(
         }
     }
     claims
+}
+
+/// Which claim has which release: the higher priority, then the older owner, then the first by name.
+pub fn winners(claims: &[Claim]) -> BTreeMap<ServiceName, usize> {
+    let rank = |claim: &Claim| (std::cmp::Reverse(claim.carrying.priority), claim.created, claim.set.clone());
+    let mut order: Vec<usize> = (0..claims.len()).collect();
+    order.sort_by_key(|index| rank(&claims[*index]));
+    let mut winners = BTreeMap::new();
+    for index in order {
+        for service in &claims[index].spec.services {
+            if service.helm_action != Some(HelmAction::Uninstall) {
+                winners.entry(name_of(service)).or_insert(index);
+            }
+        }
+    }
+    winners
+}
+
+/// Why a claim has not got a release: another one has.
+pub fn conflict(winner: &Claim, (namespace, name): &ServiceName) -> String {
+    format!(
+        "conflict: release {namespace}/{name} is managed by ServiceSet {}/{} with priority {}",
+        winner.set.0, winner.set.1, winner.carrying.priority
+    )
+}
+
+/// The units of the MultiClusterServices that come first and select the target; those that do not select it do not
+/// block (k0rdent).
+pub fn claims_before(
+    claims: &[Claim],
+    depends_on: &[String],
+    winners: &BTreeMap<ServiceName, usize>,
+) -> Vec<UnitId> {
+    let mut units = Vec::new();
+    for (index, claim) in claims.iter().enumerate() {
+        let Owner::MultiClusterService(name) = &claim.owner else { continue };
+        if !depends_on.contains(name) {
+            continue;
+        }
+        for service in &claim.spec.services {
+            let service = name_of(service);
+            if winners.get(&service) == Some(&index) {
+                units.push(unit_id(&claim.set, &service.0, &service.1));
+            }
+        }
+    }
+    units
+}
+
+/// The unit of a release of a set.
+pub fn unit_id(set: &ObjectName, namespace: &str, name: &str) -> UnitId {
+    UnitId {
+        set_namespace: set.0.clone(),
+        set_name: set.1.clone(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
 }
 
 struct TargetNameParts<'a> {

@@ -5,7 +5,7 @@
 //! caller keeps the unit it had (a source that is away must never uninstall anything).
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::k0rdent::{
@@ -13,10 +13,11 @@ use api::k0rdent::{
     SyncMode,
 };
 use protocol::plan::{UnitId, UnitKind};
+use protocol::policy::Leeways;
 
 use super::built::{Built, Sealed};
 use super::chain::path;
-use super::claim::{Claim, Owner};
+use super::claim::{Claim, Owner, claims_before, conflict, unit_id, winners};
 use super::data::Data;
 use super::dependency::{ServiceName, check_services, dependencies_of, name_of};
 use super::origin::{Origin, SourceOrigin};
@@ -28,7 +29,7 @@ use crate::planner::bundle::Bundle;
 use crate::planner::patches::Patch;
 use crate::planner::rendering::{Options, Request, Unrendered};
 use crate::planner::sealing::Recipient;
-use crate::planner::unit::{Frame, merged, tries};
+use crate::planner::unit::{Frame, chart_head, merged, tries};
 use crate::roster::ObjectName;
 
 /// Turns requests into bundles; remembers.
@@ -371,8 +372,21 @@ impl Scene<'_, '_> {
             documents: documents.origins,
             objects: documents.objects.into_iter().collect(),
         };
+        let frame = self.frame(service, id, (&content, version), leeway, options);
+        Ok(Built::new(frame, sealed, origin))
+    }
+
+    /// What the unit is besides its objects.
+    fn frame(
+        &self,
+        service: &Service,
+        id: &UnitId,
+        (content, version): (&Content, &str),
+        leeway: Leeways,
+        options: HelmOptions,
+    ) -> Frame {
         let own = dependencies_of(service).into_iter().map(|name| self.unit_id(&name));
-        let frame = Frame {
+        Frame {
             id: id.clone(),
             kind: content.kind,
             template: service.template.clone(),
@@ -381,12 +395,15 @@ impl Scene<'_, '_> {
             depends_on: own.chain(self.before.iter().cloned()).collect(),
             drift: self.claim.carrying.drift(),
             removal: self.claim.carrying.removal,
+            chart: match &content.body {
+                Body::Chart(chart) => Some(chart_head(&chart.chart)),
+                Body::Manifests(_) => None,
+            },
             dry_run: self.claim.carrying.sync_mode == SyncMode::DryRun,
             rollback_after: tries(content.kind, &options, self.claim.carrying.max_consecutive_failures),
             leeway,
             options,
-        };
-        Ok(Built::new(frame, sealed, origin))
+        }
     }
 
     /// The patches of the set; they may be templates.
@@ -448,15 +465,6 @@ impl Scene<'_, '_> {
     }
 }
 
-fn unit_id(set: &ObjectName, namespace: &str, name: &str) -> UnitId {
-    UnitId {
-        set_namespace: set.0.clone(),
-        set_name: set.1.clone(),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    }
-}
-
 fn source_of(template: &str, version: &str, content: &Content) -> SourceOrigin {
     let (kind, version, digest) = match &content.body {
         Body::Chart(chart) => ("chart", chart.version.clone(), chart.digest.clone()),
@@ -480,52 +488,6 @@ pub fn rendering_options(options: &HelmOptions) -> Options {
         skip_crds: options.skip_crds.unwrap_or(false),
         skip_schema_validation: options.skip_schema_validation.unwrap_or(false),
     }
-}
-
-/// Which claim has which release: the higher priority, then the older owner, then the first by name.
-fn winners(claims: &[Claim]) -> BTreeMap<ServiceName, usize> {
-    let rank = |claim: &Claim| (std::cmp::Reverse(claim.carrying.priority), claim.created, claim.set.clone());
-    let mut order: Vec<usize> = (0..claims.len()).collect();
-    order.sort_by_key(|index| rank(&claims[*index]));
-    let mut winners = BTreeMap::new();
-    for index in order {
-        for service in &claims[index].spec.services {
-            if service.helm_action != Some(HelmAction::Uninstall) {
-                winners.entry(name_of(service)).or_insert(index);
-            }
-        }
-    }
-    winners
-}
-
-fn conflict(winner: &Claim, (namespace, name): &ServiceName) -> String {
-    format!(
-        "conflict: release {namespace}/{name} is managed by ServiceSet {}/{} with priority {}",
-        winner.set.0, winner.set.1, winner.carrying.priority
-    )
-}
-
-/// The units of the MultiClusterServices that come first and select the target; those that do not select it do not
-/// block (k0rdent).
-fn claims_before(
-    claims: &[Claim],
-    depends_on: &[String],
-    winners: &BTreeMap<ServiceName, usize>,
-) -> Vec<UnitId> {
-    let mut units = Vec::new();
-    for (index, claim) in claims.iter().enumerate() {
-        let Owner::MultiClusterService(name) = &claim.owner else { continue };
-        if !depends_on.contains(name) {
-            continue;
-        }
-        for service in &claim.spec.services {
-            let service = name_of(service);
-            if winners.get(&service) == Some(&index) {
-                units.push(unit_id(&claim.set, &service.0, &service.1));
-            }
-        }
-    }
-    units
 }
 
 /// A unit whose dependency has no unit waits, unless it is there already; then it goes on without that dependency.

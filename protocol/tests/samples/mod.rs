@@ -19,7 +19,7 @@ use protocol::plan::{
     DriftMode, HookDeletion, HookEntry, HookEvent, KeyId, ObjectEntry, ObjectKey, PlanBody, PlanHeader,
     Removal, SignedPlan, Unit, UnitId, UnitKind,
 };
-use protocol::policy::{Leeway, Leeways};
+use protocol::policy::{ChartHead, Leeway, Leeways};
 use protocol::report::{
     ClusterReport, ObjectHealth, ObjectReport, Report, SpoolReport, UnitReport, UnitState,
 };
@@ -99,6 +99,10 @@ pub fn plan_header() -> PlanHeader {
 pub fn signed_plan() -> SignedPlan {
     let header = protocol::codec::encode(&plan_header());
     SignedPlan { header, key_id: KeyId([5; 8]), signature: Bytes::from(vec![6; 64]) }
+}
+
+pub fn chart_head() -> ChartHead {
+    ChartHead { name: "web".to_owned(), version: "1.2.3".to_owned(), app_version: "v4".to_owned() }
 }
 
 pub fn leeways() -> Leeways {

@@ -9,6 +9,7 @@ use protocol::plan::{DriftMode, ObjectKey, Removal, Unit, UnitId, UnitKind};
 use protocol::report::{ObjectHealth, UnitState};
 use tracing::Span;
 
+use super::record::Record;
 use super::rollback::Rejected;
 use super::slot::{Held, Object, Slot, Work};
 use super::{Accepted, Engine};
@@ -24,7 +25,7 @@ impl Engine {
     pub(super) fn resume(&mut self, plan: Option<StoredPlan>, units: Vec<KeptUnit>, rows: Vec<Row>) {
         let Some(StoredPlan { head, body, applied }) = plan else { return };
         let now = self.context.clock.now();
-        for KeptUnit { record, good, rejection } in units {
+        for KeptUnit { record, good, rejection, recorded } in units {
             let spec = Arc::new(record.spec);
             let good = good.map(|good| if good == *spec { Arc::clone(&spec) } else { Arc::new(good) });
             // What was given up is not begun again, wherever the run before this one was with it.
@@ -33,6 +34,7 @@ impl Engine {
             let key = self.add(Arc::clone(&unit), now);
             let Some(slot) = self.slots.get_mut(&key) else { continue };
             slot.good = good;
+            slot.record.made = recorded;
             let returned = rejection.as_ref().is_none_or(|rejection| rejection.returned);
             slot.rejected = rejection.map(|rejection| Box::new(Rejected { rejection, wanted: None }));
             slot.state = record.state;
@@ -87,6 +89,7 @@ impl Engine {
             good: None,
             rejected: None,
             repairs: 0,
+            record: Record::default(),
             leaving: false,
             running: None,
             prepared: false,

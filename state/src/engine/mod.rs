@@ -19,6 +19,7 @@ mod activate;
 mod dry_run;
 mod news;
 mod observe;
+mod record;
 mod rollback;
 mod schedule;
 mod slot;

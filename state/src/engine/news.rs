@@ -143,6 +143,10 @@ impl Engine {
             }
             return;
         }
+        if running.records {
+            self.recorded(key, end);
+            return;
+        }
         match end {
             End::Complete => {
                 let now = Instant::now();

@@ -100,12 +100,13 @@ impl Engine {
         let now = Instant::now();
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let step = next_step(slot, now);
-        let writes = matches!(step, Step::Apply { .. });
+        let (writes, records) = (matches!(step, Step::Apply { .. }), matches!(step, Step::Record));
         let run = self.next_run;
         self.next_run += 1;
         let cancel = CancellationToken::new();
         let begun = Vec::new();
-        slot.running = Some(Running { run, cancel: cancel.clone(), stale: false, begun, since: now, writes });
+        slot.running =
+            Some(Running { run, cancel: cancel.clone(), stale: false, begun, since: now, writes, records });
         slot.retry_at = None;
         slot.blocked = None;
         if let Step::Apply { items, .. } = &step {
@@ -282,7 +283,8 @@ impl Engine {
                     .filter_map(super::slot::Object::due)
                     .filter(|at| *at > now)
                     .min();
-                [retry, deadline, grace, calm.filter(|_| reachable)]
+                let record = slot.record_due().filter(|at| *at > now && reachable);
+                [retry, deadline, grace, calm.filter(|_| reachable), record]
             })
             .flatten()
             .chain(self.collect_at)
@@ -346,6 +348,9 @@ fn next_step(slot: &mut Slot, now: Instant) -> Step {
     }
     if slot.wants_finish() && !slot.has_work(now) && slot.gone.is_empty() {
         return Step::Finish(slot.events().1);
+    }
+    if slot.wants_record(now) && !slot.has_work(now) && slot.gone.is_empty() {
+        return Step::Record;
     }
     let items = items(slot, now);
     let defines = items.iter().any(|item| object::stage(&slot.unit.objects[item.index]) == 1);

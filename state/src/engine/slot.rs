@@ -11,6 +11,7 @@ use protocol::report::{OBJECT_REPORTS_MAX, ObjectHealth, ObjectReport, UnitRepor
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::record::Record;
 use super::rollback::Rejected;
 use crate::health::Judgement;
 use crate::live::Fields;
@@ -144,6 +145,8 @@ pub(super) struct Running {
     pub(super) begun: Vec<ObjectId>,
     pub(super) since: Instant,
     pub(super) writes: bool,
+    /// Whether it only keeps Helm's record.
+    pub(super) records: bool,
 }
 
 /// A unit.
@@ -169,6 +172,8 @@ pub(super) struct Slot {
     /// The revision of the plan that was given up for that one.
     pub(super) rejected: Option<Box<Rejected>>,
     pub(super) repairs: u64,
+    /// Helm's record.
+    pub(super) record: Record,
     /// It left the plan.
     pub(super) leaving: bool,
     pub(super) running: Option<Running>,
@@ -255,6 +260,7 @@ impl Slot {
             || !self.gone.is_empty()
             || (!self.is_deployed() && !self.prepared)
             || self.wants_finish()
+            || self.wants_record(now)
     }
 
     /// Whether the last step is due: hooks after the objects, for units that have any hooks.

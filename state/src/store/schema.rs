@@ -31,7 +31,8 @@ const TABLES: &str = "
         id TEXT PRIMARY KEY, spec BLOB NOT NULL, good BLOB, deployed BLOB,
         state INTEGER NOT NULL, message TEXT NOT NULL, since INTEGER NOT NULL, repairs INTEGER NOT NULL,
         revision INTEGER NOT NULL DEFAULT 0, open INTEGER NOT NULL DEFAULT 0,
-        rejected BLOB, rejection TEXT, returned INTEGER NOT NULL DEFAULT 0
+        rejected BLOB, rejection TEXT, returned INTEGER NOT NULL DEFAULT 0,
+        recorded BLOB
     ) STRICT;
     CREATE TABLE revision (number INTEGER PRIMARY KEY AUTOINCREMENT) STRICT;
     CREATE TABLE object (
@@ -51,6 +52,7 @@ const SINCE_1: &str = "
     ALTER TABLE unit ADD COLUMN rejected BLOB;
     ALTER TABLE unit ADD COLUMN rejection TEXT;
     ALTER TABLE unit ADD COLUMN returned INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE unit ADD COLUMN recorded BLOB;
 ";
 
 /// Opens the file. A damaged one is set aside and a new one begun: the plan comes again from above, and what
@@ -176,7 +178,7 @@ mod tests {
         };
         let fresh = columns(&open(&path).unwrap());
         let old = Connection::open(&path).unwrap();
-        for column in ["rejected", "rejection", "returned"] {
+        for column in ["rejected", "rejection", "returned", "recorded"] {
             old.execute(&format!("ALTER TABLE unit DROP COLUMN {column}"), []).unwrap();
         }
         old.pragma_update(None, "user_version", 1).unwrap();

@@ -33,6 +33,8 @@ pub(crate) struct KeptUnit {
     /// The unit as it was when it was last healthy.
     pub(crate) good: Option<Unit>,
     pub(crate) rejection: Option<Rejection>,
+    /// Hash of the revision of which Helm's record was made.
+    pub(crate) recorded: Option<Digest>,
 }
 
 /// A revision that was given up.
@@ -67,7 +69,7 @@ impl Store {
     pub(crate) async fn inventory(&self) -> Result<(Vec<KeptUnit>, Vec<Row>), StoreError> {
         self.read("read the inventory", |connection| {
             let mut statement = connection.prepare(
-                "SELECT spec, deployed, state, message, since, repairs, good, rejected, rejection, returned
+                "SELECT spec, deployed, state, message, since, repairs, good, rejected, rejection, returned, recorded
                  FROM unit ORDER BY id",
             )?;
             let mut rows = statement.query([])?;
@@ -92,7 +94,8 @@ impl Store {
                     }
                     _ => None,
                 };
-                units.push(KeptUnit { record, good, rejection });
+                let recorded = row.get::<_, Option<[u8; 32]>>(10)?.map(Digest);
+                units.push(KeptUnit { record, good, rejection, recorded });
             }
             let mut statement = connection.prepare(
                 "SELECT grp, kind, namespace, name, version, unit, ordinal, digest, fields, adopted
@@ -266,6 +269,13 @@ impl Store {
                     params![id, revision, reason, returned],
                 )
                 .map(|_| ())
+        })
+    }
+
+    /// Notes of which revision Helm's record was made.
+    pub(crate) fn put_recorded(&self, id: String, hash: Digest) -> Written<()> {
+        self.write("note that a release was recorded", move |connection| {
+            connection.execute("UPDATE unit SET recorded = ?2 WHERE id = ?1", params![id, hash.0]).map(|_| ())
         })
     }
 

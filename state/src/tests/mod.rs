@@ -9,6 +9,7 @@ mod hooks;
 mod latitude;
 mod measure;
 mod offer;
+mod records;
 mod removal;
 mod rollback;
 mod sealed;

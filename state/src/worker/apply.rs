@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use protocol::plan::{HookEvent, UnitId};
+use protocol::plan::{HookEvent, UnitId, UnitKind};
 use protocol::report::ObjectHealth;
 use serde::Deserialize;
 
@@ -120,13 +120,24 @@ impl Worker {
         }
     }
 
+    /// Whether Helm says that the object belongs to the release that the unit is: then it was installed by Helm, or by
+    /// what uses Helm, and is taken over.
+    fn of_this_release(&self, live: &Live) -> bool {
+        let annotations = &live.metadata.annotations;
+        let says = |key: &str, value: &str| annotations.get(key).is_some_and(|text| text == value);
+        self.unit.kind == UnitKind::Helm
+            && !annotations.contains_key(UNIT_LABEL)
+            && says("meta.helm.sh/release-name", &self.unit.id.name)
+            && says("meta.helm.sh/release-namespace", &self.unit.id.namespace)
+    }
+
     /// Whether an object that may exist already can be ours.
     pub(super) fn claim(&self, live: Option<&Live>) -> Result<Claim, String> {
         let Some(live) = live else { return Ok(Claim { adopted: false, force: false }) };
         if self.owner.owns(&live.metadata) {
             return Ok(Claim { adopted: false, force: true });
         }
-        if self.unit.take_ownership {
+        if self.unit.take_ownership || self.of_this_release(live) {
             return Ok(Claim { adopted: false, force: true });
         }
         match live.metadata.annotations.get(UNIT_LABEL) {

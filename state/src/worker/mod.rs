@@ -7,6 +7,7 @@ mod apply;
 mod hook;
 mod preview;
 mod prune;
+mod record;
 mod secrecy;
 mod write;
 
@@ -127,6 +128,8 @@ pub(crate) enum Step {
     Discover(Vec<(String, String, String)>),
     /// Run the hooks after the objects, and note that the revision is deployed.
     Finish(HookEvent),
+    /// Keep Helm's record of what is deployed.
+    Record,
     /// Remove all of the unit.
     Remove { rows: Vec<Row> },
 }
@@ -139,6 +142,7 @@ impl Step {
             Self::Preview(_) => "preview",
             Self::Discover(_) => "discover",
             Self::Finish(_) => "finish",
+            Self::Record => "record",
             Self::Remove { .. } => "remove",
         }
     }
@@ -270,6 +274,7 @@ impl Worker {
             Step::Preview(items) => worker.preview(items).await,
             Step::Discover(kinds) => worker.discover(kinds).await,
             Step::Finish(event) => worker.finish(event).await,
+            Step::Record => worker.record().await,
             Step::Remove { rows } => worker.remove(rows).await,
         };
         let end = end.unwrap_or_else(End::from);

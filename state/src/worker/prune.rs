@@ -33,6 +33,7 @@ impl Worker {
         match self.unit.removal {
             Removal::Prune => {
                 self.run_hooks(HookEvent::PreDelete).await?;
+                self.forget_records().await?;
                 self.prune(rows, true).await?;
                 self.run_hooks(HookEvent::PostDelete).await?;
             }

@@ -97,6 +97,8 @@ fn render(
         depends_on: Vec::new(),
         drift: DriftMode::Repair,
         removal: Removal::Prune,
+        // Its release is the management cluster's affair, and its objects are the region's.
+        chart: None,
         dry_run: false,
         // Half of a cluster is no reason to take the other half away.
         rollback_after: None,
