@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::plan::Unit;
 
+/// Name of the setting of a plan that holds it back: `{"reason": TEXT, "until": RFC 3339 TIME}`, both optional.
+pub const HOLD: &str = "hold";
+
 /// Tag of [`Unit::rollback_after`]: four bytes, little endian.
 pub const ROLLBACK_AFTER: u16 = 1;
 /// Tag of [`Unit::recreates`]: no bytes.

@@ -238,7 +238,7 @@ impl Engine {
         if let Some(hold) = object.as_ref().and_then(|object| object.spec.hold.as_ref())
             && let Ok(text) = serde_json::to_string(hold)
         {
-            settings.insert(planner::HOLD.to_owned(), text);
+            settings.insert(protocol::policy::HOLD.to_owned(), text);
         }
         settings
     }

@@ -171,6 +171,8 @@ fn reported(state: &mut ServiceState, service: &ServicePlan, report: &UnitReport
             Some(at) => {
                 format!("waiting for the agent since {}; version {} is deployed", since(at), report.version)
             }
+            // It was held back, and says by whom.
+            None if !report.message.is_empty() => report.message.clone(),
             None => "the newest plan is on its way".to_owned(),
         });
     }

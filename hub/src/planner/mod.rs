@@ -21,8 +21,6 @@ use protocol::plan::{ObjectKey, PlanBody, Unit, UnitId};
 
 /// Name of the setting that holds an edge's prices.
 pub const PRICES: &str = "prices";
-/// Name of the setting that holds a pause.
-pub const HOLD: &str = "hold";
 
 /// What a release is called among those of its set.
 fn release_key(namespace: &str, name: &str) -> String {

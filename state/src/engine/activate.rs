@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use protocol::id::Digest;
-use protocol::plan::{DriftMode, ObjectKey, Removal, Unit, UnitId, UnitKind};
+use protocol::plan::{DriftMode, ObjectKey, PlanBody, Removal, Unit, UnitId, UnitKind};
 use protocol::report::{ObjectHealth, UnitState};
 use tracing::Span;
 
@@ -101,6 +101,7 @@ impl Engine {
             deadline: None,
             timed_out: false,
             noted: false,
+            deferred: None,
         };
         self.slots.insert(key, slot);
         key
@@ -120,6 +121,19 @@ impl Engine {
             settings.clone_from(&body.settings);
             changed
         });
+        self.forget_waiting(&body);
+        match self.hold_of(&body) {
+            Some(hold) => self.defer(hold, body),
+            None => self.carry_out(body),
+        }
+    }
+
+    /// Makes this the plan that is carried out.
+    pub(super) fn carry_out(&mut self, body: PlanBody) {
+        self.deferred = None;
+        for slot in self.slots.values_mut() {
+            slot.deferred = None;
+        }
         let kept: BTreeSet<_> = body.units.iter().map(|unit| unit.id.clone()).collect();
         for (order, unit) in (0u32..).zip(body.units) {
             let key = match self.names.get(&unit.id) {

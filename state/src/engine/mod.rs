@@ -17,6 +17,7 @@
 
 mod activate;
 mod dry_run;
+mod hold;
 mod news;
 mod observe;
 mod record;
@@ -103,6 +104,8 @@ pub struct Engine {
     probes: mpsc::Sender<String>,
     /// When blobs that are past are deleted.
     collect_at: Option<Instant>,
+    /// The newest plan, while it is held back.
+    deferred: Option<hold::Deferred>,
     /// Open while a plan is being carried out.
     story: Span,
 }
@@ -181,6 +184,7 @@ impl Engine {
             nodes: BTreeMap::new(),
             probes,
             collect_at: None,
+            deferred: None,
             story: Span::none(),
         };
         engine.resume(plan, units, rows);

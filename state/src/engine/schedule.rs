@@ -241,7 +241,7 @@ impl Engine {
     /// Notes that the plan is carried out, once it is.
     pub(super) fn settle(&mut self) {
         let Some(head) = self.head else { return };
-        if self.applied == Some(head.generation) {
+        if self.applied == Some(head.generation) || self.deferred.is_some() {
             return;
         }
         let settled = |slot: &Slot| {
@@ -288,11 +288,13 @@ impl Engine {
             })
             .flatten()
             .chain(self.collect_at)
+            .chain(self.hold_ends())
             .min()
     }
 
     /// Something is due.
     pub(super) fn tick(&mut self) {
+        self.release();
         let now = Instant::now();
         if self.collect_at.is_some_and(|at| at <= now) {
             self.collect_at = None;

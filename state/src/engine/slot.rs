@@ -191,6 +191,8 @@ pub(super) struct Slot {
     pub(super) timed_out: bool,
     /// The store has this revision of the unit.
     pub(super) noted: bool,
+    /// Why the unit of the plan is not carried out yet.
+    pub(super) deferred: Option<String>,
 }
 
 /// What a unit's objects amount to.
@@ -336,7 +338,14 @@ impl Slot {
             template: wanted.template.clone(),
             deployed_hash: self.deployed,
             state: self.state,
-            message: self.message.clone(),
+            message: self
+                .deferred
+                .iter()
+                .chain([&self.message])
+                .filter(|text| !text.is_empty())
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("; "),
             since: self.since,
             drift_repairs: self.repairs,
             objects_total: u32::try_from(self.objects.len()).unwrap_or(u32::MAX),

@@ -5,6 +5,7 @@ mod apply;
 mod chance;
 mod drift;
 mod dry_run;
+mod hold;
 mod hooks;
 mod latitude;
 mod measure;
@@ -442,8 +443,17 @@ impl Planned {
 
 /// Signs a plan of these units.
 pub(super) fn plan_of(units: Vec<Planned>, generation: Generation) -> (SignedPlan, Vec<BlobPart>) {
+    plan_with(units, BTreeMap::new(), generation)
+}
+
+/// Signs a plan of these units with settings.
+pub(super) fn plan_with(
+    units: Vec<Planned>,
+    settings: BTreeMap<String, String>,
+    generation: Generation,
+) -> (SignedPlan, Vec<BlobPart>) {
     let mut blobs = Vec::new();
-    let mut body = PlanBody::default();
+    let mut body = PlanBody { settings, ..PlanBody::default() };
     for Planned { mut unit, blobs: contents } in units {
         let mut identity = unit.id.to_string().into_bytes();
         for entry in unit.objects.iter().chain(unit.hooks.iter().map(|hook| &hook.object)) {
