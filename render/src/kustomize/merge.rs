@@ -5,7 +5,7 @@
 //! Lists whose items lack a key, or have it twice, come out of kustomize in ways that follow from its steps and from
 //! nothing else. So the steps are the same here.
 
-use super::node::{Node, Scalar, Tag};
+use super::node::{Node, Scalar, Tag, is_foreign_text};
 use super::schema::{Place, Schema};
 use crate::template::stack;
 
@@ -183,9 +183,15 @@ fn walk_map(
     Ok(Outcome { node: Some(target), in_place })
 }
 
-/// Sets a field as it is; a new key is written as the patch writes it.
-fn put(target: &mut Node, name: &str, node: Node, foreign: Option<bool>) {
+/// Sets a field; a new key is written as the patch writes it. A scalar whose type was still open becomes a text here
+/// where YAML 1.1 would read something else: every field of a map that is walked is set anew, patched or not.
+fn put(target: &mut Node, name: &str, mut node: Node, foreign: Option<bool>) {
     let is_new = target.get(name).is_none();
+    if let Node::Scalar(scalar) = &mut node
+        && scalar.tag == Tag::Open
+    {
+        scalar.quoted |= is_foreign_text(&scalar.text);
+    }
     if let Some(known) = target.get_mut(name) {
         *known = node;
     } else {

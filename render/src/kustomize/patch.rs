@@ -239,12 +239,28 @@ pub(crate) fn apply_json(
     Ok(())
 }
 
+/// Applies operations to an object as kustomize shows it to them: what it was called before stands among its
+/// annotations, so that these can be removed where there are no others.
 fn apply_operations(resource: &mut Resource, operations: &[Operation]) -> Result<(), String> {
     let label = |reason: String| format!("patch of {} \"{}\": {reason}", resource.kind(), resource.name());
     let mut json = resource.node.to_json().map_err(label)?;
+    let history = resource.history();
+    if !history.is_empty()
+        && let Some(Json::Object(metadata)) = json.get_mut("metadata")
+    {
+        let annotations = metadata.entry("annotations").or_insert(Json::Null);
+        if annotations.is_null() {
+            *annotations = Json::Object(serde_json::Map::new());
+        }
+        if let Json::Object(annotations) = annotations {
+            annotations.extend(history.into_iter().map(|(name, text)| (name.to_owned(), Json::String(text))));
+        }
+    }
     json_patch::apply(&mut json, operations).map_err(label)?;
+    let history = resource.history();
     resource.node = Node::from_json(&json);
-    let annotations = resource.meta_texts("annotations");
+    let mut annotations = resource.meta_texts("annotations");
+    annotations.retain(|(name, _)| !history.iter().any(|(known, _)| known == name));
     resource.set_meta_texts("annotations", annotations);
     Ok(())
 }

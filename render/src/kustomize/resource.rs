@@ -204,6 +204,28 @@ impl Resource {
         self.set_meta_texts("annotations", all);
     }
 
+    /// The history as kustomize keeps it: in annotations, which patches of JSON see.
+    pub(crate) fn history(&self) -> Vec<(&'static str, String)> {
+        let former = |field: fn(&Former) -> &str| {
+            let all: Vec<&str> = self.former.iter().map(field).collect();
+            all.join(",")
+        };
+        let generated = self.needs_hash || self.behavior != Behavior::Unspecified;
+        let behavior = if generated { self.behavior.name() } else { "" };
+        let hash = if self.needs_hash { "enabled" } else { "" };
+        let mut all = vec![
+            ("internal.config.kubernetes.io/generatorBehavior", behavior.to_owned()),
+            ("internal.config.kubernetes.io/needsHashSuffix", hash.to_owned()),
+            ("internal.config.kubernetes.io/prefixes", self.prefixes.join(",")),
+            ("internal.config.kubernetes.io/previousKinds", former(|one| &one.kind)),
+            ("internal.config.kubernetes.io/previousNames", former(|one| &one.name)),
+            ("internal.config.kubernetes.io/previousNamespaces", former(|one| &one.namespace)),
+            ("internal.config.kubernetes.io/suffixes", self.suffixes.join(",")),
+        ];
+        all.retain(|(_, text)| !text.is_empty());
+        all
+    }
+
     /// Removes the annotations that only mean something during a build.
     pub(crate) fn strip_internal_annotations(&mut self) {
         let mut all = self.meta_texts("annotations");

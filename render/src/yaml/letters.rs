@@ -84,12 +84,30 @@ impl<'t> Scanner<'t> {
         }
     }
 
+    /// Passes the ASCII characters here that `goes_on` wants, all at once; a line break must not be among them.
+    pub(super) fn pass_run(&mut self, goes_on: impl Fn(u8) -> bool) {
+        let rest = self.text.as_bytes().get(self.position..).unwrap_or_default();
+        let count = rest.iter().position(|byte| !byte.is_ascii() || !goes_on(*byte)).unwrap_or(rest.len());
+        self.position += count;
+        self.mark.index += count;
+        self.mark.column += count;
+    }
+
+    /// Passes what is left of the line.
+    pub(super) fn pass_line(&mut self) {
+        loop {
+            self.pass_run(|byte| !matches!(byte, b'\r' | b'\n' | 0));
+            if self.is_break_or_end(0) {
+                return;
+            }
+            self.skip();
+        }
+    }
+
     /// Takes characters up to a line break or the end.
     pub(super) fn read_to_break(&mut self, into: &mut String) {
         let start = self.position;
-        while !self.is_break_or_end(0) {
-            self.skip();
-        }
+        self.pass_line();
         into.push_str(self.text.get(start..self.position).unwrap_or_default());
     }
 
@@ -102,9 +120,7 @@ impl<'t> Scanner<'t> {
     /// Passes a comment, when one begins here.
     pub(super) fn comment(&mut self) {
         if self.byte(0) == b'#' {
-            while !self.is_break_or_end(0) {
-                self.skip();
-            }
+            self.pass_line();
         }
     }
 }

@@ -64,9 +64,7 @@ impl<'t> Scanner<'t> {
                 break;
             }
             let word = self.position;
-            while !self.ends_plain() {
-                self.skip();
-            }
+            self.pass_plain();
             if self.position > word {
                 if folding.broken && !lines {
                     // From here on the text is not what stands there.
@@ -95,6 +93,22 @@ impl<'t> Scanner<'t> {
             self.key_allowed = true;
         }
         Ok(())
+    }
+
+    /// Passes what stands here without a blank in it.
+    fn pass_plain(&mut self) {
+        let flow = self.flow > 0;
+        loop {
+            self.pass_run(|byte| match byte {
+                0 | b' ' | b'\t' | b'\r' | b'\n' | b':' => false,
+                b',' | b'?' | b'[' | b']' | b'{' | b'}' => !flow,
+                _ => true,
+            });
+            if self.ends_plain() {
+                return;
+            }
+            self.skip();
+        }
     }
 
     fn ends_plain(&self) -> bool {
@@ -152,12 +166,11 @@ impl<'t> Scanner<'t> {
                     }
                     b'\\' if quote == b'"' => self.escape(&mut text)?,
                     _ => {
-                        while !self.is_blank_or_end(0) && !matches!(self.byte(0), b'\'' | b'"' | b'\\') {
-                            self.skip();
-                        }
-                        if self.position == begin {
-                            self.skip();
-                        }
+                        // A quote of the other kind, or a letter that is not ASCII.
+                        self.skip();
+                        self.pass_run(|byte| {
+                            !matches!(byte, 0 | b' ' | b'\t' | b'\r' | b'\n' | b'\'' | b'"' | b'\\')
+                        });
                         text.push_str(self.text.get(begin..self.position).unwrap_or_default());
                     }
                 }

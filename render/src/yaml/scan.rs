@@ -273,9 +273,8 @@ impl<'t> Scanner<'t> {
     /// Passes white space, comments and line breaks.
     fn pass_space(&mut self) {
         loop {
-            while self.byte(0) == b' ' || (self.byte(0) == b'\t' && (self.flow > 0 || !self.key_allowed)) {
-                self.skip();
-            }
+            let tabs = self.flow > 0 || !self.key_allowed;
+            self.pass_run(|byte| byte == b' ' || (tabs && byte == b'\t'));
             self.comment();
             if !self.is_break(0) {
                 return;
