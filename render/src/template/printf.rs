@@ -480,6 +480,7 @@ fn string(value: &Value, bytes: &[u8], verb: char, spec: &Spec) -> Vec<u8> {
         'q' if spec.plus => plain_letters(&quote(&cut)).into_bytes(),
         'q' => quote(&cut).into_bytes(),
         'x' | 'X' => {
+            let bytes = &bytes[..bytes.len().min(spec.precision.unwrap_or(usize::MAX))];
             let prefix = match (spec.sharp && !bytes.is_empty(), verb) {
                 (false, _) => "",
                 (true, 'x') => "0x",

@@ -147,6 +147,10 @@ struct Analysis {
 }
 
 fn analyse(text: &str) -> Analysis {
+    let simple = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
+    if text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric) && text.bytes().all(simple) {
+        return Analysis { plain: true, single: true, block: true };
+    }
     let letters: Vec<char> = text.chars().collect();
     let blank = |at: usize| letters.get(at).is_none_or(|c| matches!(c, ' ' | '\t'));
     let mut indicators = text.starts_with("---") || text.starts_with("...");
@@ -238,6 +242,9 @@ impl Line {
     }
 
     fn plain(mut self, text: &str) -> String {
+        if self.column.is_none_or(|column| column + text.len() <= WIDTH) {
+            return text.to_owned();
+        }
         let mut out = String::new();
         let mut letters = text.chars().peekable();
         let mut after_space = false;
@@ -381,34 +388,40 @@ fn in_natural_order(mut keys: Vec<&String>) -> Vec<&String> {
 
 /// go-yaml's order of keys: letters by code point, runs of digits by their number, other signs before letters.
 pub(crate) fn natural_order(left: &str, right: &str) -> Ordering {
-    let a: Vec<char> = left.chars().collect();
-    let b: Vec<char> = right.chars().collect();
-    for at in 0..a.len().min(b.len()) {
-        if a[at] == b[at] {
-            continue;
-        }
-        match (a[at].is_alphabetic(), b[at].is_alphabetic()) {
-            (true, true) => return a[at].cmp(&b[at]),
-            (true, false) => return Ordering::Greater,
-            (false, true) => return Ordering::Less,
-            (false, false) => {}
-        }
-        let within_number = (a[at] == '0' || b[at] == '0')
-            && a[..at].iter().rev().take_while(|c| c.is_ascii_digit()).any(|digit| *digit != '0');
-        let lead = u128::from(within_number);
-        let (an, ai) = run(&a, at, lead);
-        let (bn, bi) = run(&b, at, lead);
-        return an.cmp(&bn).then(ai.cmp(&bi)).then(a[at].cmp(&b[at]));
+    if left.is_ascii() && right.is_ascii() {
+        return order(left.as_bytes(), right.as_bytes(), char::from);
     }
-    a.len().cmp(&b.len())
+    let (a, b): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
+    order(&a, &b, |letter| letter)
 }
 
-fn run(letters: &[char], start: usize, lead: u128) -> (u128, usize) {
-    let mut value = lead;
-    let mut at = start;
-    while let Some(digit) = letters.get(at).and_then(|letter| letter.to_digit(10)) {
-        value = value.saturating_mul(10).saturating_add(u128::from(digit));
-        at += 1;
+fn order<T: Copy + Ord>(a: &[T], b: &[T], letter: fn(T) -> char) -> Ordering {
+    let Some(at) = a.iter().zip(b).position(|(a, b)| a != b) else {
+        return a.len().cmp(&b.len());
+    };
+    match (letter(a[at]).is_alphabetic(), letter(b[at]).is_alphabetic()) {
+        (true, true) => return a[at].cmp(&b[at]),
+        (true, false) => return Ordering::Greater,
+        (false, true) => return Ordering::Less,
+        (false, false) => {}
     }
-    (value, at)
+    let within_number = (letter(a[at]) == '0' || letter(b[at]) == '0')
+        && a[..at]
+            .iter()
+            .rev()
+            .map(|one| letter(*one))
+            .take_while(char::is_ascii_digit)
+            .any(|digit| digit != '0');
+    let lead = u128::from(within_number);
+    let (an, ai) = run(&a[at..], lead, letter);
+    let (bn, bi) = run(&b[at..], lead, letter);
+    an.cmp(&bn).then(ai.cmp(&bi)).then(a[at].cmp(&b[at]))
+}
+
+/// The number that begins here, behind `lead`, and its length.
+fn run<T: Copy>(letters: &[T], lead: u128, letter: fn(T) -> char) -> (u128, usize) {
+    let digits = letters.iter().map_while(|one| letter(*one).to_digit(10));
+    digits.fold((lead, 0), |(value, count), digit| {
+        (value.saturating_mul(10).saturating_add(u128::from(digit)), count + 1)
+    })
 }

@@ -13,6 +13,9 @@ use crate::template::quote;
 /// What `!!` stands for.
 pub(super) const CORE: &str = "tag:yaml.org,2002:";
 
+/// What JSON says of a number that it has not.
+const UNSUPPORTED: &str = "json: unsupported value: ";
+
 /// Why a text is not acceptable YAML.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct YamlError {
@@ -206,7 +209,7 @@ impl Decoder<'_> {
                 return Err(refusal(format!("invalid map key: {}", self.syntax(*key, &found))));
             }
             let content = self.entry(*value)?;
-            if let Some(key) = self.key_text(found, &content.0) {
+            if let Some(key) = self.key_text(found, &content) {
                 entries.insert(key, content);
             }
         }
@@ -317,7 +320,7 @@ impl Decoder<'_> {
         }
     }
 
-    fn key_text(&mut self, key: Value, value: &Value) -> Option<String> {
+    fn key_text(&mut self, key: Value, value: &(Value, Option<YamlError>)) -> Option<String> {
         match key {
             Value::String(text) => Some(text),
             Value::Bool(flag) => Some(flag.to_string()),
@@ -393,7 +396,7 @@ impl Decoder<'_> {
         Number::from_f64(value).map_or_else(
             || {
                 let shown = crate::template::print::shortest(value, 'g');
-                self.refuse_later(format!("json: unsupported value: {shown}"));
+                self.refuse_later(format!("{UNSUPPORTED}{shown}"));
                 Value::Null
             },
             Value::Number,
@@ -432,9 +435,14 @@ fn float_key(value: f32) -> String {
     format!("{value}")
 }
 
-/// A value as it stands in a complaint.
-fn printed(value: &Value) -> Cow<'static, str> {
-    if value.is_null() { "<nil>".into() } else { go_syntax(value) }
+/// A value as it stands in a complaint; a number that JSON has not is in what JSON says of it.
+fn printed((value, problem): &(Value, Option<YamlError>)) -> Cow<'_, str> {
+    let number = problem.as_ref().and_then(|problem| problem.message.strip_prefix(UNSUPPORTED));
+    match (value, number) {
+        (Value::Null, Some(number)) => number.into(),
+        (Value::Null, None) => "<nil>".into(),
+        _ => go_syntax(value),
+    }
 }
 
 /// A value in Go's own syntax.

@@ -148,7 +148,11 @@ fn length(_: &mut Env<'_>, args: Args<'_>) -> Answer {
         Value::Dict(dict) => dict.len(),
         Value::Object(object) => match object.items() {
             Some(items) => items.len(),
-            None => return Err(Fault::message(format!("len of type {}", value.type_name()))),
+            // What a pointer points to is measured.
+            None => {
+                let name = value.type_name().trim_start_matches('*');
+                return Err(Fault::message(format!("len of type {name}")));
+            }
         },
         Value::Null => return Err(Fault::message("len of nil pointer")),
         Value::Nil => return Err(Fault::message("reflect: call of reflect.Value.Type on zero Value")),

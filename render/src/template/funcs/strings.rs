@@ -42,7 +42,7 @@ pub(super) static TABLE: &[Row] = &[
         Ok(Value::Str(Text::from(text.bytes().strip_prefix(prefix.bytes()).unwrap_or(text.bytes()))))
     }),
     exact("nospace", 1, |_, args| Ok(Value::Str(words::without_spaces(&args.string(0)?)))),
-    exact("initials", 1, |_, args| Ok(Value::text(&words::initials(&args.utf8(0)?)))),
+    exact("initials", 1, |_, args| Ok(Value::text(&words::initials(args.string(0)?.bytes())))),
     exact("swapcase", 1, |_, args| Ok(Value::text(&words::swap_case(&args.utf8(0)?)))),
     exact("snakecase", 1, |_, args| Ok(Value::text(&words::delimited(&args.utf8(0)?, '_')))),
     exact("kebabcase", 1, |_, args| Ok(Value::text(&words::delimited(&args.utf8(0)?, '-')))),

@@ -87,9 +87,10 @@ pub(crate) fn uncapitalize(text: &str) -> String {
 }
 
 /// The first letters of the words.
-pub(crate) fn initials(text: &str) -> String {
-    // goutils takes the first byte, not the first letter.
-    text.split_whitespace().filter_map(|word| word.bytes().next()).map(char::from).collect()
+pub(crate) fn initials(text: &[u8]) -> String {
+    // goutils takes every byte for a letter.
+    let is_gap = |byte: &u8| char::from(*byte).is_whitespace();
+    text.split(is_gap).filter_map(<[u8]>::first).map(|byte| char::from(*byte)).collect()
 }
 
 /// Upper becomes lower; lower becomes upper, or title case at a word's start.
