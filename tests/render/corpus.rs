@@ -87,6 +87,20 @@ fn with_values(path: &Path) -> Vec<Case> {
     cases
 }
 
+/// What differs between what we print of a case and what Helm prints, asked again where its text is random.
+pub(crate) fn compared(ours: &Printed, arguments: &[String]) -> Option<String> {
+    let first = helm::template(arguments);
+    match (ours, &first) {
+        (Ok(ours), Ok(helm)) if ours == helm => None,
+        (Ok(ours), Ok(helm)) => match helm::template(arguments) {
+            Ok(again) => text_difference(ours, helm, &again),
+            Err(error) => Some(format!("helm only rendered it once: {error}")),
+        },
+        (Err(ours), Err(helm)) => same_refusal(ours, helm),
+        _ => Some(format!("ours: {ours:?}\nhelm: {first:?}")),
+    }
+}
+
 fn difference(case: &Case) -> Option<Difference> {
     let mut arguments = vec!["rel".to_owned(), case.chart.display().to_string()];
     arguments.extend(case.arguments.iter().map(|argument| match argument.strip_prefix("@") {
@@ -94,13 +108,7 @@ fn difference(case: &Case) -> Option<Difference> {
         Some(path) => case.folder.join(path).display().to_string(),
         None => argument.replace("=@", &format!("={}/", case.folder.display())),
     }));
-    let ours = skein(&arguments);
-    let (first, second) = (helm::template(&arguments), helm::template(&arguments));
-    let what = match (&ours, &first, &second) {
-        (Ok(ours), Ok(first), Ok(second)) => text_difference(ours, first, second),
-        (Err(ours), Err(helm), _) => same_refusal(ours, helm),
-        _ => Some(format!("ours: {ours:?}\nhelm: {first:?}")),
-    };
+    let what = compared(&skein(&arguments), &arguments);
     what.map(|what| Difference(format!("{}\n{what}\n", arguments.join(" "))))
 }
 

@@ -7,8 +7,11 @@ mod corpus;
 mod dialects;
 mod generator;
 mod helm;
+mod helm_charts;
 mod kustomize;
+mod large;
 mod ours;
+mod refusals;
 
 /// A number from the environment.
 fn setting(name: &str, default: u64) -> u64 {
@@ -71,4 +74,29 @@ fn random_overlays_come_out_as_kustomize_makes_them() {
         found.len(),
         found.join("\n")
     );
+}
+
+#[test]
+#[ignore = "real parts: tests/run"]
+fn the_charts_that_helm_is_tested_with_print_as_helm_prints_them() {
+    let (charts, found) = helm_charts::differences();
+    assert!(charts > 150, "only {charts} charts were found");
+    assert!(found.is_empty(), "{} of {charts} charts differ:\n\n{}", found.len(), found.join("\n\n"));
+}
+
+#[test]
+#[ignore = "real parts: tests/run"]
+fn very_large_charts_print_as_helm_prints_them_within_a_twentieth_of_the_bounds() {
+    let work = tempfile::tempdir().expect("a folder for charts");
+    let found = large::differences(work.path());
+    assert!(found.is_empty(), "{}", found.join("\n\n"));
+}
+
+#[test]
+#[ignore = "real parts: tests/run"]
+fn a_hundred_kinds_of_mistakes_are_refused_as_helm_refuses_them() {
+    let work = tempfile::tempdir().expect("a folder for charts");
+    let (cases, found) = refusals::differences(work.path());
+    assert!(cases >= 100, "only {cases} mistakes are written down");
+    assert!(found.is_empty(), "{} of {cases} mistakes differ:\n\n{}", found.len(), found.join("\n\n"));
 }

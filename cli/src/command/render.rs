@@ -1,5 +1,7 @@
 //! `skein render`: what `helm template` prints, made in process.
 
+mod folder;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -305,26 +307,7 @@ fn chart(path: &Path, limits: &render::Limits) -> Result<render::Chart> {
             "path {path:?} not found; a chart in a repository or registry is not fetched here: run `helm pull` before"
         );
     }
-    let mut files = Vec::new();
-    let mut pending = vec![path.to_owned()];
-    while let Some(folder) = pending.pop() {
-        for entry in
-            std::fs::read_dir(&folder).with_context(|| format!("failed to read {}", folder.display()))?
-        {
-            let entry = entry?.path();
-            if entry.is_dir() {
-                pending.push(entry);
-            } else {
-                let name = entry.strip_prefix(path)?.to_string_lossy().into_owned();
-                files.push((
-                    name,
-                    std::fs::read(&entry).with_context(|| format!("failed to read {}", entry.display()))?,
-                ));
-            }
-        }
-    }
-    files.sort();
-    Ok(render::Chart::from_files(files)?)
+    Ok(render::Chart::from_files(folder::files(path, limits)?)?)
 }
 
 /// Files first, then single values, each kind in Helm's order.

@@ -9,6 +9,7 @@ pub(crate) mod metadata;
 mod model;
 pub(crate) mod schema;
 pub(crate) mod values;
+mod violation;
 
 pub use metadata::{Dependency, Metadata};
 pub use model::{Chart, ChartError};
