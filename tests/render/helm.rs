@@ -26,10 +26,18 @@ pub(crate) fn bounded(program: &std::path::Path) -> Command {
 
 /// `helm template` with these arguments.
 pub(crate) fn template(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Printed {
+    template_in(std::path::Path::new("."), arguments)
+}
+
+/// `helm template` with these arguments, paths relative to a folder.
+pub(crate) fn template_in(
+    folder: &std::path::Path,
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Printed {
     static HOME: OnceLock<tempfile::TempDir> = OnceLock::new();
     let home = HOME.get_or_init(|| tempfile::tempdir().expect("a folder for helm's own files"));
     let mut command = bounded(binary());
-    command.arg("template").args(arguments);
+    command.arg("template").args(arguments).current_dir(folder);
     command.env("HOME", home.path()).env("TZ", "UTC").env("PATH", "/nonexistent");
     let output = command.output().expect("helm runs");
     if output.status.success() {

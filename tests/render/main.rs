@@ -11,6 +11,7 @@ mod helm_charts;
 mod kustomize;
 mod large;
 mod ours;
+mod precedence;
 mod refusals;
 
 /// A number from the environment.
@@ -99,4 +100,18 @@ fn a_hundred_kinds_of_mistakes_are_refused_as_helm_refuses_them() {
     let (cases, found) = refusals::differences(work.path());
     assert!(cases >= 100, "only {cases} mistakes are written down");
     assert!(found.is_empty(), "{} of {cases} mistakes differ:\n\n{}", found.len(), found.join("\n\n"));
+}
+
+#[test]
+#[ignore = "real parts: tests/run"]
+fn random_values_reach_charts_as_helm_hands_them_down() {
+    let (seed, count) = (seed(), setting("SKEIN_RENDER_VALUES", 60));
+    let count = usize::try_from(count).expect("a count");
+    let found = precedence::differences(seed, count);
+    assert!(
+        found.is_empty(),
+        "{} of {count} cases differ (SKEIN_RENDER_SEED={seed}):\n\n{}",
+        found.len(),
+        found.join("\n")
+    );
 }

@@ -38,8 +38,13 @@ pub(crate) fn is_bound(refusal: &str) -> bool {
     refusal.contains("rendering needs more than the limit")
 }
 
-/// Renders the files of a chart folder as the release `rel` in the namespace `apps`.
-pub(crate) fn rendered(files: &[(String, Vec<u8>)], values: &Value) -> Result<Rendered, String> {
+/// Renders the files of a chart folder as the release `rel` in the namespace `apps`; `integers` says whether whole
+/// numbers of the values are integers.
+pub(crate) fn rendered(
+    files: &[(String, Vec<u8>)],
+    values: &Value,
+    integers: bool,
+) -> Result<Rendered, String> {
     let run = || {
         let chart = Chart::from_files(files.to_vec()).map_err(|error| error.to_string())?;
         let (capabilities, limits) = (Capabilities::default(), limits());
@@ -49,7 +54,7 @@ pub(crate) fn rendered(files: &[(String, Vec<u8>)], values: &Value) -> Result<Re
             chart: &chart,
             release,
             values,
-            integers: false,
+            integers,
             capabilities: &capabilities,
             limits: &limits,
             skip_crds: true,

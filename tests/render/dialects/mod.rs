@@ -87,7 +87,7 @@ fn decoded(case: &str) -> String {
 }
 
 fn ours(text: &str, way: Way) -> Answer {
-    let rendered = ours::rendered(&chart(&[(0, text)], way), &Value::Null)?;
+    let rendered = ours::rendered(&chart(&[(0, text)], way), &Value::Null, false)?;
     if way == Way::Manifest {
         let printed = rendered.printed(&render::Shown::default()).map_err(|error| error.to_string())?;
         return Ok(printed.trim_end().to_owned());

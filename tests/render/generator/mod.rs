@@ -180,7 +180,7 @@ fn chart() -> Vec<(String, Vec<u8>)> {
 fn our_outcome(at: usize, text: &str) -> Outcome {
     let mut files = chart();
     files.push((format!("templates/c{at}.yaml"), text.as_bytes().to_vec()));
-    match ours::rendered(&files, &Value::Null) {
+    match ours::rendered(&files, &Value::Null, false) {
         Ok(rendered) => {
             let object = rendered.objects.first();
             let text = object.and_then(|object| object.value.get("case")).and_then(Value::as_str);
