@@ -33,6 +33,12 @@ fn texts_are_refused_with_helms_words_at_helms_line() {
         ("a: *b\n", "yaml: unknown anchor 'b' referenced"),
         ("a: &x {b: *x}", "yaml: anchor 'x' value contains itself"),
         ("a: {{ .b }}\n", "yaml: invalid map key: map[interface {}]interface {}{\".b\":interface {}(nil)}"),
+        ("{a,{0.}}", "yaml: invalid map key: map[interface {}]interface {}{0:interface {}(nil)}"),
+        ("{a,{0x10}}", "yaml: invalid map key: map[interface {}]interface {}{16:interface {}(nil)}"),
+        ("{a,{yes}}", "yaml: invalid map key: map[interface {}]interface {}{true:interface {}(nil)}"),
+        ("{a,{1e21}}", "yaml: invalid map key: map[interface {}]interface {}{1e+21:interface {}(nil)}"),
+        ("{a,{1: 2, b: c}}", "yaml: invalid map key: map[interface {}]interface {}{\"b\":\"c\", 1:2}"),
+        ("{a,{010: [1]}}", "yaml: invalid map key: map[interface {}]interface {}{8:[]interface {}{1}}"),
         // The whole text is scanned before anything in it is given a meaning.
         ("a: {{ .b }}\nc: [\n", "yaml: line 2: did not find expected node content"),
         ("a: 1\nb: \"x", "yaml: line 3: found unexpected end of stream"),

@@ -290,13 +290,25 @@ impl Decoder<'_> {
                     let Some(Node::Scalar(text)) = self.document.nodes.get(*key) else {
                         return go_syntax(value).into_owned();
                     };
-                    let Some(found) = entries.get(text.text.as_ref()) else {
+                    let plain = match resolve(&text.text) {
+                        _ if !text.implicit => None,
+                        Scalar::Int(number) => Some(number.to_string()),
+                        Scalar::Bool(truth) => Some(truth.to_string()),
+                        Scalar::Float(_) => self.float_of_key(*key).map(float_key),
+                        Scalar::Null
+                        | Scalar::Unsigned(_)
+                        | Scalar::Timestamp
+                        | Scalar::Merge
+                        | Scalar::Text => None,
+                    };
+                    let name = plain.clone().unwrap_or_else(|| text.text.to_string());
+                    let Some(found) = entries.get(&name) else {
                         return go_syntax(value).into_owned();
                     };
-                    let plain = text.implicit
-                        && matches!(resolve(&text.text), Scalar::Int(_) | Scalar::Bool(_) | Scalar::Float(_));
-                    let key = if plain { text.text.to_string() } else { quote::quote(text.text.as_bytes()) };
-                    parts.push((text.text.to_string(), format!("{key}:{}", self.syntax(*content, found))));
+                    // Texts come before what is none.
+                    let order = (plain.is_some(), name);
+                    let key = plain.unwrap_or_else(|| quote::quote(text.text.as_bytes()));
+                    parts.push((order, format!("{key}:{}", self.syntax(*content, found))));
                 }
                 parts.sort();
                 let parts: Vec<String> = parts.into_iter().map(|(_, part)| part).collect();
