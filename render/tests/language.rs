@@ -402,3 +402,14 @@ fn errors_stand_at_what_was_visited_last() {
         ("{{ ((.map).x).size }}", "can't evaluate field size in type"),
     ]);
 }
+
+#[test]
+fn functions_that_ask_for_the_type_of_nothing_fail_as_go_does() {
+    let nil = "runtime error: invalid memory address or nil pointer dereference";
+    refused(&[
+        ("{{ concat (list 1) .none }}", nil),
+        ("{{ slice .none 0 1 }}", nil),
+        ("{{ append .none 1 }}", nil),
+        ("{{ urlJoin (dict \"host\" .none) }}", nil),
+    ]);
+}

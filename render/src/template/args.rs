@@ -76,7 +76,7 @@ impl<'a> Args<'a> {
         as_list(self.raw(at)).ok_or_else(|| {
             let value = self.any(at);
             if value.is_nil() {
-                Fault::message("runtime error: invalid memory address or nil pointer dereference")
+                nil_dereference()
             } else {
                 Fault::message(format!("Cannot {doing} type {}", value.kind_name()))
             }
@@ -93,6 +93,11 @@ impl<'a> Args<'a> {
             _ => Err(self.wrong(at, "[]interface {}")),
         }
     }
+}
+
+/// What becomes of a function that asks for the type of nothing: Go's `reflect.TypeOf(nil)` has no kind.
+pub(crate) fn nil_dereference() -> Fault {
+    Fault::message("runtime error: invalid memory address or nil pointer dereference")
 }
 
 /// The value as a list, if its kind is slice.

@@ -3,7 +3,7 @@
 use super::defaults::is_empty;
 use super::numbers::to_int;
 use super::{Answer, Row, exact, variadic};
-use crate::template::args::{Args, as_list};
+use crate::template::args::{Args, as_list, nil_dereference};
 use crate::template::env::Env;
 use crate::template::fault::Fault;
 use crate::template::value::{List, ListKind, Value, deep_equal};
@@ -121,6 +121,9 @@ fn has(_: &mut Env<'_>, args: Args<'_>) -> Answer {
 
 fn slice(_: &mut Env<'_>, args: Args<'_>) -> Answer {
     let Some(list) = as_list(&args.any(0)) else {
+        if args.any(0).is_nil() {
+            return Err(nil_dereference());
+        }
         return Err(Fault::message(format!(
             "list should be type of slice or array but {}",
             args.any(0).kind_name()
@@ -145,6 +148,9 @@ fn concat(_: &mut Env<'_>, args: Args<'_>) -> Answer {
     for value in args.0 {
         let value = value.clone().settled();
         let Some(list) = as_list(&value) else {
+            if value.is_nil() {
+                return Err(nil_dereference());
+            }
             return Err(Fault::message(format!("Cannot concat type {} as list", value.kind_name())));
         };
         items.extend_from_slice(list.items());

@@ -1,7 +1,7 @@
 //! `urlParse` and `urlJoin` over Go's `net/url` rules.
 
 use super::{Answer, Row, exact};
-use crate::template::args::Args;
+use crate::template::args::{Args, nil_dereference};
 use crate::template::env::Env;
 use crate::template::fault::Fault;
 use crate::template::value::{Dict, Value};
@@ -156,6 +156,7 @@ fn part(dict: &Dict, key: &str) -> Result<String, Fault> {
     match dict.get(key) {
         None => Ok(String::new()),
         Some(Value::Str(text)) => Ok(text.lossy().into_owned()),
+        Some(nothing) if nothing.is_nil() => Err(nil_dereference()),
         Some(other) => {
             let kind = other.kind_name();
             Err(Fault::message(format!(
