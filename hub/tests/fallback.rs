@@ -11,9 +11,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use protocol::id::AgentId;
 use serde_json::{Value, json};
-use support::{Hub, condition, packed_files, root};
-
-const K0RDENT: &str = "k0rdent.mirantis.com/v1beta1";
+use support::{Hub, K0RDENT, condition, packed_files, root, store};
 
 /// A chart that asks for a DSA key, which the engine does not make.
 const TEMPLATE: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: {{ .Release.Name }}}\nstringData:\n  \
@@ -47,12 +45,6 @@ async fn coloured(hub: &Hub, colour: &str) {
         },
     }))
     .await;
-}
-
-async fn store(hub: &Hub) -> AgentId {
-    let edge = hub.enrol("store-1", "kcm-system", "eu", 3, json!({}), json!({"site": "store"})).await;
-    hub.link(&edge, true);
-    edge
 }
 
 /// The set of the store, once it is as `holds` says.

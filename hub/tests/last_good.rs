@@ -7,31 +7,7 @@ mod support;
 use identity::{DeviceKey, SealingKey};
 use protocol::id::AgentId;
 use serde_json::{Value, json};
-use support::{Hub, files_by_path, packed_files};
-
-const K0RDENT: &str = "k0rdent.mirantis.com/v1beta1";
-
-async fn service(hub: &Hub, name: &str, spec: Value) {
-    hub.apply(json!({
-        "apiVersion": K0RDENT, "kind": "ServiceTemplate", "metadata": {"name": name, "namespace": "kcm-system"},
-        "spec": spec,
-    }))
-    .await;
-    hub.apply(json!({
-        "apiVersion": K0RDENT, "kind": "MultiClusterService", "metadata": {"name": name},
-        "spec": {
-            "clusterSelector": {"matchLabels": {"site": "store"}},
-            "serviceSpec": {"services": [{"name": name, "namespace": "shop", "template": name}]},
-        },
-    }))
-    .await;
-}
-
-async fn store(hub: &Hub) -> AgentId {
-    let edge = hub.enrol("store-1", "kcm-system", "eu", 3, json!({}), json!({"site": "store"})).await;
-    hub.link(&edge, true);
-    edge
-}
+use support::{Hub, K0RDENT, files_by_path, packed_files, service, store};
 
 /// The first object of the first unit, as the agent gets it, once it is as `holds` says.
 async fn content(hub: &Hub, edge: &AgentId, holds: impl Fn(&[u8]) -> bool) -> Vec<u8> {

@@ -93,6 +93,17 @@ async fn deletion_waits_for_the_region_and_says_since_when() {
 }
 
 #[tokio::test]
+async fn a_hold_of_an_edge_travels_in_its_plan() {
+    let hub = Hub::start().await;
+    let hold = json!({"reason": "stocktaking", "until": "2999-01-01T00:00:00Z"});
+    let edge = hub.enrol("store-1", "kcm-system", "eu", 7, json!({"hold": hold}), json!({})).await;
+    hub.plan(&edge, <[_]>::is_empty).await;
+    let plan = hub.plans.get(&edge).unwrap();
+    let told = plan.content.body.settings[protocol::policy::HOLD].parse::<serde_json::Value>().unwrap();
+    assert_eq!(told, hold);
+}
+
+#[tokio::test]
 async fn an_enrolled_edge_gets_services_by_its_labels_and_loses_them_with_the_labels() {
     let hub = Hub::start().await;
     hub.apply_file("deploy/examples/enrolled-edges.yaml").await;

@@ -12,9 +12,8 @@ use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use protocol::id::AgentId;
 use serde_json::{Value, json};
-use support::{Hub, packed_files as packed};
+use support::{Hub, packed_files as packed, service, store};
 
-const K0RDENT: &str = "k0rdent.mirantis.com/v1beta1";
 const FLUX: &str = "source.toolkit.fluxcd.io/v1";
 
 /// A server of files, by path.
@@ -49,29 +48,6 @@ impl Files {
 fn map(name: &str, value: &str) -> String {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}})
         .to_string()
-}
-
-/// A template in the system's namespace, and a service of it for every store.
-async fn service(hub: &Hub, name: &str, spec: Value) {
-    hub.apply(json!({
-        "apiVersion": K0RDENT, "kind": "ServiceTemplate", "metadata": {"name": name, "namespace": "kcm-system"},
-        "spec": spec,
-    }))
-    .await;
-    hub.apply(json!({
-        "apiVersion": K0RDENT, "kind": "MultiClusterService", "metadata": {"name": name},
-        "spec": {
-            "clusterSelector": {"matchLabels": {"site": "store"}},
-            "serviceSpec": {"services": [{"name": name, "namespace": "shop", "template": name}]},
-        },
-    }))
-    .await;
-}
-
-async fn store(hub: &Hub) -> AgentId {
-    let edge = hub.enrol("store-1", "kcm-system", "eu", 3, json!({}), json!({"site": "store"})).await;
-    hub.link(&edge, true);
-    edge
 }
 
 /// Waits until the first object of the service is as `holds` says.

@@ -203,9 +203,7 @@ impl Bundles {
             }
         }
     }
-}
 
-impl Bundles {
     /// Asks the `helm` binary, or remembers what it printed before the hub started.
     fn ask(
         &self,
@@ -233,9 +231,7 @@ impl Bundles {
         };
         helm.ask(job, &self.seeds)
     }
-}
 
-impl Bundles {
     /// The bundle before patches.
     fn unpatched(&self, request: &Request<'_>) -> Result<Arc<Bundle>, Unrendered> {
         let common = digest(request, None);

@@ -423,6 +423,33 @@ pub(crate) async fn files_by_path() -> (Files, String) {
     (files, address)
 }
 
+/// API version of k0rdent's kinds.
+pub(crate) const K0RDENT: &str = "k0rdent.mirantis.com/v1beta1";
+
+/// A template in the system's namespace, and a service of it for every store.
+pub(crate) async fn service(hub: &Hub, name: &str, spec: Value) {
+    hub.apply(json!({
+        "apiVersion": K0RDENT, "kind": "ServiceTemplate", "metadata": {"name": name, "namespace": "kcm-system"},
+        "spec": spec,
+    }))
+    .await;
+    hub.apply(json!({
+        "apiVersion": K0RDENT, "kind": "MultiClusterService", "metadata": {"name": name},
+        "spec": {
+            "clusterSelector": {"matchLabels": {"site": "store"}},
+            "serviceSpec": {"services": [{"name": name, "namespace": "shop", "template": name}]},
+        },
+    }))
+    .await;
+}
+
+/// An edge that is a store, linked.
+pub(crate) async fn store(hub: &Hub) -> AgentId {
+    let edge = hub.enrol("store-1", "kcm-system", "eu", 3, json!({}), json!({"site": "store"})).await;
+    hub.link(&edge, true);
+    edge
+}
+
 /// Files as a packed archive.
 pub(crate) fn packed_files(files: &[(&str, String)]) -> Vec<u8> {
     let encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

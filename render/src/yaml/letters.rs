@@ -1,5 +1,6 @@
 //! The scanner's hand on the text: characters, line breaks, and what may follow what.
 
+use super::read::YamlError;
 use super::scan::Scanner;
 
 impl<'t> Scanner<'t> {
@@ -115,6 +116,19 @@ impl<'t> Scanner<'t> {
         while self.is_blank() {
             self.skip();
         }
+    }
+
+    /// Passes what may stand behind the head of a directive or a block: blanks, a comment, the end of the line.
+    pub(super) fn rest_of_line(&mut self) -> Result<(), YamlError> {
+        self.skip_blanks();
+        self.comment();
+        if !self.is_break_or_end(0) {
+            return Err(self.error("did not find expected comment or line break"));
+        }
+        if self.is_break(0) {
+            self.skip_line();
+        }
+        Ok(())
     }
 
     /// Passes a comment, when one begins here.

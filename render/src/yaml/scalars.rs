@@ -241,14 +241,7 @@ impl<'t> Scanner<'t> {
         let start = self.mark;
         self.skip();
         let (chomping, increment) = self.block_header()?;
-        self.skip_blanks();
-        self.comment();
-        if !self.is_break_or_end(0) {
-            return Err(self.error("did not find expected comment or line break"));
-        }
-        if self.is_break(0) {
-            self.skip_line();
-        }
+        self.rest_of_line()?;
         let mut indent = if increment > 0 { self.indent.max(0) + increment } else { 0 };
         let (mut text, mut leading, mut trailing) = (String::new(), String::new(), String::new());
         self.block_breaks(&mut indent, &mut trailing)?;

@@ -27,14 +27,7 @@ impl Scanner<'_> {
             "TAG" => self.tag_directive()?,
             _ => return Err(self.error("found unknown directive name")),
         };
-        self.skip_blanks();
-        self.comment();
-        if !self.is_break_or_end(0) {
-            return Err(self.error("did not find expected comment or line break"));
-        }
-        if self.is_break(0) {
-            self.skip_line();
-        }
+        self.rest_of_line()?;
         self.emit(kind, start);
         Ok(())
     }

@@ -154,3 +154,27 @@ fn holds_data(id: &ObjectId) -> bool {
         matches!(id.kind.as_str(), "PersistentVolumeClaim" | "PersistentVolume") && id.group.is_empty();
     volume || object::is_namespace(&id.group, &id.kind) || object::is_definition(&id.group, &id.kind)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_data_is_never_made_anew() {
+        let id = |group: &str, kind: &str| ObjectId {
+            group: group.into(),
+            kind: kind.into(),
+            namespace: String::new(),
+            name: "x".into(),
+        };
+        let held = [
+            ("", "Namespace"),
+            ("", "PersistentVolume"),
+            ("", "PersistentVolumeClaim"),
+            ("apiextensions.k8s.io", "CustomResourceDefinition"),
+        ];
+        assert!(held.iter().all(|(group, kind)| holds_data(&id(group, kind))));
+        let free = [("", "ConfigMap"), ("apps", "StatefulSet"), ("example.org", "PersistentVolume")];
+        assert!(free.iter().all(|(group, kind)| !holds_data(&id(group, kind))));
+    }
+}
