@@ -1,7 +1,5 @@
 //! What an agent is: its name, its keys, whom it trusts and where it dials.
 
-use std::path::Path;
-
 use bytes::Bytes;
 use protocol::UnixMillis;
 use protocol::enrolment::TrustBundle;
@@ -9,7 +7,6 @@ use protocol::id::{AgentId, RegionName};
 
 use crate::authority::LinkIdentity;
 use crate::key::{DeviceKey, TlsKey};
-use crate::store::{FileStore, KeyStore, StoreError};
 
 /// An enrolled agent.
 #[derive(Debug, Clone)]
@@ -37,23 +34,6 @@ pub struct AgentIdentity {
 }
 
 impl AgentIdentity {
-    /// Reads the identity kept in a directory.
-    ///
-    /// # Errors
-    /// [`StoreError`], also when there is none.
-    pub fn load(directory: &Path) -> Result<Self, StoreError> {
-        let store = FileStore::new(directory);
-        store.load()?.ok_or_else(|| StoreError::Missing { path: directory.to_owned() })
-    }
-
-    /// Keeps the identity in a directory, replacing the one before as a whole.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn store(&self, directory: &Path) -> Result<(), StoreError> {
-        FileStore::new(directory).store(self)
-    }
-
     /// From when on to renew: half of the certificate's life, 10 % earlier or later depending on the agent and
     /// the certificate, so that a fleet enrolled in one minute does not renew in one minute.
     pub fn needs_renewal_at(&self) -> UnixMillis {

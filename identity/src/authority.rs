@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::certificate::spki_hash;
 use crate::entropy::Entropy;
 use crate::key::{Ed25519, KeyError, KeyKind, TlsKey};
+use crate::pem;
 use crate::plan::{key_id, signed_bytes};
 
 /// How long an agent's certificate is valid.
@@ -157,8 +158,8 @@ impl Authority {
     pub fn to_secret(&self) -> BTreeMap<String, Vec<u8>> {
         let text = |bytes: &[u8]| STANDARD.encode(bytes).into_bytes();
         BTreeMap::from([
-            (ROOT_CERTIFICATE.to_owned(), crate::store::pem("CERTIFICATE", &self.root).into_bytes()),
-            (ROOT_KEY.to_owned(), crate::store::pem("PRIVATE KEY", self.root_key.pkcs8()).into_bytes()),
+            (ROOT_CERTIFICATE.to_owned(), pem::encode("CERTIFICATE", &self.root).into_bytes()),
+            (ROOT_KEY.to_owned(), pem::encode("PRIVATE KEY", self.root_key.pkcs8()).into_bytes()),
             (PLAN_KEY.to_owned(), text(self.plan_key.seed())),
             (LINK_SECRET.to_owned(), text(&*self.link_secret)),
             (TRUST_DOMAIN.to_owned(), self.trust_domain.clone().into_bytes()),
@@ -184,14 +185,14 @@ impl Authority {
                 .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
                 .ok_or_else(|| wrong(part, "is not the base64 of 32 bytes"))
         };
-        let pem = |part: &'static str, label: &str| {
-            crate::store::from_pem(label, text(part)?)
+        let der = |part: &'static str, label: &str| {
+            pem::decode(label, text(part)?)
                 .and_then(|blocks| blocks.into_iter().next())
                 .ok_or_else(|| wrong(part, &format!("is not a PEM block of type {label}")))
         };
-        let root_key = TlsKey::from_pkcs8(&pem(ROOT_KEY, "PRIVATE KEY")?)
+        let root_key = TlsKey::from_pkcs8(&der(ROOT_KEY, "PRIVATE KEY")?)
             .map_err(|error| wrong(ROOT_KEY, &error.to_string()))?;
-        let root = pem(ROOT_CERTIFICATE, "CERTIFICATE")?;
+        let root = der(ROOT_CERTIFICATE, "CERTIFICATE")?;
         let pin = spki_hash(&root).map_err(|error| wrong(ROOT_CERTIFICATE, &error.to_string()))?;
         if pin != root_key.spki_hash() {
             return Err(wrong(ROOT_CERTIFICATE, "does not belong to root.key"));

@@ -23,6 +23,7 @@ pub mod certificate;
 pub mod entropy;
 pub mod join;
 pub mod key;
+mod pem;
 pub mod plan;
 pub mod renewal;
 pub mod sealing;

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::AgentIdentity;
 use crate::entropy::Entropy;
 use crate::key::{DeviceKey, ED25519_KEY_BYTES, TlsKey};
+use crate::pem;
 
 /// Longest file that is read.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -173,10 +174,10 @@ impl KeyStore for FileStore {
         let path = directory.join("identity.json");
         let record: Record = serde_json::from_str(&text("identity.json")?)
             .map_err(|error| damaged(&path, &error.to_string()))?;
-        let chain = from_pem("CERTIFICATE", &text("chain.pem")?)
+        let chain = pem::decode("CERTIFICATE", &text("chain.pem")?)
             .ok_or_else(|| damaged(&directory.join("chain.pem"), "is not PEM"))?;
         let key_path = directory.join("tls.key");
-        let key = from_pem("PRIVATE KEY", &text("tls.key")?).and_then(|blocks| blocks.into_iter().next());
+        let key = pem::decode("PRIVATE KEY", &text("tls.key")?).and_then(|blocks| blocks.into_iter().next());
         let key = key.ok_or_else(|| damaged(&key_path, "is not PEM"))?;
         let tls = TlsKey::from_pkcs8(&key).map_err(|error| damaged(&key_path, &error.to_string()))?;
         let device_path = self.directory.join("device.key");
@@ -208,10 +209,10 @@ impl KeyStore for FileStore {
         let path = temporary.join("identity.json");
         let record = serde_json::to_string_pretty(&Record::of(identity))
             .map_err(|error| StoreError::Write { path: path.clone(), source: io::Error::other(error) })?;
-        let chain: String = identity.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
+        let chain: String = identity.chain.iter().map(|der| pem::encode("CERTIFICATE", der)).collect();
         write(&path, record.as_bytes())?;
         write(&temporary.join("chain.pem"), chain.as_bytes())?;
-        write(&temporary.join("tls.key"), pem("PRIVATE KEY", identity.tls.pkcs8()).as_bytes())?;
+        write(&temporary.join("tls.key"), pem::encode("PRIVATE KEY", identity.tls.pkcs8()).as_bytes())?;
         sync_directory(&temporary)?;
         rename(&temporary, &self.version(number))?;
         sync_directory(&self.directory)?;
@@ -327,30 +328,23 @@ impl Record {
     }
 }
 
-/// A PEM block (RFC 7468).
-pub(crate) fn pem(label: &str, der: &[u8]) -> String {
-    let encoded = STANDARD.encode(der);
-    let mut text = format!("-----BEGIN {label}-----\n");
-    for line in encoded.as_bytes().chunks(64) {
-        text.extend(line.iter().map(|byte| char::from(*byte)));
-        text.push('\n');
+impl AgentIdentity {
+    /// Reads the identity kept in a directory.
+    ///
+    /// # Errors
+    /// [`StoreError`], also when there is none.
+    pub fn load(directory: &Path) -> Result<Self, StoreError> {
+        let store = FileStore::new(directory);
+        store.load()?.ok_or_else(|| StoreError::Missing { path: directory.to_owned() })
     }
-    text.push_str(&format!("-----END {label}-----\n"));
-    text
-}
 
-/// The contents of all blocks, if there is nothing but blocks of that label.
-pub(crate) fn from_pem(label: &str, text: &str) -> Option<Vec<Vec<u8>>> {
-    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
-    let mut blocks = Vec::new();
-    let mut rest = text.trim();
-    while !rest.is_empty() {
-        let (body, behind) = rest.strip_prefix(&begin)?.split_once(&end)?;
-        let encoded: String = body.chars().filter(|c| !c.is_whitespace()).collect();
-        blocks.push(STANDARD.decode(encoded).ok()?);
-        rest = behind.trim();
+    /// Keeps the identity in a directory, replacing the one before as a whole.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn store(&self, directory: &Path) -> Result<(), StoreError> {
+        FileStore::new(directory).store(self)
     }
-    if blocks.is_empty() { None } else { Some(blocks) }
 }
 
 fn damaged(path: &Path, detail: &str) -> StoreError {

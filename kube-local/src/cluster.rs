@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +11,7 @@ use crate::controllers;
 use crate::engine::{Engine, WriteOptions};
 use crate::http::{self, Api, ApiService};
 use crate::object;
+use crate::simulate::{Settings, Simulate};
 use crate::storage::{DiskError, OpenedDisk, Store};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
@@ -48,26 +48,6 @@ pub enum Storage {
     Memory,
     /// In SQLite in this directory: an answered write survives `kill -9`. One process at a time.
     Disk(PathBuf),
-}
-
-/// What is simulated.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Simulate {
-    /// Whether Deployments and their like become Pods that run on one node.
-    pub workloads: bool,
-    /// The node's capacity in cores.
-    pub node_cpu_cores: u32,
-    /// The node's capacity in GiB.
-    pub node_memory_gib: u32,
-    /// How long a Pod takes from being scheduled to being ready; zero is at once.
-    pub pod_start: Duration,
-}
-
-impl Default for Simulate {
-    /// No workloads; were they switched on, 8 cores, 32 GiB, and pods that start at once.
-    fn default() -> Self {
-        Self { workloads: false, node_cpu_cores: 8, node_memory_gib: 32, pod_start: Duration::ZERO }
-    }
 }
 
 /// Why a cluster could not be opened.
@@ -202,7 +182,7 @@ impl Cluster {
     /// Runs what a control plane runs beside its API: garbage collection by owner references, namespace deletion,
     /// default service accounts, and, when simulated, workloads. One task for all of it, on `tasks`.
     pub fn run_controllers(&self, tasks: &TaskTracker, cancel: CancellationToken) {
-        let settings = controllers::Settings {
+        let settings = Settings {
             cluster: self.inner.name.clone(),
             kubernetes_version: self.inner.api.version.clone(),
             simulate: self.inner.simulate.clone(),

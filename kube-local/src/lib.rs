@@ -43,6 +43,8 @@ mod selector;
 mod simulate;
 mod storage;
 mod table;
+mod timers;
 
-pub use cluster::{Cluster, OpenError, Options, ServeError, Simulate, Storage};
+pub use cluster::{Cluster, OpenError, Options, ServeError, Storage};
 pub use http::{ApiBody, ApiService};
+pub use simulate::Simulate;

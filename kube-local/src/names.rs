@@ -1,10 +1,5 @@
 //! Names, namespaces, labels and annotations: what Kubernetes accepts and how it says no.
 
-use serde_json::{Value, json};
-
-use crate::error::Cause;
-use crate::object;
-
 const LABEL_TEXT: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and \
     must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
     '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
@@ -20,7 +15,6 @@ const QUALIFIED_TEXT: &str = "name part must consist of alphanumeric characters,
 const LABEL_VALUE_TEXT: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' \
     or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex \
     used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
-const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 
 /// Which names a kind accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,64 +112,6 @@ pub(crate) fn qualified_name_complaints(key: &str) -> Vec<String> {
 /// Complaints about a label value.
 pub(crate) fn label_value_complaints(value: &str) -> Vec<String> {
     bounded(value, 63, value.is_empty() || is_qualified_part(value), LABEL_VALUE_TEXT)
-}
-
-/// Everything wrong with an object's metadata, as causes under `metadata`.
-pub(crate) fn metadata_causes(object: &Value, rule: NameRule, namespaced: bool) -> Vec<Cause> {
-    let mut causes = Vec::new();
-    let name = object::name(object);
-    if name.is_empty() {
-        causes.push(Cause::required("metadata.name", "name or generateName is required"));
-    }
-    if !name.is_empty() {
-        for complaint in rule.complaints(name) {
-            causes.push(Cause::invalid("metadata.name", &json!(name), &complaint));
-        }
-    }
-    let namespace = object::namespace(object);
-    if namespaced && !namespace.is_empty() {
-        for complaint in NameRule::Label.complaints(namespace) {
-            causes.push(Cause::invalid("metadata.namespace", &json!(namespace), &complaint));
-        }
-    }
-    label_causes(object.pointer("/metadata/labels"), "metadata.labels", &mut causes);
-    annotation_causes(object.pointer("/metadata/annotations"), &mut causes);
-    for (index, finalizer) in object::finalizers(object).into_iter().enumerate() {
-        if !finalizer.contains('/') && !["orphan", "foregroundDeletion", "kubernetes"].contains(&finalizer) {
-            let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            causes.push(Cause::invalid(&format!("metadata.finalizers[{index}]"), &json!(finalizer), detail));
-        }
-    }
-    causes
-}
-
-/// Everything wrong with a map of labels that stands at `field`.
-pub(crate) fn label_causes(labels: Option<&Value>, field: &str, causes: &mut Vec<Cause>) {
-    for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
-        for complaint in qualified_name_complaints(key) {
-            causes.push(Cause::invalid(field, &json!(key), &complaint));
-        }
-        for complaint in label_value_complaints(value.as_str().unwrap_or_default()) {
-            causes.push(Cause::invalid(field, value, &complaint));
-        }
-    }
-}
-
-fn annotation_causes(annotations: Option<&Value>, causes: &mut Vec<Cause>) {
-    let mut bytes = 0;
-    for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {
-        bytes += key.len() + value.as_str().map_or(0, str::len);
-        for complaint in qualified_name_complaints(&key.to_lowercase()) {
-            causes.push(Cause::invalid("metadata.annotations", &json!(key), &complaint));
-        }
-    }
-    if bytes > ANNOTATIONS_BYTES_MAX {
-        causes.push(Cause {
-            reason: "FieldValueTooLong".into(),
-            message: format!("Too long: may not be more than {ANNOTATIONS_BYTES_MAX} bytes"),
-            field: "metadata.annotations".into(),
-        });
-    }
 }
 
 #[cfg(test)]

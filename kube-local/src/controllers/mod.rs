@@ -7,45 +7,13 @@ mod events;
 mod garbage;
 mod namespaces;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::Simulate;
 use crate::engine::Engine;
-use crate::simulate::Workloads;
-use crate::storage::Address;
-
-/// What the controllers of a cluster need to know.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) cluster: String,
-    pub(crate) kubernetes_version: String,
-    pub(crate) simulate: Simulate,
-}
-
-/// Objects to look at again at a moment.
-#[derive(Debug, Default)]
-pub(crate) struct Timers(BTreeMap<Instant, BTreeSet<Address>>);
-
-impl Timers {
-    /// Looks at an object again after a while.
-    pub(crate) fn after(&mut self, delay: Duration, address: Address) {
-        self.0.entry(Instant::now() + delay).or_default().insert(address);
-    }
-
-    fn next(&self) -> Option<Instant> {
-        self.0.first_key_value().map(|(moment, _)| *moment)
-    }
-
-    fn due(&mut self) -> BTreeSet<Address> {
-        let later = self.0.split_off(&(Instant::now() + Duration::from_nanos(1)));
-        std::mem::replace(&mut self.0, later).into_values().flatten().collect()
-    }
-}
+use crate::simulate::{Settings, Workloads};
+use crate::timers::Timers;
 
 /// Runs all controllers until cancelled.
 pub(crate) async fn run(engine: Arc<Engine>, settings: Settings, cancel: CancellationToken) {

@@ -6,26 +6,27 @@ use serde_json::{Value, json};
 
 use super::immutable;
 use crate::error::Cause;
-use crate::names::{self, NameRule};
-use crate::object::{at, integer, items, text};
+use crate::names::{NameRule, label_value_complaints, qualified_name_complaints};
+use crate::object::{self, at, integer, items, text};
 use crate::registry::{Kind, validate_definition};
 use crate::selector::LabelSelector;
 
 /// A ConfigMap's or Secret's data may hold this much.
 const DATA_BYTES_MAX: usize = 1024 * 1024;
+const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 const CONFIG_KEY_TEXT: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. \
     'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
 
 /// Causes against a new object.
 pub(super) fn create(kind: &Kind, object: &Value) -> Vec<Cause> {
-    let mut causes = names::metadata_causes(object, kind.names, kind.namespaced);
+    let mut causes = metadata(object, kind.names, kind.namespaced);
     causes.extend(content(kind, object, None));
     causes
 }
 
 /// Causes against a changed object.
 pub(super) fn update(kind: &Kind, live: &Value, next: &Value) -> Vec<Cause> {
-    let mut causes = names::metadata_causes(next, kind.names, kind.namespaced);
+    let mut causes = metadata(next, kind.names, kind.namespaced);
     causes.extend(content(kind, next, Some(live)));
     causes.extend(immutable::causes(kind, live, next));
     if crate::object::deleting(live) {
@@ -103,7 +104,7 @@ fn workload(object: &Value, causes: &mut Vec<Cause>) {
     } else if !LabelSelector::from_object(selector).matches(labels) {
         mismatch(causes);
     }
-    names::label_causes(labels, "spec.template.metadata.labels", causes);
+    label_map(labels, "spec.template.metadata.labels", causes);
     pod_spec(&object["spec"]["template"]["spec"], "spec.template.spec", causes);
     let policy = text(object, &["spec", "template", "spec", "restartPolicy"]).unwrap_or("Always");
     if policy != "Always" {
@@ -211,6 +212,64 @@ fn data(object: &Value, field: &str, encoded: bool, causes: &mut Vec<Cause>) {
             reason: "FieldValueTooLong".to_owned(),
             message: format!("Too long: may not be more than {DATA_BYTES_MAX} bytes"),
             field: field.to_owned(),
+        });
+    }
+}
+
+/// Everything wrong with an object's metadata, as causes under `metadata`.
+fn metadata(object: &Value, rule: NameRule, namespaced: bool) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let name = object::name(object);
+    if name.is_empty() {
+        causes.push(Cause::required("metadata.name", "name or generateName is required"));
+    }
+    if !name.is_empty() {
+        for complaint in rule.complaints(name) {
+            causes.push(Cause::invalid("metadata.name", &json!(name), &complaint));
+        }
+    }
+    let namespace = object::namespace(object);
+    if namespaced && !namespace.is_empty() {
+        for complaint in NameRule::Label.complaints(namespace) {
+            causes.push(Cause::invalid("metadata.namespace", &json!(namespace), &complaint));
+        }
+    }
+    label_map(object.pointer("/metadata/labels"), "metadata.labels", &mut causes);
+    annotation_map(object.pointer("/metadata/annotations"), &mut causes);
+    for (index, finalizer) in object::finalizers(object).into_iter().enumerate() {
+        if !finalizer.contains('/') && !["orphan", "foregroundDeletion", "kubernetes"].contains(&finalizer) {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            causes.push(Cause::invalid(&format!("metadata.finalizers[{index}]"), &json!(finalizer), detail));
+        }
+    }
+    causes
+}
+
+/// Everything wrong with a map of labels that stands at `field`.
+fn label_map(pairs: Option<&Value>, field: &str, causes: &mut Vec<Cause>) {
+    for (key, value) in pairs.and_then(Value::as_object).into_iter().flatten() {
+        for complaint in qualified_name_complaints(key) {
+            causes.push(Cause::invalid(field, &json!(key), &complaint));
+        }
+        for complaint in label_value_complaints(value.as_str().unwrap_or_default()) {
+            causes.push(Cause::invalid(field, value, &complaint));
+        }
+    }
+}
+
+fn annotation_map(pairs: Option<&Value>, causes: &mut Vec<Cause>) {
+    let mut bytes = 0;
+    for (key, value) in pairs.and_then(Value::as_object).into_iter().flatten() {
+        bytes += key.len() + value.as_str().map_or(0, str::len);
+        for complaint in qualified_name_complaints(&key.to_lowercase()) {
+            causes.push(Cause::invalid("metadata.annotations", &json!(key), &complaint));
+        }
+    }
+    if bytes > ANNOTATIONS_BYTES_MAX {
+        causes.push(Cause {
+            reason: "FieldValueTooLong".into(),
+            message: format!("Too long: may not be more than {ANNOTATIONS_BYTES_MAX} bytes"),
+            field: "metadata.annotations".into(),
         });
     }
 }

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::event::{Notice, record};
 use super::{Workloads, conditions, owner_reference, set_count, template};
-use crate::controllers::Timers;
 use crate::error::ApiError;
 use crate::object::{self, integer, set, text};
 use crate::storage::ObjectKey;
+use crate::timers::Timers;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const HASH_LABEL: &str = "pod-template-hash";

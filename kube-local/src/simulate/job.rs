@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::event::{Notice, record};
 use super::{Workloads, conditions, pod, set_condition, set_count, template};
-use crate::controllers::Timers;
 use crate::error::ApiError;
 use crate::object::{self, integer, set, text};
 use crate::storage::ObjectKey;
+use crate::timers::Timers;
 
 const SOURCE: &str = "job-controller";
 

@@ -18,6 +18,7 @@ mod pod;
 mod quantity;
 mod replica_set;
 mod service;
+mod settings;
 mod stateful_set;
 mod template;
 mod volume;
@@ -29,13 +30,15 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 pub(crate) use log::log;
+pub(crate) use settings::Settings;
+pub use settings::Simulate;
 
-use crate::controllers::{Settings, Timers};
 use crate::engine::{DeleteOptions, Engine, WriteOptions};
 use crate::error::ApiError;
 use crate::object::{self, items, text};
 use crate::registry::Kind;
 use crate::storage::{Address, ObjectKey};
+use crate::timers::Timers;
 
 const MANAGER: &str = "kube-controller-manager";
 

@@ -6,10 +6,10 @@ use tokio::time::Instant;
 use super::event::{Notice, record};
 use super::quantity::Resources;
 use super::{Workloads, conditions, node, set_condition};
-use crate::controllers::Timers;
 use crate::error::ApiError;
 use crate::object::{self, items, set, text};
 use crate::storage::ObjectKey;
+use crate::timers::Timers;
 
 const FAILING_IMAGE: &str = "does-not-exist";
 
