@@ -1,16 +1,19 @@
-//! Why a service is what it is: `GET /api/v1/explain/{kind}/{namespace}/{name}`, for `skein explain`.
+//! Why a service is what it is: `GET /api/v1/explain/{kind}/{namespace}/{name}[?service=NAME]`, for `skein explain`.
+//!
+//! With a service, its whole way is told, from the object that asks for it to the objects on the cluster, and who else
+//! names it without effect. The namespace `-` stands for the only one that has an object of that name.
 //!
 //! The deciding task answers, from what it last decided: nothing is kept for this. Names, versions and digests are told,
 //! never a value.
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,12 +37,76 @@ pub enum Subject {
     },
 }
 
-/// A question and where the answer goes: nothing when there is no such object.
+/// The namespace that stands for any.
+pub const ANY_NAMESPACE: &str = "-";
+
+/// A question and where the answer goes: why not, when there is no such object.
 pub struct Question {
     /// About what.
     pub subject: Subject,
+    /// Only about the services of this name (`NAME`, `NAMESPACE/NAME` or `NAMESPACE.NAME`), and about these everything.
+    pub service: Option<String>,
     /// Where the answer goes.
-    pub answer: oneshot::Sender<Option<Explanation>>,
+    pub answer: oneshot::Sender<Result<Explanation, String>>,
+}
+
+/// How far a step of a service's way is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// Done.
+    Done,
+    /// Not yet.
+    Waiting,
+    /// Somebody must change something.
+    Wrong,
+    /// Nobody can say now.
+    Unknown,
+}
+
+/// A step on the way from the object that asks for a service to the objects on the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// Which.
+    pub step: &'static str,
+    /// How far it is.
+    pub standing: Standing,
+    /// What is known of it, for a person.
+    pub text: String,
+    /// What helps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cure: Option<String>,
+}
+
+/// A service that is named somewhere, and not for this target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Absent {
+    /// Who names it.
+    pub owner: String,
+    /// Namespace of the release.
+    pub namespace: String,
+    /// Name of the release.
+    pub name: String,
+    /// Why it is not for this target.
+    pub because: String,
+    /// What helps.
+    pub cure: String,
+}
+
+/// An object on the cluster that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectTold {
+    /// Kind, namespace and name.
+    pub object: String,
+    /// Its health, in the words of kstatus.
+    pub health: String,
+    /// Why.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Since when.
+    pub since: String,
 }
 
 /// Why the services of a target are what they are.
@@ -58,6 +125,9 @@ pub struct Explanation {
     pub held: Option<String>,
     /// The units: the cluster's own first, then those of its sets in order.
     pub services: Vec<ServiceTold>,
+    /// Where the service asked about is named without being for this target.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<Absent>,
     /// Everything that was read for them, objects and sources: when one of these changes, what used it is rendered again.
     pub watched: Vec<String>,
 }
@@ -96,6 +166,12 @@ pub struct ServiceTold {
     /// Why there is no unit, or none as new as it should be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Its way from the object that asks for it to the objects on the cluster.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub way: Vec<Step>,
+    /// The objects on the cluster that are not as they should be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unsettled: Vec<ObjectTold>,
 }
 
 /// A source.
@@ -151,11 +227,15 @@ impl Explainer {
         (Self(sender), questions)
     }
 
-    /// The explanation; nothing when there is no such object, or the hub ends.
-    pub async fn ask(&self, subject: Subject) -> Option<Explanation> {
+    /// The explanation, of one service if that is named.
+    ///
+    /// # Errors
+    /// That there is no such object, or that the hub ends.
+    pub async fn ask(&self, subject: Subject, service: Option<String>) -> Result<Explanation, String> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Question { subject, answer }).await.ok()?;
-        answered.await.ok()?
+        let ending = || "the hub is ending".to_owned();
+        self.0.send(Question { subject, service, answer }).await.map_err(|_| ending())?;
+        answered.await.map_err(|_| ending())?
     }
 }
 
@@ -164,8 +244,14 @@ pub fn router(explainer: Explainer) -> Router {
     Router::new().route("/api/v1/explain/{kind}/{namespace}/{name}", get(explain)).with_state(explainer)
 }
 
+#[derive(Deserialize)]
+struct Asked {
+    service: Option<String>,
+}
+
 async fn explain(
     State(explainer): State<Explainer>,
+    Query(Asked { service }): Query<Asked>,
     Path((kind, namespace, name)): Path<(String, String, String)>,
 ) -> Response {
     let refused = |status: StatusCode, message: String| {
@@ -182,8 +268,8 @@ async fn explain(
             return refused(StatusCode::BAD_REQUEST, message);
         }
     };
-    match explainer.ask(subject).await {
-        Some(explanation) => Json(explanation).into_response(),
-        None => refused(StatusCode::NOT_FOUND, format!("there is no {kind} {namespace}/{name}")),
+    match explainer.ask(subject, service).await {
+        Ok(explanation) => Json(explanation).into_response(),
+        Err(message) => refused(StatusCode::NOT_FOUND, message),
     }
 }

@@ -13,12 +13,11 @@ use crate::state_dir::StateDir;
 /// What to explain.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// clusterdeployment/NAME, edge/NAME or serviceset/NAME
-    #[arg(value_parser = subject)]
-    subject: (String, String),
-    /// Only the services of this name
-    service: Option<String>,
-    /// Namespace of the object; kcm-system for edges and default for the others if not given
+    /// clusterdeployment/NAME, edge/NAME or serviceset/NAME; and a service of it: NAME, NAMESPACE.NAME or
+    /// NAMESPACE/NAME. `service/NAME on edge/NAME` is understood as well
+    #[arg(required = true, num_args = 1..=3, value_name = "SUBJECT [SERVICE]")]
+    words: Vec<String>,
+    /// Namespace of the object; needed only where several have one of that name
     #[arg(short, long)]
     namespace: Option<String>,
     /// The hub's HTTP address
@@ -27,6 +26,37 @@ pub(crate) struct Arguments {
     /// How to show the answer
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
+}
+
+/// What is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subject {
+    /// The kind, as the hub names it.
+    pub kind: String,
+    /// The object's name.
+    pub name: String,
+    /// The service, if one is named.
+    pub service: Option<String>,
+}
+
+/// Reads `edge/Y SERVICE`, `SERVICE on edge/Y` and what lies between.
+pub(super) fn asked(words: &[String]) -> Result<Subject> {
+    let mut rest: Vec<&str> = words.iter().map(String::as_str).filter(|word| *word != "on").collect();
+    let service = |word: &str| word.strip_prefix("service/").map_or_else(|| word.to_owned(), str::to_owned);
+    let at = rest.iter().position(|word| subject(word).is_ok());
+    let Some(at) = at else {
+        // The one that looks most like a subject says what is wrong.
+        let word = rest.iter().find(|word| !word.starts_with("service/")).or(rest.first());
+        bail!(
+            "{}",
+            word.map_or_else(|| "name an object".to_owned(), |word| subject(word).err().unwrap_or_default())
+        );
+    };
+    let (kind, name) = subject(rest.remove(at)).map_err(anyhow::Error::msg)?;
+    if let [first, second, ..] = rest.as_slice() {
+        bail!("one service at a time: both \"{first}\" and \"{second}\" are named");
+    }
+    Ok(Subject { kind, name, service: rest.first().map(|word| service(word)) })
 }
 
 /// Kind, as the hub names it, and name.
@@ -45,34 +75,66 @@ fn subject(text: &str) -> Result<(String, String), String> {
     Ok((kind.to_owned(), name.to_owned()))
 }
 
-/// Asks and shows.
-pub(crate) async fn show(state: Option<PathBuf>, arguments: Arguments) -> Result<()> {
-    let url = hub_api::hub_url(arguments.hub.as_deref(), StateDir::find(state).ok().as_ref())?;
-    let (kind, name) = arguments.subject;
-    let usual = if kind == "edge" { "kcm-system" } else { "default" };
-    let namespace = arguments.namespace.as_deref().unwrap_or(usual);
-    let answer = reqwest::get(format!("{url}/api/v1/explain/{kind}/{namespace}/{name}"));
+/// Asks the hub about a subject.
+///
+/// # Errors
+/// When the hub does not answer, or says that there is no such object.
+pub(super) async fn ask(url: &str, path: &str, subject: &Subject, namespace: Option<&str>) -> Result<Value> {
+    let Subject { kind, name, service } = subject;
+    let usual = if kind == "serviceset" { "default" } else { "-" };
+    let namespace = namespace.unwrap_or(usual);
+    let query =
+        service.as_ref().map(|service| super::query::form_urlencoded(&[("service", service.clone())]));
+    let mark = if query.is_some() { "?" } else { "" };
+    let query = query.unwrap_or_default();
+    let answer = reqwest::get(format!("{url}/api/v1/{path}/{kind}/{namespace}/{name}{mark}{query}"));
     let answer = answer.await.with_context(|| format!("the hub at {url} does not answer"))?;
     let status = answer.status();
-    let mut answer: Value = answer.json().await.context("the hub's answer is not JSON")?;
+    let answer: Value = answer.json().await.context("the hub's answer is not JSON")?;
     if !status.is_success() {
         bail!("{}", text(&answer["message"]));
     }
-    if let (Some(wanted), Some(services)) = (&arguments.service, answer["services"].as_array_mut()) {
-        let names: Vec<_> = services.iter().map(|service| text(&service["name"])).collect();
-        services.retain(|service| service["name"] == **wanted);
-        if services.is_empty() {
-            bail!(
-                "there is no service \"{wanted}\" in {kind} {namespace}/{name}; it has {}",
-                names.join(", ")
-            );
-        }
-    }
+    Ok(answer)
+}
+
+/// Asks and shows.
+pub(crate) async fn show(state: Option<PathBuf>, arguments: Arguments) -> Result<()> {
+    let url = hub_api::hub_url(arguments.hub.as_deref(), StateDir::find(state).ok().as_ref())?;
+    let subject = asked(&arguments.words)?;
+    let answer = ask(&url, "explain", &subject, arguments.namespace.as_deref()).await?;
     match arguments.output {
         Output::Json => super::print(&serde_json::to_string_pretty(&answer)?),
-        Output::Table => super::print(&told(&answer)),
+        Output::Table => super::print(&match &subject.service {
+            Some(wanted) => page(&answer, wanted),
+            None => told(&answer),
+        }),
     }
     Ok(())
+}
+
+/// For a person who asks why one service is not there: the answer first, then its way, then what it is made of.
+fn page(answer: &Value, wanted: &str) -> String {
+    let mut out = Lines::default();
+    let target = text(&answer["target"]);
+    let services = answer["services"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let absent = answer["absent"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if services.is_empty() && absent.is_empty() {
+        out.head(&format!("service {wanted} is not on {target}"));
+        out.line("because", "no ClusterDeployment and no MultiClusterService names it");
+        out.line("cure", "add it to spec.serviceSpec.services of one of them; `skein explain` without a service lists what is there");
+    }
+    for service in services {
+        out.service(service);
+        out.way(service);
+    }
+    for one in absent {
+        let name = [text(&one["namespace"]), text(&one["name"])].join("/");
+        let name = if name == "/" { wanted.to_owned() } else { name };
+        out.head(&format!("service {name} is named by {}, and not for {target}", text(&one["owner"])));
+        out.line("because", &text(&one["because"]));
+        out.line("cure", &text(&one["cure"]));
+    }
+    out.0
 }
 
 /// For a person: a paragraph for the target, and one for each service.
@@ -109,6 +171,35 @@ impl Lines {
     fn line(&mut self, name: &str, text: &str) {
         if !text.is_empty() {
             let _ = writeln!(self.0, "  {name:<10} {text}");
+        }
+    }
+
+    /// What happened to a service, and what must happen.
+    fn way(&mut self, service: &Value) {
+        let steps = service["way"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let stuck = steps.iter().find(|step| step["standing"] != "done");
+        self.head("its way");
+        for step in steps {
+            let standing = match step["standing"].as_str().unwrap_or_default() {
+                "done" => "ok",
+                "waiting" => "WAITS",
+                "wrong" => "WRONG",
+                _ => "?",
+            };
+            let _ = writeln!(self.0, "  {standing:<5}  {:<11} {}", text(&step["step"]), text(&step["text"]));
+        }
+        for object in service["unsettled"].as_array().into_iter().flatten() {
+            let field = |name: &str| text(&object[name]);
+            let colon = if field("message").is_empty() { "" } else { ": " };
+            let (name, health, since) = (field("object"), field("health"), field("since"));
+            let _ = writeln!(self.0, "         {name} is {health} since {since}{colon}{}", field("message"));
+        }
+        match stuck {
+            None => self.line("so", "it is there, as new as it should be"),
+            Some(step) => {
+                self.line("so", &text(&step["text"]));
+                self.line("cure", &text(&step["cure"]));
+            }
         }
     }
 
@@ -188,6 +279,60 @@ mod tests {
         assert!(subject("a").unwrap_err().contains("names no kind"));
         assert!(subject("pod/a").unwrap_err().contains("\"pod\" is not known"));
         assert!(subject("edge/").is_err() && subject("edge/a/b").is_err());
+    }
+
+    #[test]
+    fn a_service_is_named_before_or_behind_its_target() {
+        let of = |words: &str| asked(&words.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        let expected = |service: Option<&str>| Subject {
+            kind: "edge".to_owned(),
+            name: "e1".to_owned(),
+            service: service.map(str::to_owned),
+        };
+        assert_eq!(of("edge/e1").unwrap(), expected(None));
+        for words in [
+            "edge/e1 shop.web",
+            "edge/e1 service/shop.web",
+            "shop.web on edge/e1",
+            "service/shop.web edge/e1",
+        ] {
+            assert_eq!(of(words).unwrap(), expected(Some("shop.web")), "{words}");
+        }
+        assert_eq!(of("edge/e1 shop/web").unwrap(), expected(Some("shop/web")));
+        assert!(of("edge/e1 a b").unwrap_err().to_string().contains("one service at a time"));
+        assert!(of("service/a on pod/b").unwrap_err().to_string().contains("\"pod\" is not known"));
+    }
+
+    #[test]
+    fn the_page_of_a_service_says_where_it_is_stuck_and_what_helps() {
+        let step = |step, standing, text, cure: Option<&str>| json!({"step": step, "standing": standing, "text": text, "cure": cure});
+        let answer = json!({"target": "Edge kcm-system/e1", "absent": [
+                {"owner": "MultiClusterService n", "namespace": "d", "name": "web",
+                 "because": "its clusterSelector does not match Edge kcm-system/e1: label \"a\" is absent and must be \"1\"",
+                 "cure": "label Edge kcm-system/e1"}],
+            "services": [{"set": "kcm-system/s", "owner": "MultiClusterService m", "namespace": "d", "name": "web",
+                "way": [step("asked", "done", "MultiClusterService m selects it", None),
+                    step("link", "unknown", "the edge is away since T", Some("look at the device"))],
+                "unsettled": [{"object": "Pod d/web", "health": "Failed", "message": "OOMKilled", "since": "T"}]}]});
+        let expected = "d/web
+  asked by   MultiClusterService m (set kcm-system/s)
+
+its way
+  ok     asked       MultiClusterService m selects it
+  ?      link        the edge is away since T
+         Pod d/web is Failed since T: OOMKilled
+  so         the edge is away since T
+  cure       look at the device
+
+service d/web is named by MultiClusterService n, and not for Edge kcm-system/e1
+  because    its clusterSelector does not match Edge kcm-system/e1: label \"a\" is absent and must be \"1\"
+  cure       label Edge kcm-system/e1
+";
+        assert_eq!(page(&answer, "web"), expected);
+        assert!(
+            page(&json!({"target": "Edge a/b"}), "web")
+                .contains("no ClusterDeployment and no MultiClusterService names it")
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! between objects that concern each other, and the order of its work is its priority: plans first, statuses when no
 //! plan waits.
 
+mod absent;
 mod cluster_deployment;
 mod credential;
 mod difference;
@@ -36,6 +37,7 @@ mod sets;
 mod sheet;
 mod template;
 mod wakeups;
+mod way;
 mod writer;
 
 use std::path::PathBuf;

@@ -71,7 +71,7 @@ impl Engine {
         }
     }
 
-    fn view_of(&self, state: &TargetState) -> Option<Arc<AgentView>> {
+    pub(super) fn view_of(&self, state: &TargetState) -> Option<Arc<AgentView>> {
         self.observed.agent(&AgentId::Edge(state.target.agent?))
     }
 

@@ -16,6 +16,36 @@ pub fn selects(selector: Option<&LabelSelector>, labels: &BTreeMap<String, Strin
         && expressions.iter().all(|one| holds(one, labels))
 }
 
+/// Why the labels do not satisfy the selector: every requirement that fails, with what the label is.
+pub fn mismatch(selector: Option<&LabelSelector>, labels: &BTreeMap<String, String>) -> Vec<String> {
+    let selector = selector.cloned().unwrap_or_default();
+    let is = |key: &str| match labels.get(key) {
+        Some(value) => format!("label \"{key}\" is \"{value}\""),
+        None => format!("label \"{key}\" is absent"),
+    };
+    let equal = selector.match_labels.unwrap_or_default();
+    let expressions = selector.match_expressions.unwrap_or_default();
+    if equal.is_empty() && expressions.is_empty() {
+        return vec!["the selector is empty, and an empty selector selects nothing".to_owned()];
+    }
+    let unequal = equal.iter().filter(|(key, value)| labels.get(*key) != Some(value));
+    let unequal = unequal.map(|(key, value)| format!("{} and must be \"{value}\"", is(key)));
+    let failing = expressions.iter().filter(|one| !holds(one, labels)).map(|one| {
+        let values = one.values.as_deref().unwrap_or_default().join(", ");
+        let must = match one.operator.as_str() {
+            "In" => format!("be one of {values}"),
+            "NotIn" => format!("be none of {values}"),
+            "Exists" => "be there".to_owned(),
+            "DoesNotExist" => "not be there".to_owned(),
+            other => format!(
+                "satisfy the operator \"{other}\", which does not exist: In, NotIn, Exists and DoesNotExist are accepted"
+            ),
+        };
+        format!("{} and must {must}", is(&one.key))
+    });
+    unequal.chain(failing).collect()
+}
+
 fn holds(requirement: &LabelSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
     let values = requirement.values.as_deref().unwrap_or_default();
     let value = labels.get(&requirement.key);
@@ -71,7 +101,23 @@ mod tests {
                 expected,
                 "{operator} {given}"
             );
+            let why = mismatch(Some(&require("a", operator, &["1", "2"])), &labels(given));
+            assert_eq!(why.is_empty(), expected, "{operator} {given}: {why:?}");
         }
+    }
+
+    #[test]
+    fn a_mismatch_names_the_label_what_it_is_and_what_it_must_be() {
+        let mut selector = require("tier", "In", &["edge", "shop"]);
+        selector.match_labels = Some(labels("site=berlin,zone=a"));
+        assert_eq!(
+            mismatch(Some(&selector), &labels("site=bonn,zone=a")),
+            [
+                "label \"site\" is \"bonn\" and must be \"berlin\"",
+                "label \"tier\" is absent and must be one of edge, shop",
+            ]
+        );
+        assert!(mismatch(None, &labels("a=1"))[0].contains("selects nothing"));
     }
 
     #[test]
