@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{cost, enroll, explain, kubeconfig, part, query, render, status, token};
+use crate::command::{cost, diff, enroll, explain, history, kubeconfig, part, query, render, status, token};
 use crate::state_dir::StateDir;
 use crate::up;
 
@@ -43,6 +43,10 @@ enum Command {
     Query(query::Arguments),
     /// Show what services are made of, and why they are not newer
     Explain(explain::Arguments),
+    /// Show how what is live differs from what is wanted, asked of the edge
+    Diff(diff::Arguments),
+    /// Show which revisions of its services an edge had, and what became of them
+    History(history::Arguments),
     /// Show what the fleet costs
     Cost(cost::Arguments),
     /// Render a chart as `helm template` does, in process
@@ -80,6 +84,8 @@ pub(crate) fn dispatch(arguments: Vec<OsString>) -> ExitCode {
         Command::Enroll(arguments) => enroll::run(arguments, state),
         Command::Query(arguments) => asked(async { query::show(state, arguments).await }),
         Command::Explain(arguments) => asked(async { explain::show(state, arguments).await }),
+        Command::Diff(arguments) => asked(async { diff::show(state, arguments).await }),
+        Command::History(arguments) => asked(async { history::show(state, arguments).await }),
         Command::Cost(arguments) => asked(async { cost::show(state, arguments).await }),
         Command::Render(arguments) => report(render::show(&arguments)),
         Command::Agent { .. } => ExitCode::from(2),

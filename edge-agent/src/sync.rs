@@ -5,15 +5,17 @@
 
 use std::sync::Arc;
 
-use link::{UplinkEvent, UplinkHandle};
+use link::{Responder, UplinkEvent, UplinkHandle};
 use process::Process;
+use protocol::codec::encode;
 use protocol::enrolment::{Refusal, RefusalReason};
-use protocol::message::{Control, PlanOffer, Request};
+use protocol::inquiry::Inquiry;
+use protocol::message::{Control, PlanOffer, Request, Response};
 use protocol::plan::SignedPlan;
 use protocol::report::{ClusterReport, Report, SpoolReport};
 use protocol::telemetry::TelemetryAck;
 use state::{EngineHandle, Exchange, Reporter, Upward};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tracing::{Instrument as _, Span};
 
 /// What a report tells beside the engine's own knowledge.
@@ -44,8 +46,13 @@ impl PlanSync {
         let up = || Region { uplink: uplink.clone(), surroundings: Arc::clone(&surroundings) };
         let reporter = Reporter::new(engine.clone(), up());
         process.tasks.spawn(process.cancel.clone().run_until_cancelled_owned(reporter.run(full_wanted)));
-        let receiver =
-            Receiver { exchange: Exchange { engine, upward: up() }, uplink: uplink.clone(), acknowledged };
+        let receiver = Receiver {
+            exchange: Exchange { engine, upward: up() },
+            uplink: uplink.clone(),
+            acknowledged,
+            turn: Arc::new(Semaphore::new(1)),
+            process: process.clone(),
+        };
         // Ends with the uplink, which says goodbye first.
         process.tasks.spawn(receiver.run(events, full));
     }
@@ -56,6 +63,9 @@ struct Receiver {
     exchange: Exchange<Region>,
     uplink: UplinkHandle,
     acknowledged: mpsc::UnboundedSender<Vec<TelemetryAck>>,
+    /// Who answers a question at the moment.
+    turn: Arc<Semaphore>,
+    process: Process,
 }
 
 impl Receiver {
@@ -73,6 +83,10 @@ impl Receiver {
                 UplinkEvent::Blob(part, _) => self.exchange.blob(part).await,
                 UplinkEvent::Request(request, responder) => {
                     let what = match request {
+                        Request::Inquire { inquiry, .. } => {
+                            self.answer(inquiry, responder);
+                            continue;
+                        }
                         Request::Join(_) => "join",
                         Request::Renew(_) => "renew",
                         Request::Query(_) => "query",
@@ -82,6 +96,23 @@ impl Receiver {
                 }
             }
         }
+    }
+
+    /// Answers a question about the cluster, one at a time: each reads many objects.
+    fn answer(&self, inquiry: Inquiry, responder: Responder) {
+        let Ok(turn) = Arc::clone(&self.turn).try_acquire_owned() else {
+            let busy = "the edge is answering another question about its cluster; ask again in a moment";
+            return responder.refuse(RefusalReason::Unavailable, busy.to_owned());
+        };
+        let engine = self.exchange.engine.clone();
+        let answering = async move {
+            match engine.inquire(&inquiry).await {
+                Ok(findings) => responder.respond(Response::Answer(encode(&findings))),
+                Err(error) => responder.refuse(RefusalReason::Unavailable, error),
+            }
+            drop(turn);
+        };
+        self.process.tasks.spawn(self.process.cancel.clone().run_until_cancelled_owned(answering));
     }
 
     async fn control(&self, control: Control) {

@@ -16,6 +16,7 @@ use crate::authority::{self, Registrar, Signer};
 use crate::controller::{Controllers, Settings};
 use crate::explain;
 use crate::federation::{self, Federation};
+use crate::inquire::{self, Inquirer};
 use crate::leadership;
 use crate::observed::Observed;
 use crate::plans::PlanBook;
@@ -89,12 +90,19 @@ pub async fn serve(
     let endpoints = if advertise.is_empty() { vec![downlink.local_addr().to_string()] } else { advertise };
     registrar.listens_at(endpoints.clone());
     authority::publish_trust(&client, &system_namespace, &authority, &endpoints).await?;
+    let inquirer = Inquirer {
+        explainer: controllers.explainer.clone(),
+        downlink: downlink.clone(),
+        observed: observed.clone(),
+    };
     let federation = Federation::new(downlink.clone(), controllers.roster.clone(), observed, clock);
     let http = common.http.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080)));
     let http = process::http::serve(
         &process,
         http,
-        federation::router(federation).merge(explain::router(controllers.explainer)),
+        federation::router(federation)
+            .merge(explain::router(controllers.explainer.clone()))
+            .merge(inquire::router(inquirer)),
     )
     .await?;
     drop(starting);

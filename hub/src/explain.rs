@@ -13,6 +13,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use protocol::id::EdgeId;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
@@ -117,6 +118,12 @@ pub struct Explanation {
     pub target: String,
     /// The region it belongs to; empty while that is unknown.
     pub region: String,
+    /// The edge agent on it, once there is one.
+    #[serde(skip)]
+    pub agent: Option<EdgeId>,
+    /// Why its agent cannot be asked now, if it cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub away: Option<String>,
     /// The plan that its agent is to have, and since when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanTold>,
@@ -244,6 +251,22 @@ pub fn router(explainer: Explainer) -> Router {
     Router::new().route("/api/v1/explain/{kind}/{namespace}/{name}", get(explain)).with_state(explainer)
 }
 
+/// What a path names.
+///
+/// # Errors
+/// That there is no such kind.
+pub(crate) fn subject_of(kind: &str, namespace: &str, name: &str) -> Result<Subject, String> {
+    let target = |kind| Subject::Target(TargetName::new(kind, namespace, name));
+    match kind {
+        "clusterdeployment" => Ok(target(TargetKind::ClusterDeployment)),
+        "edge" => Ok(target(TargetKind::Edge)),
+        "serviceset" => Ok(Subject::ServiceSet { namespace: namespace.to_owned(), name: name.to_owned() }),
+        other => {
+            Err(format!("kind \"{other}\" is not known: clusterdeployment, edge and serviceset are accepted"))
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Asked {
     service: Option<String>,
@@ -257,16 +280,9 @@ async fn explain(
     let refused = |status: StatusCode, message: String| {
         (status, Json(json!({"code": status.as_u16(), "message": message}))).into_response()
     };
-    let target = |kind| Subject::Target(TargetName::new(kind, &namespace, &name));
-    let subject = match kind.as_str() {
-        "clusterdeployment" => target(TargetKind::ClusterDeployment),
-        "edge" => target(TargetKind::Edge),
-        "serviceset" => Subject::ServiceSet { namespace: namespace.clone(), name: name.clone() },
-        other => {
-            let message =
-                format!("kind \"{other}\" is not known: clusterdeployment, edge and serviceset are accepted");
-            return refused(StatusCode::BAD_REQUEST, message);
-        }
+    let subject = match subject_of(&kind, &namespace, &name) {
+        Ok(subject) => subject,
+        Err(message) => return refused(StatusCode::BAD_REQUEST, message),
     };
     match explainer.ask(subject, service).await {
         Ok(explanation) => Json(explanation).into_response(),

@@ -20,6 +20,7 @@ pub mod content;
 pub mod controller;
 pub mod explain;
 pub mod federation;
+pub mod inquire;
 pub mod leadership;
 pub mod observed;
 pub mod planner;

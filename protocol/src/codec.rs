@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::enrolment::{JoinGrant, JoinRequest, Refusal, RenewGrant, RenewRequest, TrustBundle};
 use crate::id::AgentId;
+use crate::inquiry::{Findings, Inquiry};
 use crate::message::{
     BlobDelivery, BlobPart, Control, Hello, PlanHead, PlanOffer, Request, Response, Welcome,
 };
@@ -94,7 +95,9 @@ wire! {
     BlobPart => "blob",
     ChartHead => "chart head",
     Control => "control message",
+    Findings => "findings",
     Hello => "hello",
+    Inquiry => "inquiry",
     JoinGrant => "join grant",
     JoinRequest => "join request",
     Leeways => "leeways",

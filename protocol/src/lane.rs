@@ -29,7 +29,7 @@ pub const RESPONSE: u16 = 0x0500;
 /// Variants of [`Control`].
 const CONTROL_KINDS: u16 = 13;
 /// Variants of [`Request`].
-const REQUEST_KINDS: u16 = 4;
+const REQUEST_KINDS: u16 = 5;
 /// Variants of [`Response`].
 const RESPONSE_KINDS: u16 = 5;
 
@@ -210,6 +210,7 @@ impl Framed for Request {
                 Self::Renew(_) => 1,
                 Self::Query(_) => 2,
                 Self::ClusterToken { .. } => 3,
+                Self::Inquire { .. } => 4,
             }
     }
     fn limit() -> usize {

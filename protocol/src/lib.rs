@@ -8,6 +8,7 @@
 //! - [`policy`]: how a unit is carried out where that is not as usual
 //! - [`offer`]: what of a plan must travel to a receiver that has another one
 //! - [`report`]: observed state on its way up
+//! - [`inquiry`]: questions that only an agent can answer
 //! - [`telemetry`]: the envelope of durable telemetry: streams, batches, gaps, acknowledgements
 //! - [`enrolment`]: join, renewal, trust bundles
 //! - [`message`]: everything that travels on a link, by lane
@@ -20,6 +21,7 @@ pub mod codec;
 pub mod enrolment;
 pub mod frame;
 pub mod id;
+pub mod inquiry;
 pub mod lane;
 pub mod message;
 pub mod offer;

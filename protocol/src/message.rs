@@ -240,6 +240,13 @@ pub enum Request {
         /// The token's name.
         token: crate::enrolment::TokenId,
     },
+    /// Down: a question about an agent's cluster; the answer is an encoded [`crate::inquiry::Findings`].
+    Inquire {
+        /// Which edge of the region; `None` is the receiver itself.
+        edge: Option<EdgeId>,
+        /// The question.
+        inquiry: crate::inquiry::Inquiry,
+    },
 }
 
 /// The answer to a [`Request`].
@@ -249,7 +256,7 @@ pub enum Response {
     Joined(JoinGrant),
     /// Renewed.
     Renewed(RenewGrant),
-    /// The region's part of the answer (the `telemetry` crate's encoding).
+    /// The region's part of the answer (the `telemetry` crate's encoding), or an agent's findings.
     Answer(Bytes),
     /// The token is registered; it is valid until then.
     TokenRegistered {

@@ -63,6 +63,7 @@ fn bodies() -> Vec<(&'static str, Bytes)> {
         ("body-signed-plan", encode(&samples::signed_plan())),
         ("body-report", encode(&samples::report())),
         ("body-trust-bundle", encode(&samples::trust())),
+        ("body-findings", encode(&samples::findings())),
     ]
 }
 

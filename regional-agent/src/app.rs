@@ -214,6 +214,7 @@ pub async fn serve(
         uplink: uplink.clone(),
         own,
         edges: edges.clone(),
+        engine: engine.clone(),
         telemetry: telemetry.clone(),
         store: keystore,
         identity: publish,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use identity::{AgentIdentity, KeyStore};
 use link::{Responder, UplinkEvent, UplinkHandle};
 use process::Process;
+use protocol::codec::encode;
 use protocol::enrolment::{RefusalReason, TrustBundle};
 use protocol::message::{Control, PlanOffer, Request, Response};
+use state::EngineHandle;
 use tokio::sync::{mpsc, watch};
 
 use crate::edges::Edges;
@@ -22,6 +24,8 @@ pub struct HubLink {
     pub own: OwnPlan,
     /// The region's edges.
     pub edges: Edges,
+    /// Carries out the region's own plan.
+    pub engine: EngineHandle,
     /// Answers queries.
     pub telemetry: Arc<dyn Store>,
     /// Where a newer trust bundle is kept.
@@ -109,6 +113,19 @@ impl HubLink {
                     match telemetry.answer(query, links).await {
                         Ok(answer) => responder.respond(Response::Answer(answer)),
                         Err(error) => responder.refuse(RefusalReason::Unavailable, error.to_string()),
+                    }
+                });
+                return;
+            }
+            Request::Inquire { edge: Some(edge), inquiry } => {
+                return self.edges.inquire(edge, inquiry, responder);
+            }
+            Request::Inquire { edge: None, inquiry } => {
+                let engine = self.engine.clone();
+                self.process.tasks.spawn(async move {
+                    match engine.inquire(&inquiry).await {
+                        Ok(findings) => responder.respond(Response::Answer(encode(&findings))),
+                        Err(error) => responder.refuse(RefusalReason::Unavailable, error),
                     }
                 });
                 return;

@@ -4,6 +4,7 @@
 //! Only what is desired is compared, so fields that the server defaulted or that others added are no
 //! difference; neither are empty values that servers drop, nor spellings of the same quantity.
 
+use protocol::inquiry::{Line, VALUE_CHARS_MAX};
 use serde_json::Value;
 
 /// Longest value quoted in a message, in characters.
@@ -31,6 +32,77 @@ pub(crate) fn difference(desired: &Value, live: &Value, quoting: Quoting) -> Opt
         Quoting::Shown => told.text,
         Quoting::Hidden => format!("{} is not as desired", told.path),
     })
+}
+
+/// All differences, at most so many, with both values.
+pub(crate) fn differences(desired: &Value, live: &Value, quoting: Quoting, most: usize) -> Vec<Line> {
+    let mut all = All { quoting, most, lines: Vec::new() };
+    all.collect(desired, live, &mut String::new());
+    all.lines
+}
+
+/// Differences that are being collected.
+struct All {
+    quoting: Quoting,
+    most: usize,
+    lines: Vec<Line>,
+}
+
+impl All {
+    fn collect(&mut self, desired: &Value, live: &Value, path: &mut String) {
+        match (desired, live) {
+            (Value::Object(wanted), Value::Object(found)) => {
+                for (key, value) in wanted {
+                    let length = path.len();
+                    path.push('.');
+                    path.push_str(key);
+                    match found.get(key) {
+                        Some(other) => self.collect(value, other, path),
+                        None if is_empty(value) => {}
+                        None => self.add(path, None, Some(value)),
+                    }
+                    path.truncate(length);
+                }
+            }
+            (Value::Array(wanted), Value::Array(found)) => self.items(wanted, found, path),
+            (wanted, found) => {
+                if first(wanted, found, &mut path.clone()).is_some() {
+                    self.add(if path.is_empty() { "." } else { path }, Some(found), Some(wanted));
+                }
+            }
+        }
+    }
+
+    fn items(&mut self, wanted: &[Value], found: &[Value], path: &mut String) {
+        if items(wanted, found, &mut path.clone()).is_none() {
+            return;
+        }
+        let keyed = wanted.iter().all(Value::is_object) && !wanted.is_empty();
+        if !keyed {
+            let list = |items: &[Value]| Value::Array(items.to_vec());
+            return self.add(path, Some(&list(found)), Some(&list(wanted)));
+        }
+        for (index, item) in wanted.iter().enumerate() {
+            let length = path.len();
+            path.push_str(&format!("[{}]", label(item, index)));
+            match partner(item, found) {
+                Some(other) => self.collect(item, other, path),
+                None => self.add(path, None, Some(item)),
+            }
+            path.truncate(length);
+        }
+    }
+
+    fn add(&mut self, path: &str, live: Option<&Value>, desired: Option<&Value>) {
+        if self.lines.len() >= self.most {
+            return;
+        }
+        let told = |value: Option<&Value>| {
+            let value = value.filter(|_| self.quoting == Quoting::Shown)?;
+            Some(value.to_string().chars().take(VALUE_CHARS_MAX).collect())
+        };
+        self.lines.push(Line { path: path.to_owned(), live: told(live), desired: told(desired) });
+    }
 }
 
 /// A difference: where, and the whole sentence.
@@ -184,6 +256,27 @@ mod tests {
         ] {
             assert_eq!(difference(&desired, &live, Quoting::Shown), None, "{desired} {live}");
         }
+    }
+
+    #[test]
+    fn all_differences_are_told_with_both_values_or_with_none() {
+        let desired = json!({"spec": {"replicas": 3, "c": [{"name": "a", "image": "x"}, {"name": "b"}], "args": ["1"]},
+            "data": {"k": "v"}, "cpu": "1000m"});
+        let live = json!({"spec": {"replicas": 5, "c": [{"name": "a", "image": "y"}], "args": ["1", "2"]}, "cpu": 1});
+        let told = |line: &Line| (line.path.clone(), line.live.clone(), line.desired.clone());
+        let all: Vec<_> = differences(&desired, &live, Quoting::Shown, 10).iter().map(told).collect();
+        let some = |text: &str| Some(text.to_owned());
+        let expected = [
+            (".data".to_owned(), None, some("{\"k\":\"v\"}")),
+            (".spec.args".to_owned(), some("[\"1\",\"2\"]"), some("[\"1\"]")),
+            (".spec.c[a].image".to_owned(), some("\"y\""), some("\"x\"")),
+            (".spec.c[b]".to_owned(), None, some("{\"name\":\"b\"}")),
+            (".spec.replicas".to_owned(), some("5"), some("3")),
+        ];
+        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>(), expected.iter().collect());
+        let hidden = differences(&desired, &live, Quoting::Hidden, 10);
+        assert!(hidden.len() == 5 && hidden.iter().all(|line| line.live.is_none() && line.desired.is_none()));
+        assert_eq!(differences(&desired, &live, Quoting::Shown, 2).len(), 2);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::config::{Clock, Verify};
 use crate::engine::Accepted;
 use crate::store::{Offer, OfferResult, Store, StoreError};
 use crate::view::{Metrics, View};
+use crate::worker::Context;
 
 /// When an agent whose disk fails should be offered the plan again.
 const STORE_RETRY_MS: u64 = 10_000;
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) verifier: Arc<dyn Verify>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Store,
+    context: Arc<Context>,
     pub(crate) view: Arc<View>,
     pub(crate) accepted: mpsc::UnboundedSender<Accepted>,
     waiting: Mutex<Option<Waiting>>,
@@ -71,13 +73,18 @@ impl EngineHandle {
     pub(crate) fn new(
         agent: AgentId,
         verifier: Arc<dyn Verify>,
-        clock: Arc<dyn Clock>,
-        store: Store,
+        context: Arc<Context>,
         view: Arc<View>,
         accepted: mpsc::UnboundedSender<Accepted>,
     ) -> Self {
         let waiting = Mutex::new(None);
-        Self { inner: Arc::new(Inner { agent, verifier, clock, store, view, accepted, waiting }) }
+        let (clock, store) = (Arc::clone(&context.clock), context.store.clone());
+        Self { inner: Arc::new(Inner { agent, verifier, clock, store, context, view, accepted, waiting }) }
+    }
+
+    /// What the workers work with.
+    pub(crate) fn context(&self) -> &Context {
+        &self.inner.context
     }
 
     /// Takes a plan with some or all of its blobs. It is verified, then stored durably, then acted on.

@@ -34,6 +34,7 @@ mod faults;
 mod field_set;
 mod handle;
 mod health;
+mod inquiry;
 mod live;
 mod object;
 mod release;

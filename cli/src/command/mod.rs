@@ -1,8 +1,10 @@
 //! The commands that ask or tell a running mesh.
 
 pub(crate) mod cost;
+pub(crate) mod diff;
 pub(crate) mod enroll;
 pub(crate) mod explain;
+pub(crate) mod history;
 pub(crate) mod kubeconfig;
 pub(crate) mod part;
 pub(crate) mod query;

@@ -296,13 +296,17 @@ impl Router {
                 (AgentId::Region(region), Request::ClusterToken { namespace, name, public_key, token }) => {
                     registrar.cluster_token(region, &namespace, &name, token, &public_key).await
                 }
-                (_, Request::Query(_) | Request::Join(_) | Request::ClusterToken { .. }) => {
-                    Response::Refused(Refusal {
-                        reason: RefusalReason::Forbidden,
-                        message: format!("{peer} may not ask this of the hub"),
-                        retry_after_ms: None,
-                    })
-                }
+                (
+                    _,
+                    Request::Query(_)
+                    | Request::Join(_)
+                    | Request::ClusterToken { .. }
+                    | Request::Inquire { .. },
+                ) => Response::Refused(Refusal {
+                    reason: RefusalReason::Forbidden,
+                    message: format!("{peer} may not ask this of the hub"),
+                    retry_after_ms: None,
+                }),
             };
             responder.respond(response);
         });

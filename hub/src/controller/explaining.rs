@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api::k0rdent::{DeploymentState, ServiceState};
+use api::skein::LinkState;
 use kube::ResourceExt;
 use protocol::id::AgentId;
 use protocol::sealed::is_sealed;
@@ -112,11 +113,25 @@ impl Engine {
         Explanation {
             target: described(target),
             region: target.region.clone().unwrap_or_default(),
+            agent: target.agent,
+            away: self.away(state),
             plan,
             held: held.clone(),
             services: own.into_iter().chain(services).collect(),
             absent: wanted.map(|wanted| self.absent(state, wanted)).unwrap_or_default(),
             watched: self.watched(&target.name),
+        }
+    }
+
+    /// Why the target's agent cannot be asked.
+    fn away(&self, state: &TargetState) -> Option<String> {
+        let region = state.target.region.as_ref().and_then(|region| self.region_view(region));
+        let (link, at) = edge::link(self.view_of(state).as_deref(), region.as_deref());
+        let at = at.map(|at| format!(" since {}", since(at))).unwrap_or_default();
+        match link {
+            LinkState::Up => None,
+            LinkState::Down => Some(format!("the edge is away{at}")),
+            LinkState::Unknown => Some(format!("nothing is heard of the edge's region{at}")),
         }
     }
 
@@ -209,10 +224,9 @@ impl Engine {
     }
 }
 
-/// Whether a service is meant: by name, or by namespace and name.
+/// Whether a service is meant.
 pub(super) fn is_named((namespace, name): &ServiceName, wanted: &str) -> bool {
-    let rest = wanted.strip_prefix(namespace.as_str());
-    *name == wanted || rest.and_then(|rest| rest.strip_prefix(['.', '/'])) == Some(name)
+    protocol::inquiry::is_named(namespace, name, wanted)
 }
 
 fn owner_told(owner: &Owner, target: &Target) -> String {

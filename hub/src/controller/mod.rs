@@ -143,6 +143,6 @@ fn timestamp(millis: u64) -> Timestamp {
 }
 
 /// The same as text.
-fn since(millis: u64) -> String {
+pub(crate) fn since(millis: u64) -> String {
     timestamp(millis).to_string()
 }

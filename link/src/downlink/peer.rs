@@ -75,7 +75,9 @@ async fn join(shared: &Arc<Shared>, connection: Connection) {
     };
     let wrap = |request: Request, responder: Responder| match request {
         Request::Join(request) => Some(DownlinkEvent::Join { remote, request: Box::new(request), responder }),
-        Request::Renew(_) | Request::Query(_) | Request::ClusterToken { .. } => None,
+        Request::Renew(_) | Request::Query(_) | Request::ClusterToken { .. } | Request::Inquire { .. } => {
+            None
+        }
     };
     let answered = answer(Arc::clone(&carrier), send, recv, Lane::Join, shared.events.clone(), wrap);
     tokio::select! {

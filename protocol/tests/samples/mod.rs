@@ -10,6 +10,7 @@ use protocol::enrolment::{
 };
 use protocol::frame::Message;
 use protocol::id::{AgentId, Digest, EdgeId, Generation};
+use protocol::inquiry::{Aspect, Finding, Findings, Inquiry, Line, ObjectFindings, Revision, UnitFindings};
 use protocol::lane::Framed;
 use protocol::message::{
     BlobDelivery, BlobPart, Control, EdgeLink, Hello, PlanHead, PlanOffer, Request, Response, StreamHead,
@@ -318,6 +319,7 @@ pub fn requests() -> Vec<(&'static str, Request)> {
         ("request-renew", Request::Renew(renew_request())),
         ("request-query", Request::Query(bytes("up"))),
         ("request-cluster-token", token),
+        ("request-inquire", Request::Inquire { edge: Some(EdgeId([2; 16])), inquiry: inquiry() }),
     ]
 }
 
@@ -349,4 +351,39 @@ pub fn messages() -> Vec<(&'static str, Message)> {
         .chain(framed(requests()))
         .chain(framed(responses()))
         .collect()
+}
+
+pub fn inquiry() -> Inquiry {
+    Inquiry { service: "shop.web".to_owned(), aspect: Aspect::History }
+}
+
+pub fn findings() -> Findings {
+    let line =
+        Line { path: ".spec.replicas".to_owned(), live: Some("5".to_owned()), desired: Some("3".to_owned()) };
+    let object = |name: &str, finding, lines| ObjectFindings { key: key(name), finding, lines };
+    let revision = Revision {
+        at: TIME,
+        version: "1.1.0".to_owned(),
+        template: "web-1-1-0".to_owned(),
+        hash: digest(6),
+        state: UnitState::Failed,
+        message: "was rolled back".to_owned(),
+        in_force: "1.0.0".to_owned(),
+    };
+    Findings {
+        at: TIME,
+        plan: Some(generation()),
+        units: vec![UnitFindings {
+            id: unit_id(),
+            version: "1.1.0".to_owned(),
+            same: 4,
+            objects: vec![
+                object("web", Finding::Differs, vec![line]),
+                object("gone", Finding::Missing, Vec::new()),
+                object("dark", Finding::Unknown("refused".to_owned()), Vec::new()),
+            ],
+            revisions: vec![revision],
+        }],
+        left_out: 2,
+    }
 }

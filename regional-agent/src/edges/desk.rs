@@ -20,6 +20,7 @@ use link::{CallError, DownlinkEvent, DownlinkHandle, Responder, SendError, Uplin
 use process::Process;
 use protocol::enrolment::{JoinRequest, Refusal, RefusalReason, RenewRequest, TrustBundle};
 use protocol::id::{AgentId, Digest, EdgeId};
+use protocol::inquiry::Inquiry;
 use protocol::message::{BlobPart, Control, Hello, Request, Response};
 use protocol::telemetry::TelemetryAck;
 use tokio::sync::mpsc;
@@ -32,6 +33,8 @@ use super::upward::Upward;
 
 /// How long the hub may take to decide about a join or renewal.
 const RELAY_DEADLINE: Duration = Duration::from_secs(20);
+/// How long an edge may take to answer a question about its cluster.
+const INQUIRY_DEADLINE: Duration = Duration::from_secs(40);
 /// When a device should ask again while the hub is away, in milliseconds.
 const HUB_AWAY_RETRY_MS: u64 = 3_000;
 
@@ -49,6 +52,8 @@ pub(super) enum Note {
     Durable(Vec<(EdgeId, TelemetryAck)>),
     /// There is a newer trust bundle.
     Trust(TrustBundle),
+    /// The hub asks something about the edge's cluster.
+    Inquire(EdgeId, Inquiry, Responder),
     /// A link took what it was waited for.
     Taken { edge: EdgeId, link: u64 },
     /// Blobs left, or were given up.
@@ -103,6 +108,7 @@ impl Desk {
                     self.with(edge, |session| session.acknowledge(ack));
                 }
             }
+            Note::Inquire(edge, inquiry, responder) => self.inquire(edge, inquiry, responder),
             Note::Trust(bundle) => {
                 self.trust = bundle;
                 let edges: Vec<EdgeId> = self.sessions.keys().copied().collect();
@@ -278,10 +284,25 @@ impl Desk {
                 let message = format!("{peer} may not renew the certificate of {}", request.agent);
                 responder.refuse(RefusalReason::Forbidden, message);
             }
-            Request::Join(_) | Request::Query(_) | Request::ClusterToken { .. } => {
+            Request::Join(_) | Request::Query(_) | Request::ClusterToken { .. } | Request::Inquire { .. } => {
                 responder.refuse(RefusalReason::Forbidden, format!("{peer} may not ask this of its region"));
             }
         }
+    }
+
+    /// Relays a question to an edge; while that is away, nobody else knows the answer.
+    fn inquire(&self, edge: EdgeId, inquiry: Inquiry, responder: Responder) {
+        let downlink = self.downlink.clone();
+        self.process.tasks.spawn(async move {
+            let request = Request::Inquire { edge: None, inquiry };
+            match downlink.call(&AgentId::Edge(edge), request, INQUIRY_DEADLINE).await {
+                Ok(response) => responder.respond(response),
+                Err(error) => {
+                    responder
+                        .refuse(RefusalReason::Unavailable, format!("the edge does not answer: {error}"));
+                }
+            }
+        });
     }
 
     fn relay_renewal(&self, request: RenewRequest, responder: Responder) {

@@ -20,10 +20,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use identity::Clock;
-use link::{Admission, DownlinkEvents, DownlinkHandle, UplinkHandle};
+use link::{Admission, DownlinkEvents, DownlinkHandle, Responder, UplinkHandle};
 use process::Process;
 use protocol::enrolment::{Refusal, TrustBundle};
 use protocol::id::EdgeId;
+use protocol::inquiry::Inquiry;
 use protocol::message::{BlobPart, PlanOffer};
 use protocol::plan::SignedPlan;
 use protocol::telemetry::TelemetryAck;
@@ -147,6 +148,11 @@ impl Edges {
         self.shelf.remove(edge, refusal.clone());
         self.upward.forget(edge);
         self.note(Note::Removed(edge, refusal));
+    }
+
+    /// The hub asks something about an edge's cluster.
+    pub fn inquire(&self, edge: EdgeId, inquiry: Inquiry, responder: Responder) {
+        self.note(Note::Inquire(edge, inquiry, responder));
     }
 
     /// The link to the hub is up.

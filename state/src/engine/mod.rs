@@ -161,8 +161,9 @@ impl Engine {
             opener: config.opener,
             news,
         };
+        let context = Arc::new(context);
         let mut engine = Self {
-            context: Arc::new(context),
+            context: Arc::clone(&context),
             view: Arc::clone(&view),
             tasks: tasks.clone(),
             cancel: cancel.clone(),
@@ -191,7 +192,7 @@ impl Engine {
         let inputs =
             Inputs { accepted: accepted_in, news: news_in, sightings: sightings_in, probes: probes_in };
         tasks.spawn(cancel.run_until_cancelled_owned(engine.run(inputs)));
-        Ok(EngineHandle::new(config.agent, config.verifier, config.clock, store, view, accepted))
+        Ok(EngineHandle::new(config.agent, config.verifier, context, view, accepted))
     }
 
     /// The loop: one input at a time, plans first.

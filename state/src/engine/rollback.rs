@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use protocol::UnixMillis;
+use protocol::inquiry::Revision;
 use protocol::plan::Unit;
 use protocol::report::{ObjectHealth, UnitState};
 
@@ -57,6 +59,20 @@ impl Slot {
             (UnitState::Failed, format!("{reason}; was rolled back to version \"{version}\"{colon}{message}"))
         } else {
             (state, format!("{reason}; rolls back to version \"{version}\"{colon}{message}"))
+        }
+    }
+
+    /// What it settled as, for the history.
+    pub(super) fn revision(&self, now: UnixMillis) -> Revision {
+        let wanted = self.wanted();
+        Revision {
+            at: now,
+            version: wanted.version.clone(),
+            template: wanted.template.clone(),
+            hash: wanted.hash,
+            state: self.state,
+            message: self.message.clone(),
+            in_force: self.unit.version.clone(),
         }
     }
 

@@ -214,6 +214,7 @@ impl Engine {
             slot.message = message;
             if settled {
                 self.context.store.put_state(&slot.record(), !slot.noted && !slot.leaving).forget();
+                self.context.store.put_history(slot.owner.unit.clone(), slot.revision(now)).forget();
                 slot.noted = true;
             }
         }

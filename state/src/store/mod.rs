@@ -9,6 +9,7 @@
 //! A connection pool or `spawn_blocking` would cost a page cache or a stack per concurrent caller; the edge
 //! has 12 MB for everything.
 
+mod history;
 mod plan;
 mod schema;
 mod unit;

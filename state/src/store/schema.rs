@@ -114,10 +114,15 @@ fn set_up(connection: &mut Connection) -> Result<i64, rusqlite::Error> {
     let missing = match version {
         0 => TABLES,
         1 => SINCE_1,
+        VERSION => {
+            connection.execute_batch(super::history::TABLE)?;
+            return Ok(version);
+        }
         _ => return Ok(version),
     };
     let transaction = connection.transaction()?;
     transaction.execute_batch(missing)?;
+    transaction.execute_batch(super::history::TABLE)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
     Ok(VERSION)

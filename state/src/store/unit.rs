@@ -340,7 +340,7 @@ fn put(transaction: &Connection, row: &Row) -> Result<(), rusqlite::Error> {
         .map(|_| ())
 }
 
-fn state_number(state: UnitState) -> i64 {
+pub(super) fn state_number(state: UnitState) -> i64 {
     match state {
         UnitState::Pending => 0,
         UnitState::Provisioning => 1,
@@ -351,7 +351,7 @@ fn state_number(state: UnitState) -> i64 {
     }
 }
 
-fn state_of(number: i64) -> UnitState {
+pub(super) fn state_of(number: i64) -> UnitState {
     match number {
         1 => UnitState::Provisioning,
         2 => UnitState::Deployed,

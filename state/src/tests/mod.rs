@@ -7,6 +7,7 @@ mod drift;
 mod dry_run;
 mod hold;
 mod hooks;
+mod inquiry;
 mod latitude;
 mod measure;
 mod offer;

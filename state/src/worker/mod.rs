@@ -4,6 +4,7 @@
 //! and makes no more.
 
 mod apply;
+mod compare;
 mod hook;
 mod preview;
 mod prune;

@@ -1,0 +1,165 @@
+//! `skein diff`: how what is live differs from what is wanted.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::Output;
+use super::explain::{ask, asked};
+use crate::hub_api;
+use crate::state_dir::StateDir;
+
+/// What to compare.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// clusterdeployment/NAME or edge/NAME; and a service of it: NAME, NAMESPACE.NAME or NAMESPACE/NAME
+    #[arg(required = true, num_args = 1..=3, value_name = "SUBJECT [SERVICE]")]
+    words: Vec<String>,
+    /// Namespace of the object; needed only where several have one of that name
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// The hub's HTTP address
+    #[arg(long, value_name = "URL", env = "SKEIN_HUB")]
+    hub: Option<String>,
+    /// How to show the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Asks and shows.
+pub(crate) async fn show(state: Option<PathBuf>, arguments: Arguments) -> Result<()> {
+    let url = hub_api::hub_url(arguments.hub.as_deref(), StateDir::find(state).ok().as_ref())?;
+    let subject = asked(&arguments.words)?;
+    let answer = ask(&url, "diff", &subject, arguments.namespace.as_deref()).await?;
+    super::print(&match arguments.output {
+        Output::Json => serde_json::to_string_pretty(&answer)?,
+        Output::Table => told(&answer),
+    });
+    Ok(())
+}
+
+/// Target, how fresh the answer is, and what nobody can find.
+pub(super) fn head(answer: &Value) -> String {
+    let field = |name: &str| text(&answer[name]);
+    let mut out = field("target");
+    if answer["live"] == true {
+        let newest = text(&answer["plan"]["generation"]);
+        let at = field("atPlan");
+        let newer = if at == newest || newest.is_empty() {
+            String::new()
+        } else {
+            format!("; plan {newest} is the newest, and not there yet")
+        };
+        let _ = write!(out, ", plan {at}, seen {}{newer}", field("seen"));
+    } else {
+        let seen = field("seen");
+        let known =
+            if seen.is_empty() { "nothing is known".to_owned() } else { format!("last known, of {seen}") };
+        let _ = write!(out, ": {}; {known}", field("because"));
+    }
+    if answer["named"] == false {
+        out.push_str("\nthe service is not asked for there; `skein explain` tells why");
+    }
+    out.push('\n');
+    out
+}
+
+/// For a person: a line for each field that differs.
+fn told(answer: &Value) -> String {
+    let mut out = head(answer);
+    let mut same = 0;
+    let live = answer["live"] == true;
+    for service in answer["services"].as_array().into_iter().flatten() {
+        let field = |name: &str| text(&service[name]);
+        same += service["same"].as_u64().unwrap_or(0);
+        let objects = service["objects"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if objects.is_empty() && live {
+            continue;
+        }
+        let _ = write!(out, "\n{}/{} version {}", field("namespace"), field("name"), field("version"));
+        if !live {
+            let _ = write!(out, ": {} since {} {}", field("state"), field("since"), field("message"));
+        }
+        out.push('\n');
+        for object in objects {
+            let name = text(&object["object"]);
+            let _ = match text(&object["finding"]).as_str() {
+                "Missing" => writeln!(out, "- {name} is not there"),
+                "Differs" => writeln!(out, "~ {name}"),
+                _ => writeln!(out, "? {name}: {}", text(&object["message"])),
+            };
+            for line in object["lines"].as_array().into_iter().flatten() {
+                let path = text(&line["path"]);
+                let _ = match (line["live"].as_str(), line["desired"].as_str()) {
+                    (Some(live), Some(desired)) => writeln!(out, "    {path}: {live} instead of {desired}"),
+                    (None, Some(desired)) => writeln!(out, "    {path}: missing, {desired} desired"),
+                    _ => writeln!(out, "    {path}: differs (hidden)"),
+                };
+            }
+        }
+    }
+    if live {
+        let _ = writeln!(out, "\n{same} objects are as desired");
+    }
+    if let Some(more) = answer["leftOut"].as_u64().filter(|more| *more > 0) {
+        let _ = writeln!(out, "{more} more did not fit the answer: name a service");
+    }
+    out
+}
+
+/// A text, or nothing.
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_field_that_differs_is_a_line_and_secrets_are_hidden() {
+        let answer = json!({"target": "Edge kcm-system/e1", "plan": {"generation": "1.8"}, "live": true, "atPlan": "1.7",
+            "seen": "T", "leftOut": 1, "services": [
+                {"namespace": "shop", "name": "web", "version": "1.0", "same": 4, "objects": [
+                    {"object": "Deployment.apps web", "finding": "Differs", "lines": [
+                        {"path": ".spec.replicas", "live": "5", "desired": "3"},
+                        {"path": ".spec.paused", "live": null, "desired": "true"}]},
+                    {"object": "Secret login", "finding": "Differs", "lines": [{"path": ".data.password"}]},
+                    {"object": "Service web", "finding": "Missing", "lines": []},
+                    {"object": "Route web", "finding": "Unknown", "message": "not served", "lines": []}]},
+                {"namespace": "shop", "name": "db", "version": "1.0", "same": 2, "objects": []}]});
+        let expected = "Edge kcm-system/e1, plan 1.7, seen T; plan 1.8 is the newest, and not there yet
+
+shop/web version 1.0
+~ Deployment.apps web
+    .spec.replicas: 5 instead of 3
+    .spec.paused: missing, true desired
+~ Secret login
+    .data.password: differs (hidden)
+- Service web is not there
+? Route web: not served
+
+6 objects are as desired
+1 more did not fit the answer: name a service
+";
+        assert_eq!(told(&answer), expected);
+    }
+
+    #[test]
+    fn an_edge_that_is_away_is_told_as_such_with_what_was_known_last() {
+        let answer = json!({"target": "Edge a/e1", "live": false, "because": "the edge is away since T1", "seen": "T2",
+            "services": [{"namespace": "shop", "name": "web", "version": "1.0", "state": "Failed", "since": "T3",
+                "message": "no", "objects": []}]});
+        assert_eq!(
+            told(&answer),
+            "Edge a/e1: the edge is away since T1; last known, of T2\n\nshop/web version 1.0: Failed since T3 no\n"
+        );
+    }
+}
