@@ -53,6 +53,9 @@ pub mod kind {
     /// On how many clusters all services are deployed; the message is "ready/total".
     pub const CLUSTER_IN_READY_STATE: &str = "ClusterInReadyState";
 
+    /// There is an edge agent for the services of the management cluster itself; absent when there is nothing to say.
+    pub const SELF_MANAGEMENT_READY: &str = "SelfManagementReady";
+
     /// The provider's objects for a ServiceSet are made.
     pub const SERVICE_SET_PROFILE: &str = "ServiceSetProfile";
     /// A helm binary rendered a chart that needs what the built-in engine lacks; the message says which and what.
@@ -121,6 +124,9 @@ pub mod reason {
     /// Whether the dependencies are deployed could not be found out.
     pub const MULTI_CLUSTER_SERVICE_DEPENDENCY_CHECK_FAILED: &str =
         "MultiClusterServiceDependencyCheckFailed";
+
+    /// No edge agent is enrolled for the management cluster.
+    pub const NO_MANAGEMENT_EDGE: &str = "NoManagementEdge";
 
     /// A helm binary rendered it, for want of something in the built-in engine.
     pub const RENDERED_BY_HELM: &str = "RenderedByHelm";

@@ -17,5 +17,7 @@ pub mod k0rdent;
 pub mod names;
 mod schema;
 pub mod skein;
+mod upstream;
 
 pub use crd::{all_crds, k0rdent_crds, skein_crds, to_yaml};
+pub use upstream::upstream_crds;

@@ -24,6 +24,11 @@ pub const AUTHORITY_SECRET: &str = "skein-authority";
 pub const TRUST_CONFIG_MAP: &str = "skein-trust";
 /// Lease in the system namespace of the hub that leads; its transitions are the term of generations.
 pub const HUB_LEASE: &str = "skein-hub";
+/// Start of the names of ConfigMaps in the system namespace that stand for regions where the kind `Region` belongs to
+/// somebody else; the region's name follows.
+pub const REGION_RECORD_PREFIX: &str = "skein-region-";
+/// ConfigMap in the system namespace that says whether the hub serves ServiceSets of another k0rdent.
+pub const STATE_MANAGEMENT_CONFIG_MAP: &str = "skein-state-management";
 /// HelmRepository of the charts that come with Skein.
 pub const SKEIN_HELM_REPOSITORY: &str = "skein-charts";
 
@@ -47,6 +52,8 @@ pub mod finalizer {
     pub const CLEANUP: &str = "k0rdent.mirantis.com/cleanup";
     /// On Edges: holds them until their region knows.
     pub const EDGE: &str = "skein.dev/edge";
+    /// On ServiceSets of another k0rdent: holds them until their services have left the cluster.
+    pub const SERVED_SERVICE_SET: &str = "skein.dev/service-set";
     /// On HostedControlPlanes: holds them until the control plane has stopped.
     pub const HOSTED_CONTROL_PLANE: &str = "skein.dev/hosted-control-plane";
 }
@@ -85,6 +92,8 @@ pub mod label {
     pub const PROVIDER: &str = "cluster.x-k8s.io/provider";
     /// Name of the Edge an object was made for.
     pub const EDGE: &str = "skein.dev/edge";
+    /// On ConfigMaps that stand for a region: its name.
+    pub const REGION_RECORD: &str = "skein.dev/region";
     /// On Edges: name of the ClusterDeployment the edge was made for.
     pub const CLUSTER_DEPLOYMENT: &str = "skein.dev/cluster-deployment";
 }

@@ -131,6 +131,20 @@ fn every_field_of_k0rdent_is_here_and_equal() {
     assert!(report.is_empty(), "the generated CRDs differ from k0rdent's (- theirs, + ours):\n{report}");
 }
 
+#[test]
+fn without_what_only_ours_have_the_definitions_are_k0rdents_line_by_line() {
+    let theirs = sections(LIST);
+    let upstream = api::upstream_crds().into_iter();
+    let upstream: String = upstream.map(|crd| flatten(&serde_json::to_value(crd).unwrap())).collect();
+    for (name, lines) in sections(&upstream) {
+        let (theirs, lines) = (placed(&theirs[&name]), placed(&lines));
+        for (place, line) in &theirs {
+            assert_eq!(lines.get(place), Some(line), "{name}: {place}");
+        }
+        assert_eq!(lines.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>(), "{name}");
+    }
+}
+
 /// Perturbs the list in every way it can differ and expects each to be noticed.
 #[test]
 fn the_comparison_notices_every_line_that_is_missing_changed_or_added() {

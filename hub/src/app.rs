@@ -20,6 +20,7 @@ use crate::inquire::{self, Inquirer};
 use crate::leadership;
 use crate::observed::Observed;
 use crate::plans::PlanBook;
+use crate::state_management::Serving;
 
 /// Starts the hub: stands by until it leads, then runs on `process` until that ends. Returns the addresses bound.
 ///
@@ -45,6 +46,7 @@ pub async fn serve(
     process: Process,
 ) -> Result<Bound> {
     let remote_bases = arguments.allow_remote_bases;
+    let serving = arguments.serve_state_management.clone().map(|provider| Serving { provider });
     let Arguments { listen, advertise, system_namespace, trust_domain, state, helm, common, .. } = arguments;
     std::fs::create_dir_all(&state).with_context(|| format!("failed to make {}", state.display()))?;
     let starting = process.readiness.guard("start");
@@ -63,6 +65,7 @@ pub async fn serve(
         helm,
         remote_bases,
         term,
+        serving: serving.clone(),
     };
     let controllers = Controllers::start(
         client.clone(),
@@ -75,6 +78,7 @@ pub async fn serve(
     .await;
     let registrar =
         Registrar::new(client.clone(), system_namespace.clone(), authority.clone(), clock.clone());
+    let registrar = if serving.is_some() { registrar.with_region_records() } else { registrar };
     registrar.knows(controllers.cache.join_tokens.clone());
     let server = Server {
         authority: authority.clone(),

@@ -37,6 +37,17 @@ pub struct Arguments {
     /// Let kustomizations name bases elsewhere (Git repositories, manifests behind URLs)
     #[arg(long, env = "SKEIN_ALLOW_REMOTE_BASES")]
     pub allow_remote_bases: bool,
+    /// Carry out the ServiceSets of another k0rdent that runs here, as its StateManagementProvider of this name [default
+    /// name: skein]; k0rdent's own kinds are left to it
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SKEIN_SERVE_STATE_MANAGEMENT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = api::names::SKEIN_STATE_MANAGEMENT_PROVIDER,
+    )]
+    pub serve_state_management: Option<String>,
     /// Name of this replica in the lease [default: the host's name and the state folder]
     #[arg(long, value_name = "NAME", env = "SKEIN_REPLICA")]
     pub replica: Option<String>,

@@ -4,6 +4,7 @@
 //! - [`controller`]: from changes to plans and statuses, one module per kind
 //! - [`services`]: which services a cluster is to have; pure
 //! - [`planner`]: services and rendered bundles as plans; pure
+//! - [`state_management`]: serving the ServiceSets of another k0rdent
 //! - [`content`]: charts and manifests out of what the crate `source` fetches
 //! - [`authority`], [`agents`]: who becomes an agent, and the links to them
 //! - [`explain`]: why a service is what it is
@@ -27,6 +28,7 @@ pub mod planner;
 pub mod plans;
 pub mod roster;
 pub mod services;
+pub mod state_management;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

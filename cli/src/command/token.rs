@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use api::k0rdent::Region;
+use api::k0rdent::{ClusterDeploymentRef, Region};
 use api::skein::{JoinRole, JoinToken, JoinTokenSpec};
 use base64::Engine as _;
 use identity::token::TokenScope;
@@ -52,6 +52,9 @@ pub(crate) struct Create {
     /// Namespace in which the templates of its services are looked up
     #[arg(long, value_name = "NAMESPACE")]
     template_namespace: Option<String>,
+    /// The ClusterDeployment on whose cluster the newcomer runs
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = cluster)]
+    cluster_deployment: Option<ClusterDeploymentRef>,
     /// The management cluster [default: that of the mesh on this machine, else what kubectl would use]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -79,6 +82,7 @@ pub(crate) async fn run(state: Option<PathBuf>, command: Command) -> Result<()> 
         ttl: create.ttl,
         max_uses: create.max_uses,
         template_namespace: create.template_namespace,
+        cluster_deployment: create.cluster_deployment,
     };
     super::print(&mint(&client, wanted).await?);
     Ok(())
@@ -100,6 +104,8 @@ pub(crate) struct Wanted {
     pub(crate) max_uses: i32,
     /// Where the templates of its services are.
     pub(crate) template_namespace: Option<String>,
+    /// The ClusterDeployment on whose cluster it runs.
+    pub(crate) cluster_deployment: Option<ClusterDeploymentRef>,
 }
 
 /// Registers a token and returns its text.
@@ -134,6 +140,7 @@ pub(crate) async fn mint(client: &kube::Client, wanted: Wanted) -> Result<String
             region: wanted.region.to_string(),
             role: if wanted.role == TokenRole::Region { JoinRole::Region } else { JoinRole::Edge },
             template_namespace: wanted.template_namespace,
+            cluster_deployment: wanted.cluster_deployment,
             token_id: Some(id),
             ..JoinTokenSpec::default()
         },
@@ -162,16 +169,38 @@ async fn endpoints(
             .map(str::to_owned)
             .collect());
     }
-    let region =
-        Api::<Region>::all(client.clone()).get_opt(wanted.region.as_str()).await?.with_context(|| {
-            format!("no Region \"{}\"; kubectl get regions lists those there are", wanted.region)
-        })?;
-    let endpoints =
-        region.status.and_then(|status| status.agent).map(|agent| agent.endpoints).unwrap_or_default();
+    let name = wanted.region.as_str();
+    let endpoints = match recorded(client, name).await? {
+        Some(endpoints) => endpoints,
+        None => {
+            let region = Api::<Region>::all(client.clone()).get_opt(name).await?;
+            let region = region.with_context(|| {
+                format!("no Region \"{name}\"; kubectl get regions lists those there are")
+            })?;
+            let agent = region.status.and_then(|status| status.agent);
+            agent.map(|agent| agent.endpoints).unwrap_or_default()
+        }
+    };
     if endpoints.is_empty() {
         bail!("the agent of region \"{}\" has not linked yet, so its address is unknown", wanted.region);
     }
     Ok(endpoints)
+}
+
+/// Where a hub that serves another k0rdent keeps a region: in a ConfigMap.
+async fn recorded(client: &kube::Client, region: &str) -> Result<Option<Vec<String>>> {
+    let records = Api::<ConfigMap>::namespaced(client.clone(), SYSTEM_NAMESPACE);
+    let record = records.get_opt(&format!("{}{region}", api::names::REGION_RECORD_PREFIX)).await?;
+    Ok(record.map(|record| hub::state_management::endpoints_of(&record)))
+}
+
+fn cluster(text: &str) -> Result<ClusterDeploymentRef, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(ClusterDeploymentRef { name: name.to_owned(), namespace: namespace.to_owned() })
+        }
+        _ => Err(format!("\"{text}\" is not NAMESPACE/NAME")),
+    }
 }
 
 fn pins(trust: &BTreeMap<String, String>) -> Result<Vec<[u8; 32]>> {

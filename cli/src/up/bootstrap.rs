@@ -213,6 +213,7 @@ async fn mint(management: &kube::Client, role: TokenRole, region: &str, name: &s
         ttl: Duration::from_secs(3_600),
         max_uses: 1,
         template_namespace: None,
+        cluster_deployment: None,
     };
     token::mint(management, wanted).await
 }

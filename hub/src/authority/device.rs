@@ -8,11 +8,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use identity::sealing::{told_key, verified_key};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Resource, ResourceExt};
 use protocol::Extensions;
 use protocol::id::{IdError, RegionName};
 use serde::de::DeserializeOwned;
+
+use crate::state_management::{endpoints_of, region_of};
 
 /// Its device key, in base64.
 const DEVICE_KEY: &str = "skein.dev/device-key";
@@ -45,6 +48,8 @@ pub(crate) fn sealing_key(annotations: &Annotations) -> Option<[u8; 32]> {
 /// The object of an agent that joined.
 pub(super) enum Registered {
     Region(Box<Region>),
+    /// A ConfigMap that stands for a region.
+    Record(Box<ConfigMap>),
     Edge(Box<Edge>),
 }
 
@@ -53,6 +58,7 @@ impl Registered {
     pub(super) fn region(&self) -> Result<RegionName, IdError> {
         match self {
             Self::Region(region) => region.name_any().parse(),
+            Self::Record(record) => region_of(record).unwrap_or_default().parse(),
             Self::Edge(edge) => edge.spec.region.parse(),
         }
     }
@@ -60,7 +66,20 @@ impl Registered {
     pub(super) fn annotations(&self) -> &Annotations {
         match self {
             Self::Region(region) => region.annotations(),
+            Self::Record(record) => record.annotations(),
             Self::Edge(edge) => edge.annotations(),
+        }
+    }
+
+    /// Where edges find the agent of a region.
+    pub(super) fn endpoints(&self) -> Vec<String> {
+        match self {
+            Self::Region(region) => {
+                let agent = region.status.as_ref().and_then(|status| status.agent.as_ref());
+                agent.map(|agent| agent.endpoints.clone()).unwrap_or_default()
+            }
+            Self::Record(record) => endpoints_of(record),
+            Self::Edge(_) => Vec::new(),
         }
     }
 
@@ -72,6 +91,10 @@ impl Registered {
     pub(super) async fn keep_told(&self, client: &kube::Client, told: &Annotations) -> kube::Result<()> {
         match self {
             Self::Region(region) => keep_told(&Api::all(client.clone()), &**region, told).await,
+            Self::Record(record) => {
+                let namespace = record.namespace().unwrap_or_default();
+                keep_told(&Api::namespaced(client.clone(), &namespace), &**record, told).await
+            }
             Self::Edge(edge) => {
                 let namespace = edge.namespace().unwrap_or_default();
                 keep_told(&Api::namespaced(client.clone(), &namespace), &**edge, told).await

@@ -6,6 +6,7 @@
 
 mod device;
 mod keep;
+mod regions;
 mod registrar;
 mod token;
 

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use api::k0rdent::{ClusterDeployment, ClusterDeploymentRef, Region};
+use api::k0rdent::{ClusterDeployment, ClusterDeploymentRef};
 use api::names::{LOCAL_REGION, label};
 use api::skein::{
     Edge, EdgeSpec, EdgeStatus, JoinRole, JoinToken, JoinTokenSpec, JoinTokenUse, RefusedJoins,
@@ -35,6 +35,7 @@ use super::token::{check_via, malformed, spki_hash, token_record};
 use crate::cache::Store;
 
 use super::device::{self, Registered};
+use super::regions::Regions;
 
 /// Label of a JoinToken: the token's id in hexadecimal.
 const TOKEN_ID: &str = "skein.dev/token-id";
@@ -57,6 +58,7 @@ pub struct Registrar {
     tokens: Arc<OnceLock<Store<JoinToken>>>,
     clock: Arc<dyn Clock>,
     events: Recorder,
+    regions: Regions,
 }
 
 /// Why a request is not granted: the peer's fault, or the API server's.
@@ -96,7 +98,15 @@ impl Registrar {
             tokens: Arc::default(),
             clock,
             events,
+            regions: Regions::Objects,
         }
+    }
+
+    /// Keeps what belongs to regions in ConfigMaps: the kind `Region` belongs to another k0rdent.
+    #[must_use]
+    pub fn with_region_records(mut self) -> Self {
+        self.regions = Regions::Records(self.namespace.clone());
+        self
     }
 
     /// Says where the hub listens, once that is known; regions that join are told so.
@@ -243,19 +253,17 @@ impl Registrar {
     }
 
     async fn region_endpoints(&self, region: &RegionName) -> Result<Vec<String>, Denied> {
-        let found = Api::<Region>::all(self.client.clone()).get_opt(region.as_str()).await?;
-        let agent = found.and_then(|region| region.status).and_then(|status| status.agent);
-        Ok(agent.map(|agent| agent.endpoints).unwrap_or_default())
+        let found = self.regions.find(&self.client, region).await?;
+        Ok(found.map(|region| region.endpoints()).unwrap_or_default())
     }
 
     async fn keep_keys(&self, region: &RegionName, request: &JoinRequest) -> Result<(), Denied> {
-        let regions = Api::<Region>::all(self.client.clone());
-        if regions.get_opt(region.as_str()).await?.is_none() {
-            let message = format!("there is no Region \"{region}\": create it first");
+        let Some(found) = self.regions.find(&self.client, region).await? else {
+            let message = self.regions.advice(region);
             return Err(Refusal { reason: RefusalReason::OutOfScope, message, retry_after_ms: None }.into());
-        }
+        };
         let told = device::annotations(&request.device_key, &request.ext);
-        Ok(device::annotate(&regions, region.as_str(), &told).await?)
+        Ok(found.keep_told(&self.client, &told).await?)
     }
 
     /// The Edge object of an agent, made when it is not there yet.
@@ -372,13 +380,7 @@ impl Registrar {
             retry_after_ms: None,
         };
         match agent {
-            AgentId::Region(name) => {
-                let region = Api::<Region>::all(self.client.clone())
-                    .get_opt(name.as_str())
-                    .await?
-                    .ok_or_else(unknown)?;
-                Ok(Registered::Region(Box::new(region)))
-            }
+            AgentId::Region(name) => Ok(self.regions.find(&self.client, name).await?.ok_or_else(unknown)?),
             AgentId::Edge(edge) => {
                 let selector = ListParams::default().labels(&format!("{AGENT_ID}={edge}"));
                 let found = Api::<Edge>::all(self.client.clone()).list(&selector).await?.items;

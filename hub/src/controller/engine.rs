@@ -30,6 +30,7 @@ use crate::plans::PlanBook;
 use crate::roster::{ObjectName, Roster};
 use crate::services::resolve::Resolution;
 use crate::services::target::{Target, TargetName};
+use crate::state_management::adoption::{Adoption, management_cluster};
 
 /// Statuses of objects that sum up many others are written no more often than this.
 const SUM_PAUSE: Duration = Duration::from_millis(20);
@@ -102,6 +103,10 @@ pub(super) struct Engine {
     /// When statuses that sum up others may be decided again.
     not_before: HashMap<Key, Instant>,
     pub seen: HashMap<AgentId, super::wakeups::Seen>,
+    /// Sets of another k0rdent that are served.
+    pub adoption: Adoption,
+    /// What stands for the management cluster, where sets of another k0rdent are served.
+    pub management: TargetName,
 }
 
 /// Starts the engine; its readiness guard falls when everything that was listed is planned.
@@ -127,6 +132,7 @@ pub(super) fn start(parts: Parts, questions: mpsc::Receiver<Question>, process: 
             listed.recv().await;
             engine.take(changes.take(), agents.take());
             engine.plan();
+            engine.register();
             drop(planned);
             engine.run(changes, agents, questions).await;
         };
@@ -165,6 +171,8 @@ impl Engine {
             later: BTreeMap::new(),
             not_before: HashMap::new(),
             seen: HashMap::new(),
+            adoption: Adoption::default(),
+            management: management_cluster(),
         }
     }
 
@@ -259,7 +267,9 @@ impl Engine {
                 Some(edge) => self.roster.put_edge(&edge),
                 None => self.roster.remove_edge(&key.namespace, &key.name),
             }
-        } else if key.kind == Kind::Region {
+        } else if let Some(region) = self.recorded(key) {
+            self.roster.set_region(region.as_str(), self.has_record(key));
+        } else if key.kind == Kind::Region && self.settings.serving.is_none() {
             self.roster.set_region(&key.name, self.cache.regions.get("", &key.name).is_some());
         }
     }

@@ -33,6 +33,7 @@ mod reconcile;
 mod region;
 mod seeds;
 mod service_set;
+mod serving;
 mod sets;
 mod sheet;
 mod template;
@@ -52,6 +53,7 @@ use crate::explain::Explainer;
 use crate::observed::Observed;
 use crate::plans::{PlanBook, system_clock};
 use crate::roster::Roster;
+use crate::state_management::Serving;
 
 /// What the controllers must know.
 #[derive(Debug, Clone)]
@@ -68,6 +70,8 @@ pub struct Settings {
     pub remote_bases: bool,
     /// The term of leadership.
     pub term: u64,
+    /// Serving the ServiceSets of another k0rdent, instead of being one.
+    pub serving: Option<Serving>,
 }
 
 /// The controllers.
@@ -108,6 +112,9 @@ impl Controllers {
             explainer,
         };
         metrics(&handle, &plans, process);
+        if settings.serving.is_some() {
+            serving::say_farewell(&client, &settings.system_namespace, settings.term, process);
+        }
         let parts = engine::Parts { client, settings, sealer, cache, roster, sources, plans, observed };
         engine::start(parts, questions, process);
         handle

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use api::conditions::{Gravity, kind, reason, status};
 use api::k0rdent::{
     DeploymentState, MatchingCluster, MultiClusterService, MultiClusterServiceStatus, ServiceState,
+    ServiceUpgradePaths,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -43,6 +44,10 @@ pub(super) struct Facts<'a> {
     pub graph: Option<String>,
     /// What deletion waits for: reason and message.
     pub deletion: Option<(&'static str, String)>,
+    /// It is for the management cluster, and no edge agent is there.
+    pub unmanaged: bool,
+    /// Which templates its services may be upgraded to.
+    pub upgrade_paths: Vec<ServiceUpgradePaths>,
     /// Now.
     pub now: Timestamp,
 }
@@ -84,9 +89,14 @@ pub(super) fn status(facts: Facts<'_>) -> MultiClusterServiceStatus {
             );
         }
     }
+    if facts.unmanaged {
+        let message = super::serving::no_management_edge();
+        sheet.set(kind::SELF_MANAGEMENT_READY, status::FALSE, reason::NO_MANAGEMENT_EDGE, message);
+    }
     let ready = matching.iter().filter(|cluster| cluster.deployed).count();
-    let counted = format!("{ready}/{}", matching.len());
-    if ready == matching.len() {
+    let total = matching.len() + usize::from(facts.unmanaged);
+    let counted = format!("{ready}/{total}");
+    if ready == total {
         sheet.set(kind::CLUSTER_IN_READY_STATE, status::TRUE, reason::SUCCEEDED, counted);
     } else {
         sheet.set(kind::CLUSTER_IN_READY_STATE, status::FALSE, reason::PROGRESSING, counted);
@@ -96,7 +106,7 @@ pub(super) fn status(facts: Facts<'_>) -> MultiClusterServiceStatus {
         matching_clusters: matching,
         observed_generation: if valid { generation } else { before.observed_generation },
         services: together(&facts.clusters, &before.services, facts.now),
-        services_upgrade_paths: before.services_upgrade_paths,
+        services_upgrade_paths: facts.upgrade_paths,
     }
 }
 

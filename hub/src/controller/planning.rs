@@ -20,7 +20,7 @@ use crate::cache::{Key, Kind, View};
 use crate::planner::{self, prices};
 use crate::roster::ObjectName;
 use crate::services::built::Built;
-use crate::services::claim::{Owner, claims};
+use crate::services::claim::{Claim, Owner, claims};
 use crate::services::resolve::{Knowledge, Problem, Resolution, SetPlan, resolve};
 use crate::services::target::{Target, TargetKind, TargetName};
 use crate::services::template::Sight;
@@ -49,6 +49,7 @@ impl Engine {
             let namespace = self.settings.system_namespace.clone();
             let sight = Sight { view: View::new(&cache), sources: &sources, system_namespace: &namespace };
             let next = match name.kind {
+                _ if self.settings.serving.is_some() => self.served_target(name, &sight, before.as_ref()),
                 TargetKind::ClusterDeployment => self.cluster_target(name, &sight, before.as_ref()),
                 TargetKind::Edge => self.edge_target(name, &sight, before.as_ref()),
             };
@@ -91,14 +92,7 @@ impl Engine {
         if let Some(built) = &cluster.planned {
             target.refer(&built.bundle);
         }
-        if let Some(edge) = self.roster.by_cluster(&name.namespace, &name.name) {
-            target.agent = Some(edge.id);
-            let object = self.cache.edges.get(&edge.namespace, &edge.name);
-            target.recipient = object.as_deref().map(|object| Target::recipient(edge.id, object));
-            target.edge = object.as_deref().map(Target::shown_edge);
-            target.kubernetes_version =
-                object.and_then(|object| object.status.as_ref()?.kubernetes_version.clone());
-        }
+        self.with_agent(&mut target);
         if target.kubernetes_version.is_none() {
             target.kubernetes_version =
                 cluster.template.as_ref().ok().and_then(|template| template.spec.k8s_version.clone());
@@ -111,6 +105,18 @@ impl Engine {
         Some(TargetState { target, resolution, cluster: Some(cluster), held, states: None })
     }
 
+    /// Takes over the edge agent that was enrolled for a ClusterDeployment.
+    pub(super) fn with_agent(&self, target: &mut Target) {
+        let Some(edge) = self.roster.by_cluster(&target.name.namespace, &target.name.name) else { return };
+        let object = self.cache.edges.get(&edge.namespace, &edge.name);
+        target.agent = Some(edge.id);
+        target.region.get_or_insert_with(|| edge.region.to_string());
+        target.recipient = object.as_deref().map(|object| Target::recipient(edge.id, object));
+        target.edge = object.as_deref().map(Target::shown_edge);
+        target.kubernetes_version =
+            object.and_then(|object| object.status.as_ref()?.kubernetes_version.clone());
+    }
+
     fn edge_target(
         &self,
         name: &TargetName,
@@ -121,7 +127,9 @@ impl Engine {
         if edge.spec.cluster_deployment.is_some() {
             return None;
         }
-        let target = Target::of_edge(&edge, &self.settings.system_namespace);
+        let mut target = Target::of_edge(&edge, &self.settings.system_namespace);
+        // Several may say that they are there; one is.
+        target.management = target.management.filter(|_| self.management_edge().as_ref() == Some(name));
         let (resolution, held) = self.services(&target, None, sight, before);
         Some(TargetState { target, resolution, cluster: None, held, states: None })
     }
@@ -137,9 +145,19 @@ impl Engine {
         let all = self.active_services();
         let kept =
             |(namespace, name): &(String, String)| self.cache.service_sets.get(namespace, name).is_some();
-        let claims = claims(target, own, &all, kept);
+        self.carried(target, &claims(target, own, &all, kept), sight, before)
+    }
+
+    /// What the target is to have of these claims.
+    pub(super) fn carried(
+        &self,
+        target: &Target,
+        claims: &[Claim],
+        sight: &Sight<'_>,
+        before: Option<&TargetState>,
+    ) -> (Resolution, Option<String>) {
         let known = Units { engine: self, target };
-        let mut resolution = resolve(target, &claims, sight, &self.bundles, &known);
+        let mut resolution = resolve(target, claims, sight, &self.bundles, &known);
         let mut held = None;
         for set in &mut resolution.sets {
             if self.is_paused(&set.set) {
@@ -197,9 +215,10 @@ impl Engine {
     /// Whether a ServiceSet says to leave it alone.
     pub(super) fn is_paused(&self, (namespace, name): &ObjectName) -> bool {
         let object = self.cache.service_sets.get(namespace, name);
-        object.is_some_and(|object| {
-            object.annotations().contains_key(api::names::annotation::SERVICE_SET_PAUSED)
-        })
+        self.is_suspended()
+            || object.is_some_and(|object| {
+                object.annotations().contains_key(api::names::annotation::SERVICE_SET_PAUSED)
+            })
     }
 
     fn publish(&mut self, state: &TargetState) {
@@ -342,7 +361,9 @@ impl Engine {
     /// Takes a target out of the lists.
     fn unlist(&mut self, name: &TargetName, state: &TargetState) {
         for set in &state.resolution.sets {
-            self.sets.remove(&set.set);
+            if self.sets.get(&set.set).is_some_and(|(at, _)| at == name) {
+                self.sets.remove(&set.set);
+            }
             self.dirty_statuses.insert(Key::new(Kind::ServiceSet, &set.set.0, &set.set.1));
             if let Owner::MultiClusterService(service) = &set.owner {
                 if let Some(targets) = self.by_service.get_mut(service) {
@@ -413,7 +434,9 @@ impl Units<'_> {
         let services = &set.status.as_ref()?.services;
         let found =
             services.iter().find(|service| service.name == id.name && service.namespace == id.namespace)?;
-        (found.state != DeploymentState::Deleted && found.last_deployed_hash.is_some()).then(|| found.clone())
+        // Definitions of an older k0rdent have no hash.
+        let was_there = found.last_deployed_hash.is_some() || found.state == DeploymentState::Deployed;
+        (found.state != DeploymentState::Deleted && was_there).then(|| found.clone())
     }
 }
 

@@ -26,6 +26,9 @@ impl Engine {
     pub(super) fn status(&mut self, key: &Key) {
         let Key { kind, namespace, name } = key;
         let _span = tracing::debug_span!("status", ?kind, namespace, name).entered();
+        if self.serve_status(key) {
+            return;
+        }
         match key.kind {
             Kind::ClusterDeployment => self.cluster_deployment(key),
             Kind::MultiClusterService => {
@@ -319,6 +322,8 @@ impl Engine {
                 .or_else(|| crate::services::dependency::check_services(services).err()),
             graph: self.dependency_fault(&object),
             deletion,
+            unmanaged: self_managed(&object) && self.management_edge().is_none(),
+            upgrade_paths: self.upgrade_paths(&self.settings.system_namespace, services, &[]),
             now: self.now(),
         });
         self.write_status(key, &*object, object.status.as_ref(), &after);
@@ -449,7 +454,12 @@ impl Engine {
         self.writer.submit(key, Part::Finalizers, Write::Patch(patch));
     }
 
-    fn drop_finalizer<K: kube::Resource<DynamicType = ()>>(&self, key: &Key, object: &K, finalizer: &str) {
+    pub(super) fn drop_finalizer<K: kube::Resource<DynamicType = ()>>(
+        &self,
+        key: &Key,
+        object: &K,
+        finalizer: &str,
+    ) {
         let there = object.finalizers();
         if !there.iter().any(|one| one == finalizer) {
             return;
@@ -459,6 +469,13 @@ impl Engine {
             json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version()}});
         self.writer.submit(key, Part::Finalizers, Write::Patch(patch));
     }
+}
+
+/// Whether a MultiClusterService is for the management cluster too.
+fn self_managed(object: &api::k0rdent::MultiClusterService) -> bool {
+    let spec = object.spec.service_spec.as_ref();
+    let provider = spec.filter(|spec| !spec.services.is_empty()).and_then(|spec| spec.provider.as_ref());
+    provider.is_some_and(|provider| provider.self_management == Some(true))
 }
 
 /// The services of all sets, each once: a release that any set has deployed counts as deployed (k0rdent).

@@ -141,7 +141,12 @@ fn state(facts: &Facts<'_>, service: &ServicePlan, before: Option<&ServiceState>
     match (report, before) {
         (Some(report), _) => reported(&mut state, service, report, facts),
         // Nobody has heard of the unit since the hub started; what is written stays true until somebody does.
-        (None, Some(before)) if before.last_deployed_hash.is_some() => state.clone_from(before),
+        (None, Some(before))
+            if facts.target.agent.is_some()
+                && (before.last_deployed_hash.is_some() || before.state == DeploymentState::Deployed) =>
+        {
+            state.clone_from(before);
+        }
         (None, _) => unreported(&mut state, service, facts),
     }
     if let Some(problem) = service.problem.as_ref() {
@@ -223,7 +228,13 @@ pub(super) fn status(facts: &Facts<'_>) -> ServiceSetStatus {
         }
     }
     if facts.set.paused {
-        sheet.set(kind::PAUSED, status::TRUE, reason::PAUSED, "the ServiceSet is paused by annotation");
+        let suspended = facts.provider.is_some_and(|provider| provider.spec.suspend);
+        let why = if suspended {
+            "its StateManagementProvider is suspended"
+        } else {
+            "the ServiceSet is paused by annotation"
+        };
+        sheet.set(kind::PAUSED, status::TRUE, reason::PAUSED, why);
     } else {
         sheet.set(kind::PAUSED, status::FALSE, reason::NOT_PAUSED, "");
     }

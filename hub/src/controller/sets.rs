@@ -48,7 +48,7 @@ impl Engine {
         states
     }
 
-    fn facts<'a>(
+    pub(super) fn facts<'a>(
         &'a self,
         state: &'a TargetState,
         set: &'a SetPlan,
@@ -123,23 +123,14 @@ impl Engine {
         let target = [TargetKind::ClusterDeployment, TargetKind::Edge]
             .into_iter()
             .map(|kind| TargetName::new(kind, &key.namespace, cluster))
-            .find_map(|name| self.targets.get(&name));
+            .find_map(|name| self.targets.get(&name))
+            .or_else(|| self.targets.get(&self.management).filter(|_| cluster.is_empty()));
         let Some(state) = target else { return self.writer.submit(key, Part::Object, delete) };
         let Some(agent) = state.target.agent.map(AgentId::Edge) else {
             return self.writer.submit(key, Part::Object, delete);
         };
         let view = self.observed.agent(&agent);
-        let set = SetPlan {
-            owner: Owner::ClusterDeployment,
-            set: (key.namespace.clone(), key.name.clone()),
-            carrying: crate::services::provider::Carrying::of(&api::k0rdent::ServiceSpec::default()),
-            stepping: false,
-            paused: false,
-            spec: object.spec.clone(),
-            services: Vec::new(),
-            references: None,
-            dependencies: None,
-        };
+        let set = nothing_left(key, object);
         let facts = self.facts(state, &set, Some(object), view.as_deref(), None);
         let status = service_set::status(&facts);
         let plan = self.plans.get(&agent).map(|plan| plan.head.generation);
@@ -148,6 +139,21 @@ impl Engine {
             return self.writer.submit(key, Part::Object, delete);
         }
         self.write_status(key, object, object.status.as_ref(), &status);
+    }
+}
+
+/// A set that is to have nothing any more.
+pub(super) fn nothing_left(key: &Key, object: &api::k0rdent::ServiceSet) -> SetPlan {
+    SetPlan {
+        owner: Owner::ClusterDeployment,
+        set: (key.namespace.clone(), key.name.clone()),
+        carrying: crate::services::provider::Carrying::of(&api::k0rdent::ServiceSpec::default()),
+        stepping: false,
+        paused: false,
+        spec: object.spec.clone(),
+        services: Vec::new(),
+        references: None,
+        dependencies: None,
     }
 }
 

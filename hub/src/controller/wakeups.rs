@@ -29,6 +29,8 @@ impl Engine {
     /// Finds whom a change concerns.
     pub(super) fn changed(&mut self, change: &Change) {
         let key = &change.key;
+        self.management_changed(change);
+        self.serving_changed(change);
         if change.desired {
             self.wake(key);
         }
@@ -150,7 +152,7 @@ impl Engine {
     }
 
     fn service_changed(&mut self, name: &str, desired: bool) {
-        if !desired {
+        if !desired || self.settings.serving.is_some() {
             return;
         }
         let mut concerned = self.by_service.get(name).cloned().unwrap_or_default();

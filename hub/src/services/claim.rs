@@ -46,6 +46,18 @@ pub fn set_name(cluster: &str, multi_cluster_service: &str) -> String {
     format!("{cluster}-{}", &digest[..8])
 }
 
+/// k0rdent's name for the set of a MultiClusterService on the management cluster.
+pub fn self_management_set_name(multi_cluster_service: &str) -> String {
+    set_name("management", multi_cluster_service)
+}
+
+impl Claim {
+    /// Whether it is for the management cluster itself.
+    pub fn is_self_management(&self) -> bool {
+        self.carrying.provider.self_management == Some(true)
+    }
+}
+
 /// The sets of a target, its own first, then by name of the MultiClusterService.
 ///
 /// `kept` says whether a set exists already, for those that stay although the selector no longer matches.
@@ -76,6 +88,20 @@ pub fn claims(
         if service.metadata.deletion_timestamp.is_some() {
             continue;
         }
+        let claim = |set, carrying| Claim {
+            owner: Owner::MultiClusterService(service.name_any()),
+            set,
+            created: seconds(&**service),
+            carrying,
+            depends_on: service.spec.depends_on.clone(),
+            spec: spec.clone(),
+        };
+        let own = spec.provider.as_ref().is_some_and(|provider| provider.self_management == Some(true));
+        if let Some(system) = target.management.as_ref().filter(|_| own) {
+            let set = (system.clone(), self_management_set_name(&service.name_any()));
+            claims.push(claim(set, Carrying::of(spec)));
+            continue;
+        }
         let selected = selects(service.spec.cluster_selector.as_ref(), &target.labels);
         // Most services are for other targets: what follows is not for them to pay.
         if !selected && !service.spec.keep_services_on_selector_mismatch {
@@ -83,14 +109,9 @@ pub fn claims(
         }
         let set = (namespace.to_owned(), set_name(name, &service.name_any()));
         if selected || kept(&set) {
-            claims.push(Claim {
-                owner: Owner::MultiClusterService(service.name_any()),
-                set,
-                created: seconds(&**service),
-                carrying: Carrying::of(spec),
-                depends_on: service.spec.depends_on.clone(),
-                spec: spec.clone(),
-            });
+            let mut carrying = Carrying::of(spec);
+            carrying.provider.self_management = None;
+            claims.push(claim(set, carrying));
         }
     }
     claims
@@ -169,6 +190,7 @@ fn seconds<K: kube::Resource>(object: &K) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::names;
     use serde_json::json;
 
     fn multi(name: &str, zone: &str, keep: bool) -> Arc<MultiClusterService> {
@@ -198,5 +220,30 @@ mod tests {
         assert_eq!(sets, ["shop-1", &set_name("shop-1", "one"), &set_name("shop-1", "three")]);
         assert_eq!(set_name("shop-1", "one"), "shop-1-7692c3ad");
         assert_eq!(claims(&target, Some(&deployment), &all, |_| false).len(), 2);
+    }
+
+    #[test]
+    fn self_management_is_for_the_management_cluster_alone_whatever_is_selected() {
+        let mut own = MultiClusterService::clone(&multi("own", "a", false));
+        let spec = own.spec.service_spec.as_mut().unwrap();
+        spec.provider = serde_json::from_value(json!({"selfManagement": true})).unwrap();
+        let all = [Arc::new(own), multi("other", "b", false)];
+        let edge = |labels: serde_json::Value| {
+            let object = json!({
+                "apiVersion": "skein.dev/v1alpha1", "kind": "Edge",
+                "metadata": {"name": "e", "namespace": "n", "labels": labels}, "spec": {"region": "local"},
+            });
+            Target::of_edge(&serde_json::from_value(object).unwrap(), "kcm-system")
+        };
+        let label = names::label::MANAGEMENT_CLUSTER;
+        let made = claims(&edge(json!({label: "true", "zone": "a"})), None, &all, |_| false);
+        let digest = &set_name("x", "own")[2..];
+        assert_eq!(made[0].set, ("kcm-system".to_owned(), format!("management-{digest}")));
+        assert!(made.len() == 1 && made[0].is_self_management());
+        // Its selector selects other clusters as ever.
+        let selected = claims(&edge(json!({"zone": "a"})), None, &all, |_| false);
+        assert!(selected.len() == 1 && !selected[0].is_self_management());
+        assert_eq!(selected[0].set.1, set_name("e", "own"));
+        assert!(claims(&edge(json!({"zone": "c"})), None, &all, |_| false).is_empty());
     }
 }

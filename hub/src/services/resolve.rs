@@ -206,7 +206,12 @@ impl Scene<'_, '_> {
             paused: false,
             stepping: claim.spec.services.iter().any(|service| service.template_chain.is_some()),
             spec: ServiceSetSpec {
-                cluster: self.target.name.name.clone(),
+                // k0rdent: a set without a cluster is the management cluster's.
+                cluster: if claim.is_self_management() {
+                    String::new()
+                } else {
+                    self.target.name.name.clone()
+                },
                 multi_cluster_service,
                 provider: claim.carrying.provider.clone(),
                 services: written,

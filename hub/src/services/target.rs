@@ -84,6 +84,8 @@ pub struct Target {
     pub edge: Option<Value>,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Of the management cluster itself: the namespace of its sets.
+    pub management: Option<String>,
 }
 
 impl Target {
@@ -113,6 +115,7 @@ impl Target {
             control_plane: None,
             edge: None,
             deleting: deployment.metadata.deletion_timestamp.is_some(),
+            management: None,
         }
     }
 
@@ -141,7 +144,14 @@ impl Target {
             edge: Some(cluster.clone()),
             cluster,
             deleting: edge.metadata.deletion_timestamp.is_some() || edge.spec.revoked,
+            management: Self::is_of_management(edge).then(|| system_namespace.to_owned()),
         }
+    }
+
+    /// Whether an edge says that it is the management cluster's.
+    pub fn is_of_management(edge: &Edge) -> bool {
+        edge.spec.cluster_deployment.is_none()
+            && edge.labels().get(names::label::MANAGEMENT_CLUSTER).map(String::as_str) == Some("true")
     }
 
     /// The edge's agent as a recipient of plans.

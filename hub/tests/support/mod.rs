@@ -44,7 +44,16 @@ pub(crate) struct Hub {
     pub controllers: ControllersHandle,
     pub charts: String,
     pub state: tempfile::TempDir,
-    helm: Option<PathBuf>,
+    setting: Setting,
+}
+
+/// What a hub is told.
+#[derive(Default, Clone)]
+pub(crate) struct Setting {
+    /// A helm binary for charts that need what the engine lacks.
+    pub helm: Option<PathBuf>,
+    /// It serves an unmodified k0rdent, whose definitions are those that are installed.
+    pub serving: Option<hub::state_management::Serving>,
 }
 
 impl Drop for Hub {
@@ -55,24 +64,30 @@ impl Drop for Hub {
 
 impl Hub {
     pub(crate) async fn start() -> Self {
-        Self::with_helm(None).await
+        Self::with(Setting::default()).await
     }
 
     /// A hub with a helm binary for charts that need what the engine lacks.
     pub(crate) async fn with_helm(helm: Option<PathBuf>) -> Self {
+        Self::with(Setting { helm, ..Setting::default() }).await
+    }
+
+    pub(crate) async fn with(setting: Setting) -> Self {
         let cluster = kube_local::Cluster::open(kube_local::Options::default()).await.unwrap();
         let process = Process::embedded();
         cluster.run_controllers(&process.tasks, process.cancel.clone());
         let client = cluster.client();
-        install(&client).await;
+        install(&client, setting.serving.is_some()).await;
         let charts = serve_charts(&process).await;
         let state = tempfile::tempdir().unwrap();
         let (plans, observed, controllers) =
-            controllers(&client, (state.path(), helm.clone()), 1, &process).await;
-        let hub = Self { helm, cluster, client, process, plans, observed, controllers, charts, state };
+            controllers(&client, (state.path(), setting.clone()), 1, &process).await;
+        let serving = setting.serving.is_some();
+        let hub = Self { setting, cluster, client, process, plans, observed, controllers, charts, state };
         hub.apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kcm-system"}})).await;
         hub.repository("kcm-system", "skein-charts").await;
-        for region in ["eu", "us"] {
+        // An unmodified k0rdent refuses regions whose agents dial in.
+        for region in ["eu", "us"].into_iter().filter(|_| !serving) {
             hub.apply(json!({
                 "apiVersion": "k0rdent.mirantis.com/v1beta1", "kind": "Region", "metadata": {"name": region}, "spec": {},
             }))
@@ -87,7 +102,7 @@ impl Hub {
         let process = Process::embedded();
         self.cluster.run_controllers(&process.tasks, process.cancel.clone());
         let (plans, observed, handle) =
-            controllers(&self.client, (self.state.path(), self.helm.clone()), 2, &process).await;
+            controllers(&self.client, (self.state.path(), self.setting.clone()), 2, &process).await;
         (self.process, self.plans, self.observed, self.controllers) = (process, plans, observed, handle);
     }
 
@@ -336,7 +351,7 @@ impl Hub {
 
 async fn controllers(
     client: &kube::Client,
-    (state, helm): (&Path, Option<PathBuf>),
+    (state, setting): (&Path, Setting),
     term: u64,
     process: &Process,
 ) -> (PlanBook, Observed, ControllersHandle) {
@@ -346,9 +361,10 @@ async fn controllers(
         system_namespace: "kcm-system".to_owned(),
         trust_domain: "skein.local".to_owned(),
         state_dir: state.to_owned(),
-        helm,
+        helm: setting.helm,
         remote_bases: true,
         term,
+        serving: setting.serving,
     };
     let handle = Controllers::start(
         client.clone(),
@@ -362,9 +378,10 @@ async fn controllers(
     (plans, observed, handle)
 }
 
-async fn install(client: &kube::Client) {
+async fn install(client: &kube::Client, upstream: bool) {
     let api = Api::<CustomResourceDefinition>::all(client.clone());
-    let mut all = api::all_crds();
+    let mut all = if upstream { api::upstream_crds() } else { api::k0rdent_crds() };
+    all.extend(api::skein_crds());
     for file in std::fs::read_dir(root().join("deploy/crds/third-party")).unwrap() {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
         all.push(serde_saphyr::from_str(&text).unwrap());
