@@ -182,9 +182,66 @@ pub struct EdgeStatus {
     /// Telemetry that waits at the edge to be acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool: Option<SpoolStatus>,
+    /// The services that are not as they should be, with their objects; at most 16, and 8 objects of each. What is well
+    /// is in the ServiceSets only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub unsettled: Vec<UnsettledService>,
     /// The agent's version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+}
+
+/// A service that is not as it should be, as the edge last told it.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct UnsettledService {
+    /// Hash of what was last well; absent when it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_deployed_hash: Option<String>,
+    /// Why, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Name of the release.
+    pub name: String,
+    /// Namespace of the release.
+    pub namespace: String,
+    /// The objects that are not as they should be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub objects: Vec<UnsettledObject>,
+    /// How many of its objects are well.
+    pub ready: ReadyCount,
+    /// Name of its ServiceSet.
+    pub service_set: String,
+    /// Since when it is in its state.
+    pub since: Time,
+    /// Its state, in the words of ServiceSet.status.
+    pub state: String,
+    /// The version the state speaks of.
+    pub version: String,
+}
+
+/// An object on the edge's cluster that is not as it should be.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct UnsettledObject {
+    /// API version.
+    pub api_version: String,
+    /// Its health, in the words of kstatus; NotFound and Refused besides.
+    pub health: String,
+    /// Kind.
+    pub kind: String,
+    /// Why, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Name.
+    pub name: String,
+    /// Namespace; absent for cluster-scoped objects, and where it is that of the release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Since when it is so.
+    pub since: Time,
 }
 
 /// How many of a number of things are ready.

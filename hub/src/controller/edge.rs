@@ -3,14 +3,24 @@
 use api::conditions::{Gravity, kind, reason, status};
 use api::k0rdent::DeploymentState;
 use api::k0rdent::ServiceState;
-use api::skein::{Edge, EdgeStatus, Generation, LinkState, OtlpEndpoints, ReadyCount, SpoolStatus};
+use api::skein::{
+    Edge, EdgeStatus, Generation, LinkState, OtlpEndpoints, ReadyCount, SpoolStatus, UnsettledObject,
+    UnsettledService,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use protocol::message::PlanHead;
+use protocol::report::{ObjectHealth, ObjectReport, UnitReport, UnitState};
 
 use super::sheet::Sheet;
 use super::{since, timestamp};
 use crate::observed::AgentView;
+
+/// Services that a status tells of one by one, and objects of each (the definition says the same).
+const UNSETTLED_MAX: usize = 16;
+const UNSETTLED_OBJECTS_MAX: usize = 8;
+/// Longest message in it, in characters.
+const MESSAGE_CHARS_MAX: usize = 300;
 
 /// What an edge's status is made from.
 pub(super) struct Facts<'a> {
@@ -99,6 +109,11 @@ pub(super) fn status(facts: &Facts<'_>) -> EdgeStatus {
             .map(|view| view.software.clone())
             .filter(|version| !version.is_empty())
             .or_else(|| before.version.clone()),
+        // What was told before the hub started stays until the edge tells it anew.
+        unsettled: match view.filter(|view| view.complete) {
+            Some(view) => unsettled(view),
+            None => before.unsettled.clone(),
+        },
         last_seen: before.last_seen.clone(),
         agent_id: before.agent_id.clone(),
     };
@@ -164,6 +179,56 @@ fn counted(sheet: &mut Sheet, services: &[ServiceState]) -> ReadyCount {
     }
     let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     ReadyCount { ready: number(ready), total: number(services.len()) }
+}
+
+/// The services that are not as they should be, those that failed first. What is on its way and says nothing of it is
+/// through in a moment, and not worth a write.
+fn unsettled(view: &AgentView) -> Vec<UnsettledService> {
+    let settled = |unit: &UnitReport| match unit.state {
+        UnitState::Deployed | UnitState::Deleted => true,
+        UnitState::Failed => false,
+        UnitState::Pending | UnitState::Deleting => unit.message.is_empty(),
+        UnitState::Provisioning => !unit
+            .objects
+            .iter()
+            .any(|object| matches!(object.health, ObjectHealth::Failed | ObjectHealth::Refused)),
+    };
+    let mut units: Vec<_> = view.units.values().filter(|unit| !settled(unit)).collect();
+    units.sort_by_key(|unit| unit.state != UnitState::Failed);
+    units.into_iter().take(UNSETTLED_MAX).map(unsettled_service).collect()
+}
+
+fn unsettled_service(unit: &UnitReport) -> UnsettledService {
+    let object = |object: &ObjectReport| {
+        let key = &object.key;
+        let slash = if key.group.is_empty() { "" } else { "/" };
+        UnsettledObject {
+            api_version: format!("{}{slash}{}", key.group, key.version),
+            health: format!("{:?}", object.health),
+            kind: key.kind.clone(),
+            message: short(&object.message),
+            name: key.name.clone(),
+            namespace: some(&key.namespace),
+            since: Time(timestamp(object.since)),
+        }
+    };
+    let number = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    UnsettledService {
+        last_deployed_hash: unit.deployed_hash.map(|hash| hash.to_string()),
+        message: short(&unit.message),
+        name: unit.id.name.clone(),
+        namespace: unit.id.namespace.clone(),
+        objects: unit.objects.iter().take(UNSETTLED_OBJECTS_MAX).map(object).collect(),
+        ready: ReadyCount { ready: number(unit.objects_ready), total: number(unit.objects_total) },
+        service_set: unit.id.set_name.clone(),
+        since: Time(timestamp(unit.since)),
+        state: unit.state.as_str().to_owned(),
+        version: unit.version.clone(),
+    }
+}
+
+fn short(text: &str) -> Option<String> {
+    some(&text.chars().take(MESSAGE_CHARS_MAX).collect::<String>())
 }
 
 /// The backlog, in steps: it changes with every batch, and a status is no metric.
