@@ -21,6 +21,7 @@ use crate::leadership;
 use crate::observed::Observed;
 use crate::plans::PlanBook;
 use crate::state_management::Serving;
+use crate::would;
 
 /// Starts the hub: stands by until it leads, then runs on `process` until that ends. Returns the addresses bound.
 ///
@@ -106,6 +107,7 @@ pub async fn serve(
         http,
         federation::router(federation)
             .merge(explain::router(controllers.explainer.clone()))
+            .merge(would::router(controllers.explainer.clone()))
             .merge(inquire::router(inquirer)),
     )
     .await?;

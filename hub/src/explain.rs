@@ -15,11 +15,12 @@ use axum::routing::get;
 use axum::{Json, Router};
 use protocol::id::EdgeId;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::services::origin::Origin;
 use crate::services::target::{TargetKind, TargetName};
+use crate::would::Would;
 
 /// Questions that wait for the deciding task.
 const QUEUE: usize = 16;
@@ -41,14 +42,24 @@ pub enum Subject {
 /// The namespace that stands for any.
 pub const ANY_NAMESPACE: &str = "-";
 
-/// A question and where the answer goes: why not, when there is no such object.
-pub struct Question {
-    /// About what.
-    pub subject: Subject,
-    /// Only about the services of this name (`NAME`, `NAMESPACE/NAME` or `NAMESPACE.NAME`), and about these everything.
-    pub service: Option<String>,
-    /// Where the answer goes.
-    pub answer: oneshot::Sender<Result<Explanation, String>>,
+/// A question and where the answer goes.
+pub enum Question {
+    /// Why services are what they are; or why not, when there is no such object.
+    Explain {
+        /// About what.
+        subject: Subject,
+        /// Only about the services of this name (`NAME`, `NAMESPACE/NAME` or `NAMESPACE.NAME`), and about these all.
+        service: Option<String>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<Explanation, String>>,
+    },
+    /// What changed objects would change.
+    Would {
+        /// The objects.
+        objects: Vec<Value>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<Would, String>>,
+    },
 }
 
 /// How far a step of a service's way is.
@@ -241,7 +252,18 @@ impl Explainer {
     pub async fn ask(&self, subject: Subject, service: Option<String>) -> Result<Explanation, String> {
         let (answer, answered) = oneshot::channel();
         let ending = || "the hub is ending".to_owned();
-        self.0.send(Question { subject, service, answer }).await.map_err(|_| ending())?;
+        self.0.send(Question::Explain { subject, service, answer }).await.map_err(|_| ending())?;
+        answered.await.map_err(|_| ending())?
+    }
+
+    /// What these objects would change.
+    ///
+    /// # Errors
+    /// Which of them cannot be tried, or that the hub ends.
+    pub async fn would(&self, objects: Vec<Value>) -> Result<Would, String> {
+        let (answer, answered) = oneshot::channel();
+        let ending = || "the hub is ending".to_owned();
+        self.0.send(Question::Would { objects, answer }).await.map_err(|_| ending())?;
         answered.await.map_err(|_| ending())?
     }
 }

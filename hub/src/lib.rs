@@ -29,6 +29,7 @@ pub mod plans;
 pub mod roster;
 pub mod services;
 pub mod state_management;
+pub mod would;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

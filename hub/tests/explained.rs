@@ -124,7 +124,12 @@ async fn the_way_of_a_service_is_told_from_its_owner_to_its_objects() {
     assert!(step.text.contains("0 of 1 objects are well, drift repaired 2 times: one object failed"));
     assert_eq!(step.cure.as_deref(), Some("on the cluster: kubectl describe pod -n shop web"));
     assert_eq!(answer.services[0].unsettled[0].message, "container web was OOMKilled");
+    let status = |it: &Value| it["status"]["unsettled"].clone();
+    let held = hub.until("Edge", "kcm-system", "store-1", |it| status(it)[0]["state"] == "Failed").await;
+    assert_eq!(status(&held)[0]["objects"][0]["message"], "container web was OOMKilled");
+    assert_eq!(status(&held)[0]["ready"], json!({"ready": 0, "total": 1}));
     report(&hub, &agent, UnitState::Deployed, "", Vec::new());
+    hub.until("Edge", "kcm-system", "store-1", |it| status(it).is_null()).await;
     let answer = told(&hub, "web", |it| stuck(it).is_none() && !it.services.is_empty()).await;
     let steps: Vec<_> = answer.services[0].way.iter().map(|step| step.step).collect();
     assert_eq!(steps, ["asked", "rendered", "plan", "link", "stored", "carried out", "cluster"]);
@@ -206,4 +211,53 @@ async fn pauses_holds_and_what_comes_first_are_steps_of_the_way() {
         hub.controllers.explainer.ask(edge("nowhere"), None).await.unwrap_err(),
         "there is no Edge nowhere"
     );
+}
+
+#[tokio::test]
+async fn what_a_changed_object_would_change_is_told_before_it_is_applied() {
+    let hub = Hub::start().await;
+    let agent = store(&hub).await;
+    manifests(&hub, "web", MAP).await;
+    manifests(&hub, "more", &MAP.replace("a: b", "a: c").replace("name: web", "name: more")).await;
+    service(&hub, "web", of_config_map("web")).await;
+    hub.apply(json!({
+        "apiVersion": K0RDENT, "kind": "ServiceTemplate", "metadata": {"name": "more", "namespace": "kcm-system"},
+        "spec": of_config_map("more"),
+    }))
+    .await;
+    hub.plan(&agent, |units| units.len() == 1).await;
+    hub.until("ServiceTemplate", "kcm-system", "more", |it| it["status"]["valid"] == true).await;
+    let changed = |name: &str, site: &str, template: &str| {
+        json!({
+            "apiVersion": K0RDENT, "kind": "MultiClusterService", "metadata": {"name": name},
+            "spec": {"clusterSelector": {"matchLabels": {"site": site}},
+                "serviceSpec": {"services": [{"name": name, "namespace": "shop", "template": template}]}},
+        })
+    };
+    let explainer = &hub.controllers.explainer;
+    let generation = hub.plans.get(&agent).unwrap().head.generation;
+    let told = async |object: Value| {
+        let would = explainer.would(vec![object]).await.unwrap();
+        let services = would.targets.into_iter().flat_map(|target| target.services);
+        let objects = |change: &hub::would::Change| {
+            change
+                .objects
+                .iter()
+                .map(|one| format!("{} {}", one.change, one.object))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        services.map(|one| format!("{} {}: {}", one.name, one.change, objects(&one))).collect::<Vec<_>>()
+    };
+    let other = ["web Changed: Created ConfigMap more, Deleted ConfigMap web"];
+    assert_eq!(told(changed("web", "store", "more")).await, other);
+    assert_eq!(told(changed("new", "store", "more")).await, ["new Added: Created ConfigMap more"]);
+    assert_eq!(told(changed("web", "depot", "web")).await, ["web Removed: "]);
+    assert_eq!(told(changed("new", "depot", "more")).await, Vec::<String>::new());
+    assert_eq!(told(changed("web", "store", "web")).await, Vec::<String>::new());
+    assert_eq!(told(changed("web", "store", "absent")).await, ["web Refused: "]);
+    let error = explainer.would(vec![json!({"kind": "Pod", "metadata": {"name": "x"}})]).await.unwrap_err();
+    assert!(error.contains("MultiClusterService and ClusterDeployment are accepted"), "{error}");
+    // Nothing of it happened.
+    assert_eq!(hub.plans.get(&agent).unwrap().head.generation, generation);
 }

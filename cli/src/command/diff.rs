@@ -1,9 +1,9 @@
 //! `skein diff`: how what is live differs from what is wanted.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::Output;
@@ -15,8 +15,12 @@ use crate::state_dir::StateDir;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// clusterdeployment/NAME or edge/NAME; and a service of it: NAME, NAMESPACE.NAME or NAMESPACE/NAME
-    #[arg(required = true, num_args = 1..=3, value_name = "SUBJECT [SERVICE]")]
+    #[arg(required_unless_present = "file", conflicts_with = "file", num_args = 1..=3, value_name = "SUBJECT [SERVICE]")]
     words: Vec<String>,
+    /// Compare what is planned with what it would be with these MultiClusterServices and ClusterDeployments; - for
+    /// standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Namespace of the object; needed only where several have one of that name
     #[arg(short, long)]
     namespace: Option<String>,
@@ -31,6 +35,14 @@ pub(crate) struct Arguments {
 /// Asks and shows.
 pub(crate) async fn show(state: Option<PathBuf>, arguments: Arguments) -> Result<()> {
     let url = hub_api::hub_url(arguments.hub.as_deref(), StateDir::find(state).ok().as_ref())?;
+    if let Some(file) = &arguments.file {
+        let answer = would(&url, file).await?;
+        super::print(&match arguments.output {
+            Output::Json => serde_json::to_string_pretty(&answer)?,
+            Output::Table => would_told(&answer),
+        });
+        return Ok(());
+    }
     let subject = asked(&arguments.words)?;
     let answer = ask(&url, "diff", &subject, arguments.namespace.as_deref()).await?;
     super::print(&match arguments.output {
@@ -38,6 +50,94 @@ pub(crate) async fn show(state: Option<PathBuf>, arguments: Arguments) -> Result
         Output::Table => told(&answer),
     });
     Ok(())
+}
+
+/// Asks what the objects of a file would change.
+async fn would(url: &str, file: &Path) -> Result<Value> {
+    let yaml = match file.to_str() {
+        Some("-") => std::io::read_to_string(std::io::stdin()).context("failed to read standard input")?,
+        _ => std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?,
+    };
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(&yaml).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+    let documents: Vec<_> = documents.into_iter().filter(|document| !document.is_null()).collect();
+    let answer = reqwest::Client::new()
+        .post(format!("{url}/api/v1/diff"))
+        .header("content-type", "application/json")
+        .body(serde_json::to_vec(&documents)?)
+        .send()
+        .await
+        .with_context(|| format!("the hub at {url} does not answer"))?;
+    let status = answer.status();
+    let answer: Value = answer.json().await.context("the hub's answer is not JSON")?;
+    if !status.is_success() {
+        bail!("{}", text(&answer["message"]));
+    }
+    Ok(answer)
+}
+
+/// For a person: targets, their services that would be others, and how.
+fn would_told(answer: &Value) -> String {
+    let mut out = String::new();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let (targets, notes) = (list(&answer["targets"]), list(&answer["notes"]));
+    let changed = targets.iter().filter(|target| !list(&target["services"]).is_empty());
+    let mut count = 0;
+    for target in changed {
+        count += 1;
+        let _ = writeln!(out, "{}", text(&target["target"]));
+        for service in list(&target["services"]) {
+            let field = |name: &str| text(&service[name]);
+            let (before, version) = (field("before"), field("version"));
+            let step = if before.is_empty() || before == version {
+                version
+            } else {
+                format!("{before} to {version}")
+            };
+            let _ = writeln!(
+                out,
+                "  {}/{} {}: {step}",
+                field("namespace"),
+                field("name"),
+                field("change").to_lowercase()
+            );
+            if !field("problem").is_empty() {
+                let _ = writeln!(out, "    {}", field("problem"));
+            }
+            for object in list(&service["objects"]) {
+                let mark = match object["change"].as_str() {
+                    Some("Created") => "+",
+                    Some("Deleted") => "-",
+                    _ => "~",
+                };
+                let _ = writeln!(out, "    {mark} {}", text(&object["object"]));
+                for field in list(&object["fields"]) {
+                    let value = |name: &str| match (&field["hidden"], field[name].as_str()) {
+                        (Value::Bool(true), _) => "(hidden)".to_owned(),
+                        (_, Some(value)) => value.to_owned(),
+                        (_, None) => "nothing".to_owned(),
+                    };
+                    let _ = writeln!(
+                        out,
+                        "        {}: {} to {}",
+                        text(&field["path"]),
+                        value("before"),
+                        value("after")
+                    );
+                }
+            }
+        }
+    }
+    for note in notes {
+        let _ = writeln!(out, "note: {}", text(&note));
+    }
+    let more = answer["leftOut"].as_u64().unwrap_or(0);
+    let same = targets.len() - count;
+    let _ = writeln!(out, "{count} targets would change, {same} stay as they are");
+    if more > 0 {
+        let _ = writeln!(out, "{more} more are concerned and were not rendered");
+    }
+    out
 }
 
 /// Target, how fresh the answer is, and what nobody can find.
@@ -150,6 +250,32 @@ shop/web version 1.0
 1 more did not fit the answer: name a service
 ";
         assert_eq!(told(&answer), expected);
+    }
+
+    #[test]
+    fn what_would_change_is_told_by_target_service_object_and_field() {
+        let field = json!({"path": ".spec.replicas", "before": "1", "after": "3", "hidden": false});
+        let secret = json!({"path": ".data.a", "hidden": true});
+        let answer = json!({"targets": [{"target": "Edge a/e1", "services": [
+                {"namespace": "shop", "name": "web", "change": "Changed", "version": "1.1", "before": "1.0", "objects": [
+                    {"object": "Deployment.apps web", "change": "Changed", "fields": [field]},
+                    {"object": "Secret login", "change": "Changed", "fields": [secret]},
+                    {"object": "Service web", "change": "Deleted", "fields": []}]},
+                {"namespace": "shop", "name": "db", "change": "Refused", "version": "2.0", "problem": "no", "objects": []}]},
+            {"target": "Edge a/e2", "services": []}], "leftOut": 3, "notes": []});
+        let expected = "Edge a/e1
+  shop/web changed: 1.0 to 1.1
+    ~ Deployment.apps web
+        .spec.replicas: 1 to 3
+    ~ Secret login
+        .data.a: (hidden) to (hidden)
+    - Service web
+  shop/db refused: 2.0
+    no
+1 targets would change, 1 stay as they are
+3 more are concerned and were not rendered
+";
+        assert_eq!(would_told(&answer), expected);
     }
 
     #[test]

@@ -26,7 +26,13 @@ use crate::services::template::Sight;
 impl Engine {
     /// Answers from what was last decided.
     pub(super) fn answer(&mut self, question: Question) {
-        let Question { subject, service, answer } = question;
+        let (subject, service, answer) = match question {
+            Question::Explain { subject, service, answer } => (subject, service, answer),
+            Question::Would { objects, answer } => {
+                let _ = answer.send(self.would(objects));
+                return;
+            }
+        };
         let explanation = match subject {
             Subject::Target(name) => {
                 self.found(&name).map(|name| self.explain(&name, None, service.as_deref()))
@@ -135,7 +141,7 @@ impl Engine {
         }
     }
 
-    fn sight(&self) -> Sight<'_> {
+    pub(super) fn sight(&self) -> Sight<'_> {
         let namespace = &self.settings.system_namespace;
         Sight { view: View::new(&self.cache), sources: &self.sources, system_namespace: namespace }
     }

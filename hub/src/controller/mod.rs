@@ -39,6 +39,7 @@ mod sheet;
 mod template;
 mod wakeups;
 mod way;
+mod would;
 mod writer;
 
 use std::path::PathBuf;

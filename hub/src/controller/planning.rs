@@ -193,7 +193,7 @@ impl Engine {
     }
 
     /// MultiClusterServices that are in force: those being deleted are, as long as others depend on them.
-    fn active_services(&self) -> Vec<Arc<MultiClusterService>> {
+    pub(super) fn active_services(&self) -> Vec<Arc<MultiClusterService>> {
         let all = self.cache.multi_cluster_services.list();
         let needed: BTreeSet<String> = all
             .iter()
@@ -219,6 +219,11 @@ impl Engine {
             || object.is_some_and(|object| {
                 object.annotations().contains_key(api::names::annotation::SERVICE_SET_PAUSED)
             })
+    }
+
+    /// What is known of the units of a target.
+    pub(super) fn knowledge<'a>(&'a self, target: &'a Target) -> impl Knowledge + 'a {
+        Units { engine: self, target }
     }
 
     fn publish(&mut self, state: &TargetState) {

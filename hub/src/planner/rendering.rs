@@ -26,6 +26,7 @@ use crate::services::resolve::Renderer;
 use crate::services::template::Body;
 
 /// What is rendered.
+#[derive(Clone)]
 pub struct Request<'a> {
     /// The chart or the manifests.
     pub body: &'a Body,

@@ -72,6 +72,16 @@ impl Built {
         Self { unit, bundle, origin: Arc::new(origin), since: 0, plain, everything, key }
     }
 
+    /// The content as it was rendered.
+    pub fn plain(&self) -> &Bundle {
+        &self.plain
+    }
+
+    /// Whether nothing of the content may be told.
+    pub fn is_secret(&self) -> bool {
+        self.everything
+    }
+
     /// The same for whoever its recipient is now: sealed anew when that one told another key.
     ///
     /// # Errors
