@@ -282,7 +282,8 @@ impl Scope<'_> {
             let parsed = file.parsed(&name, self.input.limits.nesting_depth).map_err(|(source, error)| {
                 RenderError::Parse {
                     position: Position::new(&name, source.line_column(error.offset)),
-                    message: error.message,
+                    // Helm shows what stands behind the last colon.
+                    message: error.told(&source).rsplit(": ").next().unwrap_or_default().to_owned(),
                     function: error.function,
                 }
             })?;

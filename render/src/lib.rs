@@ -11,8 +11,9 @@
 //! # Where it differs from Helm v4
 //! - Maps are walked in key order wherever Go's order is random (`keys`, `values`, schema violations).
 //! - Local time is UTC; zones are those of the bundled database.
-//! - DSA keys and dates in `fromToml` answer [`RenderError::Unsupported`], for which a caller may run Helm; complex
-//!   number literals (`1i`) are refused.
+//! - DSA keys answer [`RenderError::Unsupported`], for which a caller may run Helm; complex number literals (`1i`) are
+//!   refused. Regular expressions do not match bytes that are no letters.
+//! - `fromJson "null"` is an empty map, which can be written to.
 //! - Integers of rendered objects keep all 64 bits, as Kubernetes reads them; values pass through floats as in Helm.
 //! - A schema may not refer to other documents: there is no network.
 //! - Texts that YAML 1.1 refuses and YAML 1.2 accepts may be accepted; a tab that indents a node is not. What is wrong

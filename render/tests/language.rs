@@ -413,3 +413,48 @@ fn functions_that_ask_for_the_type_of_nothing_fail_as_go_does() {
         ("{{ urlJoin (dict \"host\" .none) }}", nil),
     ]);
 }
+
+/// What a chart's template gives, as text.
+#[track_caller]
+fn charted(rows: &[(&str, &str)]) {
+    for (text, want) in rows {
+        let rendered = run(&format!("a: {{{{ {text} | toJson }}}}"), &Limits::default()).expect(text);
+        assert_eq!(rendered.objects[0].value["a"], *want, "{text}");
+    }
+}
+
+#[test]
+fn toml_has_lists_times_and_values_without_a_table() {
+    charted(&[
+        ("toToml (list 1 \"a\" (dict \"b\" nil))", "[1, \"a\", {}]"),
+        ("toToml (list (dict \"a\" 1))", "toml: top-level values must be Go maps or structs"),
+        ("toToml (toDate \"2006-01-02\" \"2024-02-29\")", "2024-02-29T00:00:00Z"),
+        ("toToml (semver \"1.2.3\")", "\"1.2.3\""),
+        ("fromToml \"a = 1979-05-27T07:32:00.5-07:00\" | toToml", "a = 1979-05-27T07:32:00.5-07:00\n"),
+        ("fromToml \"a = [1979-05-27, 07:32:00]\" | toToml", "a = [1979-05-27, 07:32:00]\n"),
+        ("(fromToml \"a = 1979-05-27\").a | toString", "1979-05-27 00:00:00 +0000 date-local"),
+        ("(fromToml \"a = 07:32:00\").a.Year | toString", "0"),
+    ]);
+}
+
+#[test]
+fn bytes_that_are_no_letters_pass_through_what_does_not_look_at_them() {
+    charted(&[
+        ("\"\\xff\" | squote | b64enc", "J/8n"),
+        ("\"\\xff<\" | html | b64enc", "/yZsdDs="),
+        ("\"\\xff\" | urlquery", "%FF"),
+        ("\" \\xff \" | trim | b64enc", "/w=="),
+        ("cat \"\\xff\" 1 | b64enc", "/yAx"),
+    ]);
+}
+
+#[test]
+fn values_that_print_otherwise_inside_go() {
+    charted(&[
+        // Its fields are hidden from what copies them.
+        ("deepCopy (semver \"1.2.3\") | toString", "0.0.0"),
+        ("dict \"a\" \"x\\u2028y\\nz\" | toYaml", "a: |-\n  x\u{2028}  y\n  z"),
+        ("list \"x\\u2028y\" | toYaml", "- 'x\u{2028}  y'"),
+        ("dict \"x\\u2028y\" 1 | toYaml", "? 'x\u{2028}  y'\n: 1"),
+    ]);
+}

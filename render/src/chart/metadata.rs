@@ -6,7 +6,6 @@ use std::rc::Rc;
 use serde_json::{Map, Value as Json};
 
 use crate::template::json::from_json;
-use crate::template::print::shortest;
 use crate::template::value::{Dict, DictKind, Value};
 
 /// What a chart says about itself.
@@ -38,6 +37,8 @@ pub struct Metadata {
     pub(crate) keywords: Vec<String>,
     pub(crate) maintainers: Vec<[String; 3]>,
     pub(crate) deprecated: bool,
+    null_maintainer: bool,
+    null_dependency: bool,
     /// Whether the key `dependencies` was present at all.
     pub(crate) declares_dependencies: bool,
 }
@@ -71,20 +72,15 @@ fn scalar(value: &Json) -> Option<String> {
     match value {
         Json::String(text) => Some(text.clone()),
         Json::Bool(flag) => Some(flag.to_string()),
-        Json::Number(number) => Some(match number.as_i64() {
-            Some(whole) => whole.to_string(),
-            None => shortest(number.as_f64().unwrap_or_default(), 'g'),
-        }),
+        // Whole: what has a fraction is read as a text.
+        Json::Number(number) => Some(number.to_string()),
         Json::Null => Some(String::new()),
         Json::Array(_) | Json::Object(_) => None,
     }
 }
 
-fn text(object: &Map<String, Json>, name: &str) -> Result<String, String> {
-    let Some(value) = field(object, name) else {
-        return Ok(String::new());
-    };
-    scalar(value).ok_or_else(|| format!("the field \"{name}\" must be a text"))
+fn text(object: &Map<String, Json>, name: &str) -> String {
+    field(object, name).and_then(scalar).unwrap_or_default()
 }
 
 /// White space as single spaces each, what cannot be printed left out, as Helm cleans metadata.
@@ -94,101 +90,74 @@ fn printable(text: &str) -> String {
     text.chars().map(|letter| if letter.is_whitespace() { ' ' } else { letter }).filter(seen).collect()
 }
 
-fn texts(object: &Map<String, Json>, name: &str) -> Result<Vec<String>, String> {
-    match field(object, name) {
-        None | Some(Json::Null) => Ok(Vec::new()),
-        Some(Json::Array(items)) => items
-            .iter()
-            .map(|item| scalar(item).ok_or_else(|| format!("the field \"{name}\" must be a list of texts")))
-            .collect(),
-        Some(_) => Err(format!("the field \"{name}\" must be a list of texts")),
-    }
+fn texts(object: &Map<String, Json>, name: &str) -> Vec<String> {
+    let items = field(object, name).and_then(Json::as_array);
+    items.map(|items| items.iter().filter_map(scalar).collect()).unwrap_or_default()
 }
 
-fn objects<'j>(object: &'j Map<String, Json>, name: &str) -> Result<Vec<&'j Map<String, Json>>, String> {
-    match field(object, name) {
-        None | Some(Json::Null) => Ok(Vec::new()),
-        Some(Json::Array(items)) => items
-            .iter()
-            .map(|item| {
-                item.as_object()
-                    .ok_or_else(|| format!("the field \"{name}\" must not contain empty or null nodes"))
-            })
-            .collect(),
-        Some(_) => Err(format!("the field \"{name}\" must be a list")),
-    }
+/// The maps of a list; what is null there is told by [`has_null`].
+fn objects<'j>(object: &'j Map<String, Json>, name: &str) -> Vec<&'j Map<String, Json>> {
+    let items = field(object, name).and_then(Json::as_array);
+    items.map(|items| items.iter().filter_map(Json::as_object).collect()).unwrap_or_default()
 }
 
-fn flag(object: &Map<String, Json>, name: &str) -> Result<bool, String> {
-    match field(object, name) {
-        None | Some(Json::Null) => Ok(false),
-        Some(Json::Bool(flag)) => Ok(*flag),
-        Some(_) => Err(format!("the field \"{name}\" must be true or false")),
-    }
+fn has_null(object: &Map<String, Json>, name: &str) -> bool {
+    field(object, name).and_then(Json::as_array).is_some_and(|items| items.iter().any(Json::is_null))
+}
+
+fn flag(object: &Map<String, Json>, name: &str) -> bool {
+    field(object, name).and_then(Json::as_bool).unwrap_or_default()
 }
 
 impl Metadata {
-    /// Reads the document of a `Chart.yaml`.
-    pub(crate) fn read(document: &Json) -> Result<Self, String> {
+    /// Reads the document of a `Chart.yaml` whose fields have the right types (see [`super::shape`]).
+    pub(crate) fn read(document: &Json) -> Self {
         let empty = Map::new();
-        let object = match document {
-            Json::Object(object) => object,
-            Json::Null => &empty,
-            _ => return Err("the document must be a map".to_owned()),
-        };
-        let annotations = match field(object, "annotations") {
-            None | Some(Json::Null) => BTreeMap::new(),
-            Some(Json::Object(entries)) => entries
-                .iter()
-                .map(|(key, value)| {
-                    Ok((
-                        key.clone(),
-                        scalar(value).ok_or_else(|| format!("the annotation \"{key}\" must be a text"))?,
-                    ))
-                })
-                .collect::<Result<_, String>>()?,
-            Some(_) => return Err("the field \"annotations\" must be a map".to_owned()),
-        };
-        let maintainers = objects(object, "maintainers")?
+        let object = document.as_object().unwrap_or(&empty);
+        let annotations = field(object, "annotations").and_then(Json::as_object);
+        let annotations = annotations.map(|entries| {
+            entries.iter().map(|(key, value)| (key.clone(), scalar(value).unwrap_or_default())).collect()
+        });
+        let maintainers = objects(object, "maintainers")
             .into_iter()
-            .map(|one| Ok([text(one, "name")?, text(one, "email")?, text(one, "url")?]))
-            .collect::<Result<_, String>>()?;
-        let version = text(object, "apiVersion")?;
-        let text = |object, name| text(object, name).map(|text| printable(&text));
-        let texts = |object, name| {
-            texts(object, name).map(|texts| texts.iter().map(|text| printable(text)).collect())
-        };
-        Ok(Self {
-            name: text(object, "name")?,
-            version: text(object, "version")?,
-            app_version: text(object, "appVersion")?,
-            description: text(object, "description")?,
-            kube_version: text(object, "kubeVersion")?,
-            annotations,
-            dependencies: read_dependencies(object)?,
-            chart_type: text(object, "type")?,
+            .map(|one| [text(one, "name"), text(one, "email"), text(one, "url")])
+            .collect();
+        let version = text(object, "apiVersion");
+        let text = |object, name| printable(&text(object, name));
+        let texts = |object, name| texts(object, name).iter().map(|text| printable(text)).collect();
+        Self {
+            name: text(object, "name"),
+            version: text(object, "version"),
+            app_version: text(object, "appVersion"),
+            description: text(object, "description"),
+            kube_version: text(object, "kubeVersion"),
+            annotations: annotations.unwrap_or_default(),
+            dependencies: read_dependencies(object),
+            chart_type: text(object, "type"),
             api_version: if version.is_empty() { "v1".to_owned() } else { version },
-            home: text(object, "home")?,
-            icon: text(object, "icon")?,
-            condition: text(object, "condition")?,
-            tags: text(object, "tags")?,
-            sources: texts(object, "sources")?,
-            keywords: texts(object, "keywords")?,
+            home: text(object, "home"),
+            icon: text(object, "icon"),
+            condition: text(object, "condition"),
+            tags: text(object, "tags"),
+            sources: texts(object, "sources"),
+            keywords: texts(object, "keywords"),
             maintainers,
-            deprecated: flag(object, "deprecated")?,
+            null_maintainer: has_null(object, "maintainers"),
+            null_dependency: has_null(object, "dependencies"),
+            deprecated: flag(object, "deprecated"),
             declares_dependencies: field(object, "dependencies").is_some_and(|value| !value.is_null()),
-        })
+        }
     }
 
     /// Adds what a `requirements.yaml` of an old chart declares.
-    pub(crate) fn read_requirements(&mut self, document: &Json) -> Result<(), String> {
+    pub(crate) fn read_requirements(&mut self, document: &Json) {
         if let Some(object) = document.as_object() {
             if field(object, "dependencies").is_some() {
-                self.dependencies = read_dependencies(object)?;
+                self.dependencies = read_dependencies(object);
+                self.null_dependency = has_null(object, "dependencies");
             }
             self.declares_dependencies = true;
         }
-        Ok(())
     }
 
     /// Helm's validation.
@@ -210,6 +179,11 @@ impl Metadata {
         }
         if !matches!(self.chart_type.as_str(), "" | "application" | "library") {
             return Err("chart.metadata.type must be application or library".to_owned());
+        }
+        for (null, list) in [(self.null_maintainer, "maintainers"), (self.null_dependency, "dependencies")] {
+            if null {
+                return Err(format!("{list} must not contain empty or null nodes"));
+            }
         }
         let mut seen = Vec::new();
         for dependency in &self.dependencies {
@@ -265,25 +239,19 @@ impl Metadata {
     }
 }
 
-fn read_dependencies(object: &Map<String, Json>) -> Result<Vec<Dependency>, String> {
-    objects(object, "dependencies")?
+fn read_dependencies(object: &Map<String, Json>) -> Vec<Dependency> {
+    let import_values = |one| field(one, "import-values").and_then(Json::as_array).cloned();
+    objects(object, "dependencies")
         .into_iter()
-        .map(|one| {
-            let import_values = match field(one, "import-values") {
-                None | Some(Json::Null) => Vec::new(),
-                Some(Json::Array(items)) => items.clone(),
-                Some(_) => return Err("the field \"import-values\" must be a list".to_owned()),
-            };
-            Ok(Dependency {
-                name: text(one, "name")?,
-                version: text(one, "version")?,
-                repository: text(one, "repository")?,
-                condition: text(one, "condition")?,
-                tags: texts(one, "tags")?,
-                alias: text(one, "alias")?,
-                import_values,
-                enabled: flag(one, "enabled")?,
-            })
+        .map(|one| Dependency {
+            name: text(one, "name"),
+            version: text(one, "version"),
+            repository: text(one, "repository"),
+            condition: text(one, "condition"),
+            tags: texts(one, "tags"),
+            alias: text(one, "alias"),
+            import_values: import_values(one).unwrap_or_default(),
+            enabled: flag(one, "enabled"),
         })
         .collect()
 }

@@ -8,6 +8,7 @@ pub(crate) mod ignore;
 pub(crate) mod metadata;
 mod model;
 pub(crate) mod schema;
+mod shape;
 pub(crate) mod values;
 mod violation;
 

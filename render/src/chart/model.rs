@@ -8,11 +8,13 @@ use serde_json::Value as Json;
 use super::archive::{check_path, unpack};
 use super::ignore::Rules;
 use super::metadata::Metadata;
+use super::shape;
 use crate::limits::Limits;
 use crate::template::ast::{Parsed, Source};
 use crate::template::funcs::Dialect;
+use crate::template::funcs::json_errors::complaint;
 use crate::template::lex::ParseError;
-use crate::yaml::read::read;
+use crate::yaml::read::read_texts;
 
 /// Why files are not a chart.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -254,18 +256,19 @@ impl Chart {
             reason,
         };
         let yaml = |file: &str, data: &[u8]| {
-            read(&String::from_utf8_lossy(data), limits)
-                .map_err(|error| problem(file, format!("error converting YAML to JSON: {error}")))
+            let document = read_texts(&String::from_utf8_lossy(data), limits)
+                .map_err(|error| problem(file, format!("error converting YAML to JSON: {error}")))?;
+            let is_root = depth == 0 && file == "Chart.yaml";
+            shape::check(&document, is_root).map_err(|reason| problem(file, reason))?;
+            Ok(document)
         };
         let find = |name: &str| files.iter().find(|(path, _)| path == name).map(|(_, data)| data.clone());
         let Some(document) = find("Chart.yaml") else {
             return Err(ChartError::MissingMetadata { chart: folder.to_owned() });
         };
-        let mut metadata = Metadata::read(&yaml("Chart.yaml", &document)?)
-            .map_err(|reason| problem("Chart.yaml", reason))?;
+        let mut metadata = Metadata::read(&yaml("Chart.yaml", &document)?);
         if let Some(data) = find("requirements.yaml") {
-            let document = yaml("requirements.yaml", &data)?;
-            metadata.read_requirements(&document).map_err(|reason| problem("requirements.yaml", reason))?;
+            metadata.read_requirements(&yaml("requirements.yaml", &data)?);
         }
         if depth == 0 && !matches!(metadata.api_version.as_str(), "v1" | "v2" | "v3") {
             return Err(ChartError::ApiVersion { reason: "unsupported chart version" });
@@ -294,7 +297,8 @@ impl Chart {
                         .map_err(|reason| problem("values.yaml", reason))?;
                 }
                 "values.schema.json" => {
-                    chart.schema = Some(serde_json::from_slice(&data).map_err(|error| error.to_string()));
+                    let parsed = serde_json::from_slice(&data);
+                    chart.schema = Some(parsed.map_err(|error| broken_json(&data, &error.to_string())));
                 }
                 _ if path.starts_with("templates/") => chart.templates.push(TemplateFile::new(path, &data)),
                 _ if path.starts_with("charts/") && !path.ends_with(".prov") => {
@@ -339,5 +343,14 @@ impl Chart {
             return Err(ChartError::MissingMetadata { chart: name.to_owned() });
         }
         Self::load(inner, limits, name, depth).map(Some)
+    }
+}
+
+/// What Go's decoder says of a schema that is no JSON.
+fn broken_json(data: &[u8], otherwise: &str) -> String {
+    match complaint(data) {
+        Some(ended) if ended == "unexpected end of JSON input" => "unexpected EOF".to_owned(),
+        Some(problem) => problem,
+        None => otherwise.to_owned(),
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn violations(chart: &Instance<'_>, values: &Json) -> String {
 }
 
 fn check(schema: &Result<Json, String>, values: &Json) -> Result<(), String> {
-    let schema = schema.as_ref().map_err(|problem| format!("failed to read the schema: {problem}\n"))?;
+    let schema = schema.as_ref().map_err(|problem| format!("{problem}\n"))?;
     let validator: Validator = jsonschema::validator_for(schema)
         .map_err(|problem| format!("unable to use the schema: {problem}\n"))?;
     let errors: Vec<ValidationError<'_>> = validator.iter_errors(values).collect();

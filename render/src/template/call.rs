@@ -74,6 +74,9 @@ impl Machine<'_> {
                 .map_err(|fault| at(frame, place.offset, &place.context, fault))?;
             arguments.push(value);
         }
+        if function.name == "call" {
+            return Err(raise(frame, no_function(rest, &arguments)));
+        }
         let cost = super::cost::steps(function.name, &arguments);
         self.env.step(cost).map_err(|fault| raise(frame, fault))?;
         let result = match function.run {
@@ -210,7 +213,8 @@ impl Machine<'_> {
         let parsed = super::parse::parse(&source, &name, depth, dialect).map_err(|error| {
             let (line, _) = source.line_column(error.offset);
             let shown = super::quote::quote(text.bytes());
-            let message = format!("cannot parse template {shown}: template: gotpl:{line}: {}", error.message);
+            let message =
+                format!("cannot parse template {shown}: template: gotpl:{line}: {}", error.told(&source));
             Fault::message(message)
         })?;
         let mut layer = Layer { templates: BTreeMap::new(), outer: Some(Rc::clone(&self.layer)) };
@@ -232,6 +236,16 @@ impl Machine<'_> {
                 })
             }
         }
+    }
+}
+
+/// No value of a chart can be called.
+fn no_function(written: &[Expression], values: &[Value]) -> Fault {
+    let kind = values.first().map_or("nil", Value::type_name);
+    let shown = written.first().map_or_else(|| format!("<{kind} Value>"), |node| node.context.to_string());
+    match values.first() {
+        Some(value) if !value.is_nil() => Fault::message(format!("non-function {shown} of type {kind}")),
+        _ => Fault::message("call of nil"),
     }
 }
 

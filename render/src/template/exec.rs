@@ -12,7 +12,7 @@ use super::fault::{ExecError, Fault};
 use super::field;
 use super::print::action_output;
 use super::stack;
-use super::value::{Text, Value};
+use super::value::{DictKind, ListKind, Text, Value};
 
 pub(super) type Exec<T> = Result<T, Box<ExecError>>;
 
@@ -56,28 +56,38 @@ pub(crate) struct Machine<'h> {
 /// One template in execution.
 pub(super) struct Frame {
     template: Arc<Template>,
-    variables: Vec<(Arc<str>, Value)>,
+    variables: Vec<Variable>,
+    /// Whether dot is an element of a loop, which stands in an interface.
+    dot_is_element: bool,
     /// The argument that decided an `and` or `or`, by the place of the command: those behind it were not visited.
     pub(super) decided: BTreeMap<usize, usize>,
 }
 
+/// A variable in sight.
+struct Variable {
+    name: Arc<str>,
+    value: Value,
+    /// Whether a loop set it to an element, which stands in an interface.
+    is_element: bool,
+}
+
 impl Frame {
-    fn variable(&self, name: &str) -> Option<&Value> {
-        self.variables.iter().rev().find(|(known, _)| known.as_ref() == name).map(|(_, value)| value)
+    fn variable(&self, name: &str) -> Option<&Variable> {
+        self.variables.iter().rev().find(|known| known.name.as_ref() == name)
     }
 
-    fn set_top(&mut self, from_end: usize, value: Value) {
+    fn set_top(&mut self, from_end: usize, value: Value, is_element: bool) {
         if let Some(at) = self.variables.len().checked_sub(from_end)
             && let Some(slot) = self.variables.get_mut(at)
         {
-            slot.1 = value;
+            (slot.value, slot.is_element) = (value, is_element);
         }
     }
 
-    fn assign(&mut self, name: &str, value: Value) -> Result<(), Fault> {
-        match self.variables.iter_mut().rev().find(|(known, _)| known.as_ref() == name) {
+    fn assign(&mut self, name: &str, value: Value, is_element: bool) -> Result<(), Fault> {
+        match self.variables.iter_mut().rev().find(|known| known.name.as_ref() == name) {
             Some(slot) => {
-                slot.1 = value;
+                (slot.value, slot.is_element) = (value, is_element);
                 Ok(())
             }
             None => Err(Fault::message(format!("undefined variable: {name}"))),
@@ -105,7 +115,8 @@ impl<'h> Machine<'h> {
     fn run(&mut self, template: &Arc<Template>, data: &Value, out: &mut Vec<u8>) -> Exec<()> {
         let mut frame = Frame {
             template: Arc::clone(template),
-            variables: vec![(Arc::from("$"), data.clone())],
+            variables: vec![Variable { name: Arc::from("$"), value: data.clone(), is_element: false }],
+            dot_is_element: false,
             decided: BTreeMap::new(),
         };
         stack::grow(|| self.walk(&mut frame, data, &template.body, out))?;
@@ -168,8 +179,14 @@ impl<'h> Machine<'h> {
         let mark = frame.variables.len();
         let value = self.pipeline(frame, dot, &branch.pipe)?;
         let flow = if value.truth() {
-            let inner = if with { &value } else { dot };
-            self.walk(frame, inner, &branch.then, out)
+            if with {
+                let before = std::mem::replace(&mut frame.dot_is_element, false);
+                let flow = self.walk(frame, &value, &branch.then, out);
+                frame.dot_is_element = before;
+                flow
+            } else {
+                self.walk(frame, dot, &branch.then, out)
+            }
         } else if let Some(otherwise) = &branch.otherwise {
             self.walk(frame, dot, otherwise, out)
         } else {
@@ -198,6 +215,12 @@ impl<'h> Machine<'h> {
             Value::Object(object) => object.items(),
             _ => None,
         };
+        let are_elements = match &value {
+            Value::List(list) => matches!(list.kind(), ListKind::Any | ListKind::Nothing),
+            Value::Dict(dict) => matches!(dict.kind(), DictKind::Any | DictKind::Values),
+            _ => false,
+        };
+        let before = std::mem::replace(&mut frame.dot_is_element, are_elements);
         loop {
             let pair = match &value {
                 Value::Nil | Value::Null => None,
@@ -232,6 +255,7 @@ impl<'h> Machine<'h> {
                 break;
             }
         }
+        frame.dot_is_element = before;
         let flow = match (&branch.otherwise, ran) {
             // A break there belongs to the loop that it is the other part of, a continue to the one around.
             (Some(otherwise), false) => match self.walk(frame, dot, otherwise, out)? {
@@ -255,18 +279,21 @@ impl<'h> Machine<'h> {
         let pipe = &branch.pipe;
         match (pipe.declares.as_slice(), pipe.assigns) {
             ([], _) => {}
-            ([_], false) => frame.set_top(1, item.clone()),
+            ([_], false) => frame.set_top(1, item.clone(), frame.dot_is_element),
             ([_, _, ..], false) => {
-                frame.set_top(1, item.clone());
-                frame.set_top(2, key);
+                frame.set_top(1, item.clone(), frame.dot_is_element);
+                frame.set_top(2, key, false);
             }
             ([one], true) => {
-                if let Err(fault) = frame.assign(one, item.clone()) {
+                if let Err(fault) = frame.assign(one, item.clone(), frame.dot_is_element) {
                     return Err(at_end_of(frame, pipe, fault));
                 }
             }
             ([first, second, ..], true) => {
-                let assigned = frame.assign(first, key).and_then(|()| frame.assign(second, item.clone()));
+                let is_element = frame.dot_is_element;
+                let assigned = frame
+                    .assign(first, key, false)
+                    .and_then(|()| frame.assign(second, item.clone(), is_element));
                 if let Err(fault) = assigned {
                     return Err(at_end_of(frame, pipe, fault));
                 }
@@ -312,9 +339,10 @@ impl<'h> Machine<'h> {
         let value = value.unwrap_or(Value::Nil);
         for name in &pipe.declares {
             if pipe.assigns {
-                frame.assign(name, value.clone()).map_err(|fault| at_end_of(frame, pipe, fault))?;
+                frame.assign(name, value.clone(), false).map_err(|fault| at_end_of(frame, pipe, fault))?;
             } else {
-                frame.variables.push((Arc::clone(name), value.clone()));
+                let (name, value) = (Arc::clone(name), value.clone());
+                frame.variables.push(Variable { name, value, is_element: false });
             }
         }
         Ok(value)
@@ -357,7 +385,7 @@ impl<'h> Machine<'h> {
     }
 
     fn variable(&self, frame: &Frame, node: &Expression, name: &str) -> Exec<Value> {
-        frame.variable(name).cloned().ok_or_else(|| {
+        frame.variable(name).map(|known| known.value.clone()).ok_or_else(|| {
             at(frame, node.offset, &node.context, Fault::message(format!("undefined variable: {name}")))
         })
     }
@@ -381,14 +409,17 @@ impl<'h> Machine<'h> {
             let place = last_visited(frame, node);
             at(frame, place.offset, &place.context, fault)
         };
-        let named = |value: &Value, name: &str, first: bool, fault| {
-            let settled = first && matches!(node.kind, ExpressionKind::Chain(..));
-            if settled { field::of_settled(value, name, fault) } else { fault }
+        let named = |frame: &Frame, value: &Value, name: &str, first: bool, fault| {
+            if first && is_out_of_interface(frame, node) {
+                field::of_settled(value, name, fault)
+            } else {
+                fault
+            }
         };
         let mut value = receiver;
         for (position, name) in leading.iter().enumerate() {
             value = field::get(&mut self.env, &value, name, &[])
-                .map_err(|error| wrong(frame, named(&value, name, position == 0, error)))?;
+                .map_err(|error| wrong(frame, named(frame, &value, name, position == 0, error)))?;
         }
         let parameters = field::parameters(&value, name);
         if let Some(want) =
@@ -407,7 +438,7 @@ impl<'h> Machine<'h> {
         }
         arguments.extend(last);
         field::get(&mut self.env, &value, name, &arguments)
-            .map_err(|error| wrong(frame, named(&value, name, leading.is_empty(), error)))
+            .map_err(|error| wrong(frame, named(frame, &value, name, leading.is_empty(), error)))
     }
 
     pub(super) fn argument(&mut self, frame: &mut Frame, dot: &Value, node: &Expression) -> Exec<Value> {
@@ -446,6 +477,16 @@ fn at_end_of(frame: &Frame, pipe: &Pipe, fault: Fault) -> Box<ExecError> {
     match last_of_pipe(frame, pipe) {
         Some(node) => at(frame, node.offset, &node.context, fault),
         None => at(frame, pipe.offset, "", fault),
+    }
+}
+
+/// Whether Go knows the own type of what the first field is asked of.
+fn is_out_of_interface(frame: &Frame, node: &Expression) -> bool {
+    match &node.kind {
+        ExpressionKind::Chain(..) => true,
+        ExpressionKind::Variable(name, _) => frame.variable(name).is_none_or(|known| !known.is_element),
+        ExpressionKind::Field(_) => !frame.dot_is_element,
+        _ => false,
     }
 }
 

@@ -65,7 +65,8 @@ fn no_field(receiver: &Value, name: &str) -> Fault {
     Fault::message(format!("can't evaluate field {name} in type {of}"))
 }
 
-/// The fault of a field asked of what parentheses hold: that is out of its interface, and named by its own type.
+/// The fault of a field asked of what parentheses, a variable or dot hold, elements of loops aside: that is out of its
+/// interface, and named by its own type.
 pub(super) fn of_settled(receiver: &Value, name: &str, fault: Fault) -> Fault {
     match (&fault, receiver) {
         (

@@ -113,7 +113,9 @@ fn json(value: &Value, depth: usize, budget: &mut usize) -> Option<serde_json::V
             serde_json::Value::Array(items.collect::<Option<_>>()?)
         }
         Value::Dict(dict) => {
+            let is_file = dict.kind() == DictKind::Files;
             let entries = dict.entries().into_iter().map(|(key, item)| {
+                let item = if is_file { encoded(&item) } else { item };
                 Some((key.to_string(), super::stack::grow(|| json(&item, depth, budget))?))
             });
             serde_json::Value::Object(entries.collect::<Option<_>>()?)
@@ -155,6 +157,15 @@ pub(crate) fn encode(value: &Value, layout: Layout) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
+/// The bytes of a file as JSON has bytes.
+fn encoded(content: &Value) -> Value {
+    let bytes = match content {
+        Value::Str(text) => text.bytes().to_vec(),
+        other => bytes_of(other),
+    };
+    Value::text(&super::funcs::encoding::base64_encode(&bytes))
+}
+
 fn newline(out: &mut Vec<u8>, layout: Layout, level: usize) {
     if layout.pretty {
         out.push(b'\n');
@@ -192,10 +203,15 @@ fn write(out: &mut Vec<u8>, value: &Value, layout: Layout, level: usize) -> Resu
             }
             out.push(b']');
         }
+        Value::Dict(dict) if dict.kind() == DictKind::Files => {
+            let entries = dict.entries().into_iter();
+            let entries: Vec<_> = entries.map(|(path, content)| (path, encoded(&content))).collect();
+            fields(out, &entries, layout, level)?;
+        }
         Value::Dict(dict) => fields(out, &dict.entries(), layout, level)?,
         Value::Object(object) => match object.json_fields() {
             Some(entries) => fields(out, &entries, layout, level)?,
-            None => write(out, &object.data(), layout, level + 1)?,
+            None => write(out, &object.data(), layout, level)?,
         },
     }
     Ok(())

@@ -9,11 +9,25 @@ pub(crate) struct ParseError {
     pub offset: usize,
     pub message: String,
     pub function: Option<String>,
+    /// Where the action begins inside which the text cannot be told apart.
+    pub action: Option<usize>,
 }
 
 impl ParseError {
     pub(crate) fn new(offset: usize, message: impl Into<String>) -> Self {
-        Self { offset, message: message.into(), function: None }
+        Self { offset, message: message.into(), function: None, action: None }
+    }
+
+    /// The message, with the line on which the action begins where that is another one.
+    pub(crate) fn told(&self, source: &super::ast::Source) -> String {
+        let line = |offset| source.line_column(offset).0;
+        match self.action.map(line).filter(|begun| *begun != line(self.offset)) {
+            Some(begun) if self.message.ends_with(" action") => {
+                format!("{} started at {}:{begun}", self.message, source.name)
+            }
+            Some(begun) => format!("{} in action started at {}:{begun}", self.message, source.name),
+            None => self.message.clone(),
+        }
     }
 }
 
@@ -67,6 +81,10 @@ pub(crate) fn tokens(text: &str) -> (Vec<Token>, Option<ParseError>) {
     (lexer.out, problem)
 }
 
+/// What stands behind the zero of a number of another base, and its digits.
+const BASES: [(&[u8], &[u8]); 3] =
+    [(b"xX", b"0123456789abcdefABCDEF_"), (b"oO", b"01234567_"), (b"bB", b"01_")];
+
 struct Lexer<'t> {
     text: &'t str,
     bytes: &'t [u8],
@@ -99,7 +117,7 @@ impl Lexer<'_> {
             if self.text[self.at..].starts_with("/*") {
                 self.comment(open)?;
             } else {
-                self.action(open)?;
+                self.action().map_err(|error| ParseError { action: Some(open), ..error })?;
             }
         }
     }
@@ -145,7 +163,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    fn action(&mut self, open: usize) -> Result<(), ParseError> {
+    fn action(&mut self) -> Result<(), ParseError> {
         let mut parens = 0_usize;
         loop {
             if let Some((length, trims)) = self.closing() {
@@ -158,7 +176,7 @@ impl Lexer<'_> {
             }
             let start = self.at;
             let Some(byte) = self.peek() else {
-                return Err(ParseError::new(open, "unclosed action"));
+                return Err(ParseError::new(start, "unclosed action"));
             };
             self.at += 1;
             let kind = match byte {
@@ -256,20 +274,48 @@ impl Lexer<'_> {
     }
 
     fn number(&mut self, start: usize) -> Result<TokenKind, ParseError> {
-        while let Some(byte) = self.peek() {
-            let exponent = matches!(self.bytes[self.at - 1], b'e' | b'E' | b'p' | b'P')
-                && !self.text[start..self.at].starts_with("0x")
-                && matches!(byte, b'+' | b'-');
-            if !(byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_' || exponent) {
-                break;
+        self.at = start;
+        self.accept(b"+-");
+        let mut digits: &[u8] = b"0123456789_";
+        if self.accept(b"0") {
+            for (letters, of_base) in BASES {
+                if self.accept(letters) {
+                    digits = of_base;
+                    break;
+                }
             }
-            self.at += 1;
         }
-        let text = &self.text[start..self.at];
-        if super::parse::number(text).is_none() {
-            return Err(ParseError::new(start, format!("bad number syntax: {text:?}")));
+        self.accept_all(digits);
+        if self.accept(b".") {
+            self.accept_all(digits);
         }
-        Ok(TokenKind::Number)
+        let exponents: &[u8] = match digits.len() {
+            11 => b"eE",
+            23 => b"pP",
+            _ => b"",
+        };
+        if self.accept(exponents) {
+            self.accept(b"+-");
+            self.accept_all(b"0123456789_");
+        }
+        self.accept(b"i");
+        match self.text[self.at..].chars().next() {
+            Some(letter) if letter == '_' || letter.is_alphanumeric() => {
+                let text = &self.text[start..self.at + letter.len_utf8()];
+                Err(ParseError::new(start, format!("bad number syntax: {text:?}")))
+            }
+            _ => Ok(TokenKind::Number),
+        }
+    }
+
+    fn accept(&mut self, bytes: &[u8]) -> bool {
+        let found = self.peek().is_some_and(|byte| bytes.contains(&byte));
+        self.at += usize::from(found);
+        found
+    }
+
+    fn accept_all(&mut self, bytes: &[u8]) {
+        while self.accept(bytes) {}
     }
 
     fn other(&mut self, start: usize) -> Result<TokenKind, ParseError> {

@@ -11,6 +11,7 @@ pub(crate) mod field;
 pub(crate) mod funcs;
 pub(crate) mod json;
 pub(crate) mod lex;
+mod number;
 pub(crate) mod object;
 pub(crate) mod parse;
 pub(crate) mod print;

@@ -46,6 +46,11 @@ pub(crate) trait Object: Debug {
     /// What `toJson` and `toYaml` see.
     fn data(&self) -> Value;
 
+    /// What a deep copy of the value is, where that is another one.
+    fn copied(&self) -> Option<Value> {
+        None
+    }
+
     /// The instant, for values that are one.
     fn instant(&self) -> Option<super::funcs::calendar::Instant> {
         None

@@ -5,62 +5,8 @@ use std::sync::Arc;
 use super::ast::{Branch, Command, Expression, ExpressionKind, Node, Parsed, Pipe, Source, Template};
 use super::funcs::{self, Dialect};
 use super::lex::{ParseError, Token, TokenKind, tokens};
+use super::number::{Number, number};
 use super::stack;
-
-/// A number as Go's templates read it: an integer where it is one, else a float.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Number {
-    Int(i64),
-    Float(f64),
-}
-
-/// Parses Go number syntax: decimal, `0x`, `0o`, `0b`, leading-zero octal, underscores, floats.
-pub(crate) fn number(text: &str) -> Option<Number> {
-    let (negative, digits) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
-    };
-    let plain = digits.replace('_', "");
-    let lower = plain.to_ascii_lowercase();
-    if let Some((mantissa, exponent)) = lower.strip_prefix("0x").and_then(|rest| rest.split_once('p')) {
-        let value = hexadecimal(mantissa, exponent)?;
-        return Some(Number::Float(if negative { -value } else { value }));
-    }
-    let radix = |prefix: &str, base: u32| {
-        lower.strip_prefix(prefix).map(|rest| i128::from_str_radix(rest, base).ok())
-    };
-    let integer = if let Some(parsed) = radix("0x", 16).or_else(|| radix("0o", 8)).or_else(|| radix("0b", 2))
-    {
-        Some(parsed?)
-    } else if plain.len() > 1 && plain.starts_with('0') && plain.bytes().all(|byte| byte.is_ascii_digit()) {
-        Some(i128::from_str_radix(&plain[1..], 8).ok()?)
-    } else if !plain.is_empty() && plain.bytes().all(|byte| byte.is_ascii_digit()) {
-        plain.parse::<i128>().ok()
-    } else {
-        None
-    };
-    if let Some(value) = integer {
-        return i64::try_from(if negative { -value } else { value }).ok().map(Number::Int);
-    }
-    let shape =
-        plain.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));
-    if !shape || !plain.bytes().any(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let value: f64 = plain.parse().ok()?;
-    Some(Number::Float(if negative { -value } else { value }))
-}
-
-/// A float in base 16, as Go writes it: digits, perhaps a point, and an exponent of two.
-#[allow(clippy::cast_precision_loss)] // as Go rounds it
-fn hexadecimal(mantissa: &str, exponent: &str) -> Option<f64> {
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = u64::from_str_radix(&format!("{whole}{fraction}"), 16).ok()?;
-    let places = i32::try_from(fraction.len()).ok()? * 4;
-    let exponent = exponent.parse::<i32>().ok()?.checked_sub(places)?;
-    Some(digits as f64 * 2_f64.powi(exponent))
-}
 
 /// Parses one file. `depth` bounds the nesting of blocks and parentheses.
 pub(crate) fn parse(
@@ -143,8 +89,11 @@ impl Parser<'_> {
     fn unexpected<T>(&self, token: &Token, context: &str) -> Parse<T> {
         let what = match token.kind {
             TokenKind::End => "EOF".to_owned(),
-            TokenKind::Keyword => format!("<{}>", self.text(token)),
-            _ => format!("{:?}", self.text(token)),
+            TokenKind::Keyword | TokenKind::Dot | TokenKind::Nil => format!("<{}>", self.text(token)),
+            _ => match self.text(token) {
+                long if long.len() > 10 => format!("{:?}...", long.chars().take(10).collect::<String>()),
+                text => format!("{text:?}"),
+            },
         };
         Err(ParseError::new(token.span.start, format!("unexpected {what} in {context}")))
     }
@@ -264,10 +213,10 @@ impl Parser<'_> {
             "if" => Ok(Node::If(self.control("if", offset)?)),
             "with" => Ok(Node::With(self.control("with", offset)?)),
             "range" => Ok(Node::Range(self.control("range", offset)?)),
-            "template" => Ok(self.template(offset)?),
+            "template" => Ok(self.template()?),
             "block" => Ok(self.block(offset)?),
             "break" | "continue" => {
-                self.expect(TokenKind::Right, &keyword)?;
+                self.expect(TokenKind::Right, &format!("{{{{{keyword}}}}}"))?;
                 if self.loops == 0 {
                     return Err(ParseError::new(offset, format!("{{{{{keyword}}}}} outside {{{{range}}}}")));
                 }
@@ -314,7 +263,9 @@ impl Parser<'_> {
         Ok(nodes)
     }
 
-    fn template(&mut self, offset: usize) -> Parse<Node> {
+    fn template(&mut self) -> Parse<Node> {
+        self.skip_space();
+        let offset = self.peek().span.start;
         let name = self.quoted_name("template clause")?;
         self.skip_space();
         let pipe = if self.peek().kind == TokenKind::Right {
@@ -323,11 +274,13 @@ impl Parser<'_> {
         } else {
             Some(self.pipeline("template clause", TokenKind::Right)?)
         };
-        let context = format!("{{{{template {name:?}}}}}").into();
+        let context = called(&name, pipe.as_ref());
         Ok(Node::Template { offset, name, pipe, context })
     }
 
     fn block(&mut self, offset: usize) -> Parse<Node> {
+        self.skip_space();
+        let named_at = self.peek().span.start;
         let name = self.quoted_name("block clause")?;
         let pipe = self.pipeline("block clause", TokenKind::Right)?;
         let outer_variables = std::mem::replace(&mut self.variables, vec![Arc::from("$")]);
@@ -343,8 +296,8 @@ impl Parser<'_> {
             source: Arc::clone(self.source),
             body,
         }));
-        let context = format!("{{{{template {name:?}}}}}").into();
-        Ok(Node::Template { offset, name, pipe: Some(pipe), context })
+        let context = called(&name, Some(&pipe));
+        Ok(Node::Template { offset: named_at, name, pipe: Some(pipe), context })
     }
 
     fn pipeline(&mut self, context: &str, end: TokenKind) -> Parse<Pipe> {
@@ -522,6 +475,7 @@ impl Parser<'_> {
                     offset,
                     message: format!("function {text:?} not defined"),
                     function: Some(text.clone()),
+                    action: None,
                 })?)
             }
             TokenKind::Dot => ExpressionKind::Dot,
@@ -537,7 +491,7 @@ impl Parser<'_> {
             TokenKind::Number => match number(&text) {
                 Some(Number::Int(value)) => ExpressionKind::Int(value),
                 Some(Number::Float(value)) => ExpressionKind::Float(value),
-                None => return Err(ParseError::new(offset, format!("bad number syntax: {text:?}"))),
+                None => return Err(ParseError::new(offset, format!("illegal number syntax: {text:?}"))),
             },
             TokenKind::CharConstant => {
                 let bytes = self.unquote(&token)?;
@@ -576,4 +530,13 @@ impl Parser<'_> {
         super::quote::unquote(inner)
             .ok_or_else(|| ParseError::new(token.span.start, format!("invalid syntax in the string {text}")))
     }
+}
+
+/// A call of a template as Go shows it.
+fn called(name: &str, pipe: Option<&Pipe>) -> Box<str> {
+    let commands = pipe.map(|pipe| {
+        let shown: Vec<&str> = pipe.commands.iter().map(|command| command.context.as_ref()).collect();
+        format!(" {}", shown.join(" | "))
+    });
+    format!("{{{{template {name:?}{}}}}}", commands.unwrap_or_default()).into()
 }

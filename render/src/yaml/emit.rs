@@ -207,7 +207,7 @@ fn text(text: &str, indent: usize, column: Option<usize>) -> String {
     if analysis.plain {
         return line.plain(text);
     }
-    if analysis.single && !has_break(text) {
+    if analysis.single {
         return line.single_quoted(text);
     }
     line.double_quoted(text)
@@ -263,9 +263,19 @@ impl Line {
         let mut out = String::new();
         self.put(&mut out, "'");
         let mut letters = text.chars().enumerate().peekable();
-        let mut after_space = false;
+        let (mut after_space, mut after_break) = (false, false);
         while let Some((at, letter)) = letters.next() {
             let next = letters.peek().map(|(_, next)| *next);
+            // Of the breaks only those that are no line feeds come here.
+            if is_break(letter) {
+                out.push(letter);
+                after_break = true;
+                continue;
+            }
+            if std::mem::take(&mut after_break) {
+                out.extend(std::iter::repeat_n(' ', self.indent));
+                self.column = self.column.map(|_| self.indent);
+            }
             if letter == ' '
                 && !after_space
                 && at > 0
@@ -315,17 +325,18 @@ impl Line {
 
 fn literal(text: &str, indent: usize) -> String {
     let mut out = String::from("|");
-    if text.starts_with([' ', '\n']) {
+    if text.starts_with(|letter| letter == ' ' || is_break(letter)) {
         out.push('2');
     }
-    if !text.ends_with('\n') {
-        out.push('-');
-    } else if text == "\n" || text.ends_with("\n\n") {
-        out.push('+');
+    let mut last = text.chars().rev();
+    match (last.next().is_some_and(is_break), last.next().is_none_or(is_break)) {
+        (false, _) => out.push('-'),
+        (true, true) => out.push('+'),
+        (true, false) => {}
     }
     out.push('\n');
-    for line in text.split_inclusive('\n') {
-        if line != "\n" {
+    for line in text.split_inclusive(is_break) {
+        if !line.starts_with(is_break) {
             out.extend(std::iter::repeat_n(' ', indent));
         }
         out.push_str(line);

@@ -49,6 +49,19 @@ fn refusal(message: impl Into<String>) -> YamlError {
 /// # Errors
 /// The words and the line that `sigs.k8s.io/yaml` answers with, and bounds of our own.
 pub(crate) fn read(text: &str, limits: &Limits) -> Result<Value, YamlError> {
+    read_with(text, limits, false)
+}
+
+/// The same where texts are wanted, as in `Chart.yaml`: a number with a fraction or an exponent is the text that Go
+/// makes of its 32 bits.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_texts(text: &str, limits: &Limits) -> Result<Value, YamlError> {
+    read_with(text, limits, true)
+}
+
+fn read_with(text: &str, limits: &Limits, floats_are_texts: bool) -> Result<Value, YamlError> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let bad = |letter: char| match letter {
         '\t' | '\n' | '\r' | '\u{85}' => false,
@@ -70,6 +83,7 @@ pub(crate) fn read(text: &str, limits: &Limits) -> Result<Value, YamlError> {
         nodes: 0,
         aliased: 0,
         nodes_maximum: limits.yaml_nodes,
+        floats_are_texts,
         unsupported: None,
     };
     let value = decoder.value(document.root)?;
@@ -112,6 +126,7 @@ struct Decoder<'d> {
     /// Of the nodes, those reached through an alias.
     aliased: usize,
     nodes_maximum: usize,
+    floats_are_texts: bool,
     /// What the conversion to JSON refuses, once all else is read.
     unsupported: Option<YamlError>,
 }
@@ -401,6 +416,10 @@ impl Decoder<'_> {
     /// A float as JSON carries it: whole numbers lose their fraction.
     fn float(&mut self, value: f64) -> Value {
         const WHOLE: f64 = 9_007_199_254_740_992.0;
+        if self.floats_are_texts {
+            #[allow(clippy::cast_possible_truncation)] // as sigs.k8s.io/yaml writes it
+            return Value::String(short(value as f32));
+        }
         if value.fract() == 0.0 && value.abs() <= WHOLE && (value != 0.0 || value.is_sign_positive()) {
             #[allow(clippy::cast_possible_truncation)] // whole and within 2^53
             return Value::Number((value as i64).into());
@@ -436,6 +455,17 @@ fn float_key(value: f32) -> String {
     }
     if value.is_infinite() {
         return if value > 0.0 { ".inf" } else { "-.inf" }.to_owned();
+    }
+    short(value)
+}
+
+/// Go's `strconv.FormatFloat(value, 'g', -1, 32)`.
+fn short(value: f32) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
     }
     let scientific = format!("{value:e}");
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));

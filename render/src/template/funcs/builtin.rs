@@ -30,9 +30,9 @@ pub(super) static TABLE: &[Row] = &[
     }),
     variadic("html", 0, |_, args| Ok(escaped(args, html))),
     variadic("js", 0, |_, args| Ok(escaped(args, js))),
-    variadic("urlquery", 0, |_, args| Ok(escaped(args, query))),
+    variadic("urlquery", 0, |_, args| Ok(Value::text(&query(&shown(args))))),
     variadic("call", 1, |_, args| {
-        Err(Fault::message(format!("error calling call: non-function of type {}", args.any(0).type_name())))
+        Err(Fault::message(format!("non-function of type {}", args.any(0).type_name())))
     }),
 ];
 
@@ -231,8 +231,9 @@ fn item(list: &List, key: &Value) -> Answer {
     Ok(list.items()[position(key, list.items().len(), "slice")?].clone())
 }
 
-fn escaped(args: Args<'_>, escape: fn(&str) -> String) -> Value {
-    let text = match args.0 {
+/// What `html`, `js` and `urlquery` are given, as text.
+fn shown(args: Args<'_>) -> Vec<u8> {
+    match args.0 {
         [Value::Str(text)] => text.bytes().to_vec(),
         values => {
             // Nothing prints here as it does in an action.
@@ -240,8 +241,17 @@ fn escaped(args: Args<'_>, escape: fn(&str) -> String) -> Value {
                 |value: &Value| if value.is_nil() { Value::text("<no value>") } else { value.clone() };
             sprint(&values.iter().map(shown).collect::<Vec<_>>())
         }
-    };
-    Value::text(&escape(&String::from_utf8_lossy(&text)))
+    }
+}
+
+/// Escaped, but for bytes that are no letters.
+fn escaped(args: Args<'_>, escape: fn(&str) -> String) -> Value {
+    let mut out = Vec::new();
+    for chunk in shown(args).utf8_chunks() {
+        out.extend_from_slice(escape(chunk.valid()).as_bytes());
+        out.extend_from_slice(chunk.invalid());
+    }
+    Value::Str(Text::from(out))
 }
 
 fn html(text: &str) -> String {
@@ -268,9 +278,9 @@ fn js(text: &str) -> String {
 }
 
 /// Go's `url.QueryEscape`.
-pub(crate) fn query(text: &str) -> String {
+fn query(text: &[u8]) -> String {
     let mut out = String::new();
-    for byte in text.bytes() {
+    for byte in text.iter().copied() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
             b' ' => out.push('+'),

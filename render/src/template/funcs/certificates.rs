@@ -71,6 +71,9 @@ fn failed(what: &'static str) -> impl Fn(rcgen::Error) -> Fault {
 
 fn key_pair(given: Option<&str>) -> Result<KeyPair, Fault> {
     match given {
+        Some(text) if !text.contains("-----BEGIN ") => {
+            Err(Fault::message("parsing private key: no PEM data in input"))
+        }
         Some(text) => KeyPair::from_pem(text).map_err(failed("parsing private key")),
         None => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
             .map_err(failed("error generating rsa key")),

@@ -95,6 +95,7 @@ impl Object for Instant {
             "Weekday" => Ok(Value::text(WEEKDAYS[usize::try_from(parts.weekday).unwrap_or(0)])),
             "UTC" | "Local" => Ok(time(Self { zone: Zone::utc(), ..self.clone() })),
             "String" => Ok(Value::text(&self.print())),
+            "Location" => Ok(Value::text(&self.zone.name)),
             "IsZero" => Ok(Value::Bool(self.seconds == ZERO_TIME)),
             "Format" => args.utf8(0).map(|pattern| Value::text(&layout(&pattern, self))),
             "AddDate" => (|| {

@@ -17,6 +17,9 @@ pub(super) static TABLE: &[Row] = &[
     }),
     exact("set", 3, |_, args| {
         let dict = args.dict(0)?;
+        if args.any(0).is_nil() {
+            return Err(Fault::message("assignment to entry in nil map"));
+        }
         dict.insert(args.utf8(1)?, args.any(2));
         Ok(Value::Dict(dict))
     }),
@@ -66,7 +69,7 @@ pub(super) static TABLE: &[Row] = &[
     variadic("mustMergeOverwrite", 1, |env, args| merge(env, args, true)),
     exact("deepCopy", 1, copy),
     exact("mustDeepCopy", 1, copy),
-    variadic("dig", 3, dig),
+    variadic("dig", 0, dig),
 ];
 
 fn make(_: &mut Env<'_>, args: Args<'_>) -> Answer {
@@ -151,13 +154,18 @@ fn deep_copy(env: &mut Env<'_>, value: &Value, depth: usize) -> Answer {
             }
             Value::Dict(copy)
         }
+        Value::Object(object) => object.copied().unwrap_or_else(|| value.clone()),
         other => other.clone(),
     })
 }
 
 fn dig(_: &mut Env<'_>, args: Args<'_>) -> Answer {
+    if args.len() < 3 {
+        return Err(Fault::message("dig needs at least three arguments"));
+    }
     let (last, before) = (args.len() - 1, args.len() - 2);
     let mut value = args.any(last);
+    let mut dict = table(&value)?;
     for at in 0..before {
         let key = args.any(at);
         if !matches!(key, Value::Str(_)) {
@@ -166,18 +174,8 @@ fn dig(_: &mut Env<'_>, args: Args<'_>) -> Answer {
         }
     }
     for at in 0..before {
-        let Value::Dict(dict) = &value else {
-            let text = format!(
-                "interface conversion: interface {{}} is {}, not map[string]interface {{}}",
-                nil_aware(&value)
-            );
-            return Err(Fault::message(text));
-        };
-        if dict.kind() != DictKind::Any {
-            let kind = value.type_name();
-            let text =
-                format!("interface conversion: interface {{}} is {kind}, not map[string]interface {{}}");
-            return Err(Fault::message(text));
+        if at > 0 {
+            dict = table(&value)?;
         }
         match dict.get(&args.utf8(at)?) {
             Some(found) => value = found,
@@ -185,6 +183,19 @@ fn dig(_: &mut Env<'_>, args: Args<'_>) -> Answer {
         }
     }
     Ok(value)
+}
+
+/// What `dig` can look into.
+fn table(value: &Value) -> Result<Dict, Fault> {
+    match value {
+        Value::Dict(dict) if dict.kind() == DictKind::Any => Ok(dict.clone()),
+        _ => {
+            let found = nil_aware(value);
+            let text =
+                format!("interface conversion: interface {{}} is {found}, not map[string]interface {{}}");
+            Err(Fault::message(text))
+        }
+    }
 }
 
 fn nil_aware(value: &Value) -> &'static str {

@@ -56,15 +56,15 @@ pub(super) static TABLE: &[Row] = &[
         })
     }),
     exact("toToml", 1, |_, args| {
-        Ok(Value::text(&super::toml::encode(&args.any(0)).unwrap_or_else(|problem| problem)))
+        Ok(Value::text(&super::toml::encode(&some(args)?).unwrap_or_else(|problem| problem)))
     }),
     exact("mustToToml", 1, |_, args| {
-        super::toml::encode(&args.any(0)).map(|text| Value::text(&text)).map_err(Fault::Message)
+        super::toml::encode(&some(args)?).map(|text| Value::text(&text)).map_err(Fault::Message)
     }),
     exact("fromToml", 1, |env, args| {
         let text = args.utf8(0)?;
         env.step(text.len() as u64 / 16)?;
-        super::toml::decode(&text).map(|answer| answer.unwrap_or_else(|problem| error_object(&problem)))
+        Ok(super::toml::decode(&text).unwrap_or_else(|problem| error_object(&problem)))
     }),
     exact("required", 2, |_, args| {
         let (warning, value) = (args.utf8(0)?, args.any(1));
@@ -152,4 +152,14 @@ fn lookup(env: &mut Env<'_>, args: Args<'_>) -> Answer {
     env.used_lookup = true;
     let found = from_json(&env.lookup.get(&version, &kind, &namespace, &name));
     Ok(if found.is_nil() { Value::Dict(Dict::empty()) } else { found })
+}
+
+/// Of nothing Go can tell no type.
+fn some(args: Args<'_>) -> Result<Value, Fault> {
+    match args.any(0) {
+        nothing if nothing.is_nil() => {
+            Err(Fault::message("reflect: call of reflect.Value.Type on zero Value"))
+        }
+        value => Ok(value),
+    }
 }

@@ -11,7 +11,7 @@ pub(crate) mod dicts;
 pub(crate) mod encoding;
 pub(crate) mod files;
 pub(crate) mod helm;
-mod json_errors;
+pub(crate) mod json_errors;
 pub(crate) mod lists;
 pub(crate) mod numbers;
 pub(crate) mod paths;

@@ -170,6 +170,12 @@ impl Object for Version {
         })
     }
 
+    /// The fields are hidden from what copies them.
+    fn copied(&self) -> Option<Value> {
+        let zero = Self::at(0, 0, 0);
+        Some(Value::Object(Rc::new(Self { original: String::new(), ..zero })))
+    }
+
     fn print(&self) -> String {
         self.text()
     }

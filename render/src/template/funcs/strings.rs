@@ -19,7 +19,13 @@ pub(super) static TABLE: &[Row] = &[
         Ok(Value::Str(Text::from(words::abbreviate(text.bytes(), left, right))))
     }),
     exact("trunc", 2, |_, args| Ok(truncate(args.int(0)?, &args.string(1)?))),
-    exact("trim", 1, |_, args| Ok(Value::text(args.utf8(0)?.trim()))),
+    exact("trim", 1, |_, args| {
+        let text = args.string(0)?;
+        Ok(match std::str::from_utf8(text.bytes()) {
+            Ok(letters) => Value::text(letters.trim()),
+            Err(_) => Value::Str(Text::from(text.bytes().trim_ascii())),
+        })
+    }),
     exact("upper", 1, |_, args| Ok(Value::text(&words::upper(&args.utf8(0)?)))),
     exact("lower", 1, |_, args| Ok(Value::text(&words::lower(&args.utf8(0)?)))),
     exact("title", 1, |_, args| Ok(Value::text(&words::title(&args.utf8(0)?)))),
@@ -63,13 +69,11 @@ pub(super) static TABLE: &[Row] = &[
     exact("hasSuffix", 2, |_, args| {
         Ok(Value::Bool(args.string(1)?.bytes().ends_with(args.string(0)?.bytes())))
     }),
-    variadic("quote", 0, |_, args| Ok(Value::text(&joined(args, |value| quote(strval(value).bytes()))))),
+    variadic("quote", 0, |_, args| Ok(joined(args, |value| quote(strval(value).bytes()).into_bytes()))),
     variadic("squote", 0, |_, args| {
-        Ok(Value::text(&joined(args, |value| format!("'{}'", String::from_utf8_lossy(&display(value))))))
+        Ok(joined(args, |value| [b"'", display(value).as_slice(), b"'"].concat()))
     }),
-    variadic("cat", 0, |_, args| {
-        Ok(Value::text(&joined(args, |value| String::from_utf8_lossy(&display(value)).into_owned())))
-    }),
+    variadic("cat", 0, |_, args| Ok(joined(args, display))),
     exact("indent", 2, |env, args| Ok(Value::Str(Text::from(indent(env, args.int(0)?, &args.string(1)?)?)))),
     exact("nindent", 2, |env, args| {
         let mut out = b"\n".to_vec();
@@ -141,8 +145,9 @@ fn substring(start: i64, end: i64, text: &Text) -> Answer {
 }
 
 /// The arguments that are not nil, each as text, with spaces between.
-fn joined(args: Args<'_>, show: impl Fn(&Value) -> String) -> String {
-    args.0.iter().filter(|value| !value.is_nil()).map(show).collect::<Vec<_>>().join(" ")
+fn joined(args: Args<'_>, show: impl Fn(&Value) -> Vec<u8>) -> Value {
+    let shown: Vec<Vec<u8>> = args.0.iter().filter(|value| !value.is_nil()).map(show).collect();
+    Value::Str(Text::from(shown.join(b" ".as_slice())))
 }
 
 /// Every line after `spaces` spaces, the first included.

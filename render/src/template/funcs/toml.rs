@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::template::fault::Fault;
+use super::calendar::{Instant, Zone, days_from_civil, layout};
 use crate::template::print::shortest;
 use crate::template::stack;
 use crate::template::value::{Dict, Value};
@@ -17,6 +17,9 @@ pub(crate) fn encode(value: &Value) -> Result<String, String> {
         Value::Bool(_) | Value::Int(_) | Value::Int64(_) | Value::Float(_) | Value::Str(_) => {
             return inline(value, 1);
         }
+        Value::Object(object) if object.instant().is_some() => return inline(value, 1),
+        Value::Object(object) => return encode(&object.data()),
+        Value::List(_) if !is_table_list(value) => return inline(value, 200),
         _ => return Err("toml: top-level values must be Go maps or structs".to_owned()),
     };
     let mut out = String::new();
@@ -24,32 +27,63 @@ pub(crate) fn encode(value: &Value) -> Result<String, String> {
     Ok(out)
 }
 
-/// The document as a map, or what is wrong with it.
+/// The document as a map.
 ///
 /// # Errors
-/// [`Fault::Unsupported`] for dates: Go reads them as times of several kinds.
-pub(crate) fn decode(text: &str) -> Result<Result<Value, String>, Fault> {
-    fn value(toml: &toml::Value) -> Result<Value, Fault> {
-        stack::grow(|| {
-            Ok(match toml {
-                toml::Value::String(text) => Value::text(text),
-                toml::Value::Integer(number) => Value::Int64(*number),
-                toml::Value::Float(number) => Value::Float(*number),
-                toml::Value::Boolean(flag) => Value::Bool(*flag),
-                toml::Value::Datetime(_) => return Err(Fault::Unsupported("fromToml with dates".to_owned())),
-                toml::Value::Array(items) => Value::list(items.iter().map(value).collect::<Result<_, _>>()?),
-                toml::Value::Table(entries) => map(entries)?,
-            })
+/// What is wrong with it.
+pub(crate) fn decode(text: &str) -> Result<Value, String> {
+    fn value(toml: &toml::Value) -> Value {
+        stack::grow(|| match toml {
+            toml::Value::String(text) => Value::text(text),
+            toml::Value::Integer(number) => Value::Int64(*number),
+            toml::Value::Float(number) => Value::Float(*number),
+            toml::Value::Boolean(flag) => Value::Bool(*flag),
+            toml::Value::Datetime(moment) => Value::Object(Rc::new(instant(moment))),
+            toml::Value::Array(items) => Value::list(items.iter().map(value).collect()),
+            toml::Value::Table(entries) => map(entries),
         })
     }
-    fn map(entries: &toml::Table) -> Result<Value, Fault> {
-        let entries = entries.iter().map(|(key, item)| Ok((Rc::from(key.as_str()), value(item)?)));
-        Ok(Value::Dict(entries.collect::<Result<Dict, Fault>>()?))
+    fn map(entries: &toml::Table) -> Value {
+        Value::Dict(entries.iter().map(|(key, item)| (Rc::from(key.as_str()), value(item))).collect())
     }
-    match text.parse::<toml::Table>() {
-        Ok(entries) => map(&entries).map(Ok),
-        Err(problem) => Ok(Err(format!("toml: {}", problem.message()))),
-    }
+    text.parse::<toml::Table>()
+        .map(|entries| map(&entries))
+        .map_err(|problem| format!("toml: {}", problem.message()))
+}
+
+/// Go's time of a date, a time of day, or both. What has no offset lies in a zone that is named after what it has, and
+/// a time of day in the year 0.
+fn instant(moment: &toml::value::Datetime) -> Instant {
+    let zone = match (moment.offset, moment.date, moment.time) {
+        (Some(toml::value::Offset::Z | toml::value::Offset::Custom { minutes: 0 }), ..) => Zone::utc(),
+        (Some(toml::value::Offset::Custom { minutes }), ..) => {
+            Zone { offset: i64::from(minutes) * 60, name: Rc::from("") }
+        }
+        (None, Some(_), Some(_)) => Zone { offset: 0, name: Rc::from(LOCAL[0].0) },
+        (None, Some(_), None) => Zone { offset: 0, name: Rc::from(LOCAL[1].0) },
+        (None, None, _) => Zone { offset: 0, name: Rc::from(LOCAL[2].0) },
+    };
+    let days = moment.date.map_or_else(
+        || days_from_civil(0, 1, 1),
+        |date| days_from_civil(date.year.into(), date.month.into(), date.day.into()),
+    );
+    let clock = moment
+        .time
+        .map_or(0, |time| i64::from(time.hour) * 3600 + i64::from(time.minute) * 60 + i64::from(time.second));
+    let nanoseconds = moment.time.map_or(0, |time| time.nanosecond);
+    Instant { seconds: days * 86_400 + clock - zone.offset, nanoseconds, zone }
+}
+
+/// The zones of times without an offset, and how times in them are written.
+const LOCAL: [(&str, &str); 3] = [
+    ("datetime-local", "2006-01-02T15:04:05.999999999"),
+    ("date-local", "2006-01-02"),
+    ("time-local", "15:04:05.999999999"),
+];
+
+fn written(moment: &Instant) -> String {
+    let local = LOCAL.iter().find(|(zone, _)| *zone == moment.zone.name.as_ref());
+    layout(local.map_or("2006-01-02T15:04:05.999999999Z07:00", |(_, layout)| layout), moment)
 }
 
 fn key(name: &str) -> String {
@@ -150,11 +184,15 @@ fn inline(value: &Value, depth: usize) -> Result<String, String> {
             let items: Result<Vec<String>, String> = dict
                 .entries()
                 .iter()
+                .filter(|(_, item)| !item.is_nil())
                 .map(|(name, item)| Ok(format!("{} = {}", key(name), inline(item, depth - 1)?)))
                 .collect();
             format!("{{{}}}", items?.join(", "))
         }
-        Value::Object(object) => quoted(&object.print()),
+        Value::Object(object) => match object.instant() {
+            Some(moment) => written(&moment),
+            None => quoted(&object.print()),
+        },
         Value::Nil | Value::Null => return Err("toml: cannot encode array with nil element".to_owned()),
     })
 }

@@ -1,0 +1,6 @@
+#!/bin/bash
+set -o errexit
+if [[ "$X" == "{{ 1 }}" ]]; then
+	echo "tab"
+fi
+
