@@ -141,7 +141,7 @@ fn text_difference(ours: &str, helm: &str, again: &str) -> Option<String> {
 
 /// The same cause at the same place: the same lines in any order (Helm walks schemas in random order); what a YAML
 /// reader says about broken YAML is its own affair.
-fn same_refusal(ours: &str, helm: &str) -> Option<String> {
+pub(crate) fn same_refusal(ours: &str, helm: &str) -> Option<String> {
     let lines = |text: &str| {
         let mut lines: Vec<String> =
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();

@@ -10,6 +10,7 @@ mod helm;
 mod helm_charts;
 mod kustomize;
 mod large;
+mod lines;
 mod ours;
 mod precedence;
 mod refusals;
@@ -59,7 +60,7 @@ fn charts_print_as_helm_template_prints_them() {
     let work = tempfile::tempdir().expect("a folder for archives");
     let (cases, found) = corpus::differences(work.path());
     let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
-    assert!(cases > 70, "only {cases} cases were found");
+    assert!(cases > 150, "only {cases} cases were found");
     assert!(found.is_empty(), "{} of {cases} cases differ:\n\n{}", found.len(), shown.join("\n"));
 }
 
@@ -100,6 +101,15 @@ fn a_hundred_kinds_of_mistakes_are_refused_as_helm_refuses_them() {
     let (cases, found) = refusals::differences(work.path());
     assert!(cases >= 100, "only {cases} mistakes are written down");
     assert!(found.is_empty(), "{} of {cases} mistakes differ:\n\n{}", found.len(), found.join("\n\n"));
+}
+
+#[test]
+#[ignore = "real parts: tests/run"]
+fn command_lines_do_what_those_of_helm_do() {
+    let work = tempfile::tempdir().expect("folders for the programs");
+    let (lines, found) = lines::differences(work.path());
+    assert!(lines > 60, "only {lines} lines are written down");
+    assert!(found.is_empty(), "{} of {lines} command lines differ:\n\n{}", found.len(), found.join("\n"));
 }
 
 #[test]
