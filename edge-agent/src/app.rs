@@ -25,7 +25,7 @@ use crate::arguments::{LinkProfile, Run};
 use crate::cost::Costs;
 use crate::intake::{Intake, grpc, http};
 use crate::sync::{PlanSync, Surroundings};
-use crate::{delivery, enrolment, measure, status};
+use crate::{delivery, enrolment, measure, owner, status};
 
 /// Runs the agent on `process` until that ends. Returns the addresses bound.
 ///
@@ -62,6 +62,7 @@ pub async fn serve(
     let (identity_sender, identity) = watch::channel(Arc::new(identity));
     let engine =
         start_engine(client.clone(), state.join("state.sqlite"), &identity, &clock, &process).await?;
+    owner::follow(state.clone(), engine.clone(), &process);
     let name = identity.borrow().name.clone();
     let hello = Hello { name, engine: engine.clone(), spool: spool.clone() };
     let config = UplinkConfig {
@@ -128,6 +129,7 @@ async fn start_engine(
     config.opener =
         Arc::new(move |sealed: &[u8]| key.open(&agent, sealed).map_err(|error| error.to_string()));
     config.clock = Arc::new(EngineClock(Arc::clone(clock)));
+    config.local = owner::read(config.store.parent().unwrap_or(std::path::Path::new(".")));
     Engine::start(config, &process.tasks, process.cancel.clone())
         .await
         .context("failed to start the state engine")

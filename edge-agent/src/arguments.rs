@@ -22,6 +22,89 @@ pub enum Command {
     Enroll(EnrollWithToken),
     /// Run; with --token, become an edge first if this device is none yet
     Run(Run),
+    /// Hold back what is new on this cluster, or one service or namespace; what runs is kept
+    Hold(Hold),
+    /// Let go what `hold` held back
+    Release(Release),
+    /// Set the weekly maintenance windows in which anything new may begin
+    Windows(SetWindows),
+    /// Tell what is held back, and when the maintenance windows are
+    Status(Status),
+}
+
+/// Arguments of `hold`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Hold {
+    /// Why, for whoever waits above
+    #[arg(long)]
+    pub reason: String,
+    /// When the hold ends by itself: a time (2026-12-24T18:00:00Z) or a duration (8h) [default: when it is released]
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// What
+    #[command(flatten)]
+    pub scope: Scope,
+    /// Where
+    #[command(flatten)]
+    pub folder: Folder,
+}
+
+/// Arguments of `release`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Release {
+    /// What
+    #[command(flatten)]
+    pub scope: Scope,
+    /// Everything that is held, whatever it is
+    #[arg(long)]
+    pub all: bool,
+    /// Where
+    #[command(flatten)]
+    pub folder: Folder,
+}
+
+/// Arguments of `windows`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SetWindows {
+    /// Time zone: a name such as Europe/Berlin, or an offset such as +02:00
+    #[arg(long, default_value = "UTC")]
+    pub zone: String,
+    /// Windows such as "Mon-Fri 22:00-05:00" or "Sat,Sun 00:00-24:00"; they take the place of those before
+    #[arg(value_name = "WINDOW")]
+    pub windows: Vec<String>,
+    /// Have no windows: anything new may begin at any time
+    #[arg(long, conflicts_with = "windows")]
+    pub clear: bool,
+    /// Where
+    #[command(flatten)]
+    pub folder: Folder,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Status {
+    /// Where
+    #[command(flatten)]
+    pub folder: Folder,
+}
+
+/// What is held; everything unless named.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Scope {
+    /// Only releases in this namespace
+    #[arg(long)]
+    pub namespace: Option<String>,
+    /// Only releases of this name
+    #[arg(long)]
+    pub service: Option<String>,
+}
+
+/// The agent's state folder.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Folder {
+    /// The agent's state folder, as `run` was told
+    #[arg(long, value_name = "DIR", env = "SKEIN_STATE", default_value = "/var/lib/skein/edge")]
+    pub state: PathBuf,
 }
 
 /// Arguments of `enroll`.

@@ -16,7 +16,7 @@ use crate::message::{
     BlobDelivery, BlobPart, Control, Hello, PlanHead, PlanOffer, Request, Response, Welcome,
 };
 use crate::plan::{PlanBody, PlanHeader, SignedPlan};
-use crate::policy::{ChartHead, Leeways};
+use crate::policy::{ChartHead, HealthRules, Leeways};
 use crate::report::Report;
 use crate::telemetry::{TelemetryAck, TelemetryContent, TelemetryItem};
 
@@ -100,6 +100,7 @@ wire! {
     Inquiry => "inquiry",
     JoinGrant => "join grant",
     JoinRequest => "join request",
+    HealthRules => "health rules",
     Leeways => "leeways",
     PlanBody => "plan body",
     PlanHead => "plan head",

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::UnixMillis;
 use crate::codec;
 use crate::plan::Unit;
 
@@ -23,6 +24,26 @@ pub const DRY_RUN: u16 = 4;
 /// Tag of [`Unit::chart`]: an encoded [`ChartHead`].
 pub const CHART: u16 = 5;
 
+/// Tag of [`Unit::health_rules`]: an encoded [`HealthRules`].
+pub const HEALTH_RULES: u16 = 6;
+
+/// Tag of [`Unit::not_after`]: eight bytes, little endian.
+pub const NOT_AFTER: u16 = 7;
+
+/// Tag of [`Unit::is_emergency`]: no bytes.
+pub const EMERGENCY: u16 = 8;
+
+/// Tag of [`Unit::reloads`]: no bytes.
+pub const RELOAD: u16 = 9;
+
+/// Tag of [`Unit::test_order`]: text.
+pub const TEST: u16 = 10;
+
+/// Tag of [`Unit::prunes_definitions`]: no bytes.
+pub const PRUNE_DEFINITIONS: u16 = 11;
+
+/// Most bytes of [`HealthRules`].
+const HEALTH_RULES_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of a [`ChartHead`].
 const CHART_BYTES_MAX: usize = 4096;
 /// Most bytes of [`Leeways`].
@@ -50,6 +71,27 @@ pub struct ChartHead {
     pub version: String,
     /// Version of the application inside, or empty.
     pub app_version: String,
+}
+
+/// Rules that objects of a unit must satisfy beside those of kstatus.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthRules(pub Vec<HealthRule>);
+
+/// A rule that every object of a kind must satisfy to count as healthy (k0rdent's health rules).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthRule {
+    /// Where it stands, for a person: `NAMESPACE/NAME#POSITION` of a ConfigMap.
+    pub source: String,
+    /// API group of the kind, empty for core.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Whether the rule takes the kind to be cluster-scoped.
+    pub cluster_scoped: bool,
+    /// A CEL expression over `obj` that yields a bool.
+    pub healthy: String,
+    /// A CEL expression over `obj` that yields the text for an object that is not healthy.
+    pub message: String,
 }
 
 impl Unit {
@@ -103,6 +145,67 @@ impl Unit {
     /// Sets [`Self::chart`].
     pub fn set_chart(&mut self, chart: Option<&ChartHead>) {
         self.extend(CHART, chart.map(codec::encode));
+    }
+
+    /// Rules that its objects must satisfy beside those of kstatus; none if they do not decode.
+    pub fn health_rules(&self) -> HealthRules {
+        let encoded = self.extension(HEALTH_RULES);
+        encoded.and_then(|bytes| codec::decode(bytes, HEALTH_RULES_BYTES_MAX).ok()).unwrap_or_default()
+    }
+
+    /// Sets [`Self::health_rules`].
+    pub fn set_health_rules(&mut self, rules: &HealthRules) {
+        self.extend(HEALTH_RULES, (!rules.0.is_empty()).then(|| codec::encode(rules)));
+    }
+
+    /// The moment after which this revision must not be begun any more; one that was begun goes on.
+    pub fn not_after(&self) -> Option<UnixMillis> {
+        Some(UnixMillis::from_le_bytes(self.extension(NOT_AFTER)?.as_ref().try_into().ok()?))
+    }
+
+    /// Sets [`Self::not_after`].
+    pub fn set_not_after(&mut self, not_after: Option<UnixMillis>) {
+        self.extend(NOT_AFTER, not_after.map(|at| Bytes::copy_from_slice(&at.to_le_bytes())));
+    }
+
+    /// Whether it is so urgent that it does not wait for a maintenance window; a hold and a veto it respects.
+    pub fn is_emergency(&self) -> bool {
+        self.extension(EMERGENCY).is_some()
+    }
+
+    /// Sets [`Self::is_emergency`].
+    pub fn set_emergency(&mut self, emergency: bool) {
+        self.extend(EMERGENCY, emergency.then(Bytes::new));
+    }
+
+    /// Whether workloads roll when a ConfigMap or Secret that they use changes.
+    pub fn reloads(&self) -> bool {
+        self.extension(RELOAD).is_some()
+    }
+
+    /// Sets [`Self::reloads`].
+    pub fn set_reloads(&mut self, reloads: bool) {
+        self.extend(RELOAD, reloads.then(Bytes::new));
+    }
+
+    /// The last order to run its test hooks, by a name that no other order for it has.
+    pub fn test_order(&self) -> Option<&str> {
+        std::str::from_utf8(self.extension(TEST)?).ok()
+    }
+
+    /// Sets [`Self::test_order`].
+    pub fn set_test_order(&mut self, order: Option<&str>) {
+        self.extend(TEST, order.map(|order| Bytes::copy_from_slice(order.as_bytes())));
+    }
+
+    /// Whether its CustomResourceDefinitions go with it.
+    pub fn prunes_definitions(&self) -> bool {
+        self.extension(PRUNE_DEFINITIONS).is_some()
+    }
+
+    /// Sets [`Self::prunes_definitions`].
+    pub fn set_prunes_definitions(&mut self, prunes: bool) {
+        self.extend(PRUNE_DEFINITIONS, prunes.then(Bytes::new));
     }
 
     fn extension(&self, wanted: u16) -> Option<&Bytes> {
@@ -177,6 +280,24 @@ mod tests {
         assert_eq!(leeway.of(0), None);
         assert_eq!(leeway.of(1), Some(&["/spec/replicas".to_owned()][..]));
         assert_eq!(leeway.of(7), Some(&[][..]));
+        unit.set_not_after(Some(7));
+        unit.set_test_order(Some("one"));
+        unit.set_emergency(true);
+        assert_eq!((unit.not_after(), unit.test_order(), unit.is_emergency()), (Some(7), Some("one"), true));
+        unit.set_not_after(None);
+        unit.set_test_order(None);
+        unit.set_emergency(false);
+        let rule = HealthRule {
+            source: "kcm-system/rules#0".into(),
+            group: "batch".into(),
+            kind: "Job".into(),
+            cluster_scoped: false,
+            healthy: "true".into(),
+            message: "''".into(),
+        };
+        unit.set_health_rules(&HealthRules(vec![rule.clone()]));
+        assert_eq!(unit.health_rules(), HealthRules(vec![rule]));
+        unit.set_health_rules(&HealthRules::default());
         let chart = ChartHead { name: "web".into(), version: "1.2.3".into(), app_version: String::new() };
         unit.set_chart(Some(&chart));
         assert_eq!(unit.chart(), Some(chart));

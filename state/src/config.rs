@@ -8,6 +8,8 @@ use protocol::UnixMillis;
 use protocol::id::AgentId;
 use protocol::plan::{PlanHeader, SignedPlan};
 
+use crate::local::Local;
+
 /// Field manager of everything the engine applies.
 pub const FIELD_MANAGER: &str = "skein";
 
@@ -83,6 +85,8 @@ pub struct Config {
     pub field_manager: String,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// What the owner of the cluster allows, or why that is not understood; [`crate::EngineHandle::allow`] changes it.
+    pub local: Result<Local, String>,
 }
 
 impl Config {
@@ -96,6 +100,7 @@ impl Config {
             opener: Arc::new(NoKey),
             field_manager: FIELD_MANAGER.to_owned(),
             clock: Arc::new(SystemClock),
+            local: Ok(Local::default()),
         }
     }
 }

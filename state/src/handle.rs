@@ -12,7 +12,8 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tracing::{Instrument as _, Span};
 
 use crate::config::{Clock, Verify};
-use crate::engine::Accepted;
+use crate::engine::{Accepted, Allowed, Plan};
+use crate::local::Local;
 use crate::store::{Offer, OfferResult, Store, StoreError};
 use crate::view::{Metrics, View};
 use crate::worker::Context;
@@ -47,6 +48,7 @@ pub(crate) struct Inner {
     context: Arc<Context>,
     pub(crate) view: Arc<View>,
     pub(crate) accepted: mpsc::UnboundedSender<Accepted>,
+    allow: watch::Sender<Allowed>,
     waiting: Mutex<Option<Waiting>>,
 }
 
@@ -76,10 +78,12 @@ impl EngineHandle {
         context: Arc<Context>,
         view: Arc<View>,
         accepted: mpsc::UnboundedSender<Accepted>,
+        allow: watch::Sender<Allowed>,
     ) -> Self {
         let waiting = Mutex::new(None);
         let (clock, store) = (Arc::clone(&context.clock), context.store.clone());
-        Self { inner: Arc::new(Inner { agent, verifier, clock, store, context, view, accepted, waiting }) }
+        let inner = Inner { agent, verifier, clock, store, context, view, accepted, allow, waiting };
+        Self { inner: Arc::new(inner) }
     }
 
     /// What the workers work with.
@@ -109,6 +113,18 @@ impl EngineHandle {
                 None => Offered::Refused(refusal(RefusalReason::Malformed, "no plan waits for blobs")),
             },
         }
+    }
+
+    /// The owner of the cluster decides what may be begun; or what was decided is not understood, for this reason:
+    /// then nothing new is begun.
+    pub fn allow(&self, local: Result<Local, String>) {
+        self.inner.allow.send_if_modified(|allowed| {
+            let changed = **allowed != local;
+            if changed {
+                *allowed = Arc::new(local);
+            }
+            changed
+        });
     }
 
     /// The plan that is stored.
@@ -181,7 +197,8 @@ impl EngineHandle {
                 self.inner.view.offering(false);
                 self.inner.view.show_head(head);
                 // A closed channel means that the engine ends; the plan is stored all the same.
-                let _ = self.inner.accepted.send(Accepted { head, body, story: Span::current() });
+                let plan = Plan { body, not_after: header.not_after };
+                let _ = self.inner.accepted.send(Accepted { head, plan, story: Span::current() });
                 Offered::Stored(head)
             }
             Ok(OfferResult::Known) => Offered::Stored(head),

@@ -162,6 +162,10 @@ fn deployment(live: &Live) -> Judgement {
     if number(&live.status, "observedGeneration").is_none() {
         return waiting("its controller has not seen it yet");
     }
+    // Beyond kstatus: what keeps pods from being made (a quota, a LimitRange, a webhook) is said here.
+    if let Some(failure) = condition(live, "ReplicaFailure").filter(Condition::holds) {
+        return waiting(failure.text());
+    }
     let wanted = number(&live.spec, "replicas").unwrap_or(1);
     let status = |key| number(&live.status, key).unwrap_or(0);
     let (replicas, updated) = (status("replicas"), status("updatedReplicas"));

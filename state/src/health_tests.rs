@@ -69,6 +69,10 @@ fn a_deployment_is_current_when_all_replicas_are_new_and_ready() {
         r#""conditions":[{"type":"Progressing","status":"False","reason":"ProgressDeadlineExceeded","message":"m"}]"#,
     );
     check(DEPLOYMENT, &exceeded, Failed, "ProgressDeadlineExceeded: m");
+    let quota = with(
+        r#""observedGeneration":1,"conditions":[{"type":"ReplicaFailure","status":"True","reason":"FailedCreate","message":"exceeded quota: q"}]"#,
+    );
+    check(DEPLOYMENT, &quota, InProgress, "FailedCreate: exceeded quota: q");
     let scaled_down = r#"{"spec":{"replicas":0},"status":{"observedGeneration":1}}"#;
     check(DEPLOYMENT, scaled_down, Current, "");
 }

@@ -36,8 +36,10 @@ mod handle;
 mod health;
 mod inquiry;
 mod live;
+mod local;
 mod object;
 mod release;
+mod rules;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -49,6 +51,8 @@ pub use config::{Clock, Config, FIELD_MANAGER, NoKey, Open, SystemClock, Verify}
 pub use engine::{Engine, StartError};
 pub use exchange::{Exchange, Reporter, Upward};
 pub use handle::{EngineHandle, Offered, Reports};
+pub use local::{Local, LocalHold, Opening, Window, Windows};
 pub use object::{AGENT_ANNOTATION, HOOK_ANNOTATION, UNIT_LABEL};
+pub use rules::check_rule;
 pub use store::StoreError;
 pub use view::Metrics;

@@ -28,6 +28,9 @@ pub(crate) struct Live {
     pub(crate) spec: Value,
     #[serde(default)]
     pub(crate) status: Value,
+    /// Everything else, for health rules.
+    #[serde(flatten)]
+    pub(crate) rest: serde_json::Map<String, Value>,
 }
 
 /// The metadata of a live object.
@@ -39,6 +42,8 @@ pub(crate) struct Meta {
     pub(crate) uid: String,
     pub(crate) resource_version: String,
     pub(crate) generation: Option<i64>,
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) creation_timestamp: String,
     #[serde(deserialize_with = "nullable")]
     pub(crate) labels: BTreeMap<String, String>,
     #[serde(deserialize_with = "nullable")]

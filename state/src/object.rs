@@ -248,6 +248,11 @@ pub(crate) fn is_namespace(group: &str, kind: &str) -> bool {
     group.is_empty() && kind == "Namespace"
 }
 
+/// Whether objects of the kind run pods from a template that is rolled out when it changes.
+pub(crate) fn is_workload(group: &str, kind: &str) -> bool {
+    group == "apps" && matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet")
+}
+
 /// The stage in which an entry is applied: namespaces, then definitions, then all else in the unit's order.
 pub(crate) fn stage(entry: &ObjectEntry) -> u8 {
     let ObjectKey { group, kind, .. } = &entry.key;

@@ -1,8 +1,7 @@
 //! Helm's record of a release, as Helm keeps it in Secrets: so that `helm list` and `helm history` show on the cluster
 //! what is deployed there.
 //!
-//! The values of a release stay at the hub, and hooks are the unit's own business, so a record has neither. Source: Helm
-//! 4, storage driver "Secrets" (releases of version 1).
+//! The values of a release stay at the hub, so a record has none. Source: Helm 4, storage driver "Secrets" (releases of version 1).
 
 use std::io::{Read, Write};
 
@@ -12,7 +11,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use protocol::UnixMillis;
-use protocol::plan::UnitId;
+use protocol::plan::{HookDeletion, HookEntry, HookEvent, UnitId};
 use protocol::policy::ChartHead;
 use serde_json::{Value, json};
 
@@ -30,7 +29,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) revision: u64,
     pub(crate) first_deployed: UnixMillis,
     pub(crate) now: UnixMillis,
+    pub(crate) status: &'a str,
     pub(crate) description: &'a str,
+    /// As [`hook`] makes them.
+    pub(crate) hooks: Vec<Value>,
 }
 
 /// Name of the Secret of a revision.
@@ -48,13 +50,13 @@ pub(crate) fn packed(facts: &Facts<'_>, manifest: &str) -> String {
 }
 
 fn record(facts: &Facts<'_>, manifest: &str) -> Value {
-    let Facts { unit, chart, revision, first_deployed, now, description } = facts;
+    let Facts { unit, chart, revision, first_deployed, now, status, description, hooks } = facts;
     json!({
-        "name": unit.name, "namespace": unit.namespace, "version": revision, "config": {}, "hooks": [],
+        "name": unit.name, "namespace": unit.namespace, "version": revision, "config": {}, "hooks": hooks,
         "manifest": manifest,
         "info": {
             "first_deployed": time(*first_deployed), "last_deployed": time(*now), "deleted": "",
-            "description": description, "status": "deployed",
+            "description": description, "status": status,
         },
         "chart": {
             "metadata": {
@@ -63,6 +65,34 @@ fn record(facts: &Facts<'_>, manifest: &str) -> Value {
             "lock": null, "templates": [], "values": {}, "schema": null, "files": [],
         },
         "apply_method": "ssa",
+    })
+}
+
+/// A hook as records have it.
+pub(crate) fn hook(hook: &HookEntry, chart: &ChartHead, manifest: &str) -> Value {
+    let event = |event: &HookEvent| match event {
+        HookEvent::PreInstall => "pre-install",
+        HookEvent::PostInstall => "post-install",
+        HookEvent::PreUpgrade => "pre-upgrade",
+        HookEvent::PostUpgrade => "post-upgrade",
+        HookEvent::PreDelete => "pre-delete",
+        HookEvent::PostDelete => "post-delete",
+        HookEvent::PreRollback => "pre-rollback",
+        HookEvent::PostRollback => "post-rollback",
+        HookEvent::Test => "test",
+    };
+    let deletion = |deletion: &HookDeletion| match deletion {
+        HookDeletion::BeforeCreation => "before-hook-creation",
+        HookDeletion::Succeeded => "hook-succeeded",
+        HookDeletion::Failed => "hook-failed",
+    };
+    json!({
+        "name": hook.object.key.name, "kind": hook.object.key.kind,
+        "path": format!("{}/templates", chart.name), "manifest": manifest,
+        "events": hook.events.iter().map(event).collect::<Vec<_>>(),
+        "weight": hook.weight,
+        "delete_policies": hook.deletion.iter().map(deletion).collect::<Vec<_>>(),
+        "last_run": {"started_at": "", "completed_at": "", "phase": ""},
     })
 }
 
@@ -92,7 +122,7 @@ fn pack(record: &Value) -> String {
     STANDARD.encode(written.unwrap_or_default())
 }
 
-fn unpack(text: &str) -> Option<Value> {
+pub(crate) fn unpack(text: &str) -> Option<Value> {
     let bytes = STANDARD.decode(text.trim()).ok()?;
     let mut json = Vec::new();
     GzDecoder::new(bytes.as_slice()).take(UNPACKED_BYTES_MAX).read_to_end(&mut json).ok()?;
@@ -110,7 +140,9 @@ mod tests {
             revision: 3,
             first_deployed: 1_000,
             now: 90_061_500,
+            status: "deployed",
             description: "Upgrade complete",
+            hooks: Vec::new(),
         }
     }
 

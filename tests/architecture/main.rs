@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("link", &["protocol", "identity"]),
     ("spool", &["protocol"]),
     ("state", &["protocol"]),
-    ("hub", &["protocol", "api", "render", "telemetry", "identity", "link", "process", "source"]),
+    ("hub", &["protocol", "api", "render", "telemetry", "identity", "link", "process", "source", "state"]),
     ("regional-agent", &["protocol", "api", "telemetry", "identity", "link", "spool", "state", "process"]),
     ("edge-agent", &["protocol", "telemetry", "identity", "link", "spool", "state", "process"]),
     (

@@ -147,6 +147,6 @@ async fn helm_chart(fleet: &Fleet) -> Result<()> {
     }
     anyhow::ensure!(output(child.helm().args(releases))?.trim() == "[]", "helm still lists the release");
     let definitions = ["get", "customresourcedefinitions", "-o", "name"];
-    until_gone(child, "its definition goes with the last object of it", &definitions, "shelves").await?;
+    until(child, "its definition stays, as with Helm", &definitions, "shelves").await?;
     until(child, "what is to be kept outlives the release", &core, "configmap/till-ledger").await
 }

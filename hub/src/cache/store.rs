@@ -1,8 +1,9 @@
 //! The objects of one kind, by namespace and name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use api::names::label::HEALTH_RULE_TARGET;
 use kube::ResourceExt;
 use serde_json::Value;
 
@@ -19,17 +20,17 @@ pub struct Change {
 }
 
 /// The objects of one kind. Clones share the content.
-pub struct Store<K>(Arc<RwLock<BTreeMap<ObjectName, Arc<K>>>>);
+pub struct Store<K>(Arc<RwLock<BTreeMap<ObjectName, Arc<K>>>>, Arc<RwLock<BTreeSet<ObjectName>>>);
 
 impl<K> Clone for Store<K> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self(self.0.clone(), self.1.clone())
     }
 }
 
 impl<K> Default for Store<K> {
     fn default() -> Self {
-        Self(Arc::default())
+        Self(Arc::default(), Arc::default())
     }
 }
 
@@ -52,6 +53,14 @@ impl<K> Store<K> {
             .take_while(|((at, _), _)| at == namespace)
             .map(|(_, one)| one.clone())
             .collect()
+    }
+
+    /// The objects of a namespace that carry the label of health rules, in order of name.
+    pub fn with_health_rules(&self, namespace: &str) -> Vec<Arc<K>> {
+        let from = (namespace.to_owned(), String::new());
+        let labelled = self.1.read().unwrap_or_else(PoisonError::into_inner);
+        let names = labelled.range(from..).take_while(|(at, _)| at == namespace);
+        names.filter_map(|(namespace, name)| self.get(namespace, name)).collect()
     }
 
     /// Namespaces and names of all objects, in order.
@@ -80,6 +89,8 @@ impl<K: Cached> Store<K> {
         object.meta_mut().managed_fields = None;
         let name = (object.namespace().unwrap_or_default(), object.name_any());
         let key = Key::new(K::KIND, &name.0, &name.1);
+        let labelled = object.labels().contains_key(HEALTH_RULE_TARGET);
+        self.label(&name, labelled);
         let object = Arc::new(object);
         let before = self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, object.clone());
         let Some(before) = before else { return Some(Change { key, desired: true }) };
@@ -90,8 +101,21 @@ impl<K: Cached> Store<K> {
         (!same).then(|| Change { key, desired: told || desires_differ(&*before, &*object) })
     }
 
+    fn label(&self, name: &ObjectName, labelled: bool) {
+        let known = self.1.read().unwrap_or_else(PoisonError::into_inner).contains(name);
+        if known != labelled {
+            let mut all = self.1.write().unwrap_or_else(PoisonError::into_inner);
+            if labelled {
+                all.insert(name.clone())
+            } else {
+                all.remove(name)
+            };
+        }
+    }
+
     pub(super) fn remove(&self, namespace: &str, name: &str) -> Option<Change> {
         let name = (namespace.to_owned(), name.to_owned());
+        self.label(&name, false);
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&name)?;
         Some(Change { key: Key { kind: K::KIND, namespace: name.0, name: name.1 }, desired: true })
     }

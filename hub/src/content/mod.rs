@@ -46,6 +46,8 @@ pub struct Sources {
     remote_bases: bool,
     /// Sources that cannot be described, and since when.
     undescribed: Arc<Mutex<HashMap<Name, Failure>>>,
+    /// Health rules that were read.
+    pub health_rules: crate::services::health::Remembered,
 }
 
 impl Sources {
@@ -64,7 +66,14 @@ impl Sources {
         let limits = source::Limits::default();
         let settings = source::Settings { folder: state, limits, clock: clock.clone(), announce, inspect };
         let sources = source::Sources::new(settings, &process.tasks, &process.cancel);
-        Self { sources, shelf, clock, remote_bases: false, undescribed: Arc::default() }
+        Self {
+            sources,
+            shelf,
+            clock,
+            remote_bases: false,
+            undescribed: Arc::default(),
+            health_rules: Default::default(),
+        }
     }
 
     /// Whether kustomizations may name bases elsewhere.

@@ -24,6 +24,7 @@ mod edge;
 mod engine;
 mod events;
 mod explaining;
+mod health;
 mod identities;
 mod join_token;
 mod multi_cluster_service;

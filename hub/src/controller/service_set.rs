@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use protocol::report::{UnitReport, UnitState};
 use serde_json::{Value, json};
 
+use super::health;
 use super::sheet::Sheet;
 use super::since;
 use crate::observed::AgentView;
@@ -167,6 +168,7 @@ fn reported(state: &mut ServiceState, service: &ServicePlan, report: &UnitReport
     state.last_state_transition_time = time(report.since);
     state.failure_message = some(&report.message);
     state.state = word(report.state);
+    state.conditions = health::conditions(report);
     let wanted = service.built.as_ref().map(|built| built.unit.hash);
     let settled = wanted.is_none() || report.deployed_hash == wanted;
     if report.state == UnitState::Deployed && !settled {
@@ -205,6 +207,7 @@ pub(super) fn status(facts: &Facts<'_>) -> ServiceSetStatus {
     let mut sheet = Sheet::new(&before.conditions, generation, facts.now);
     profile(&mut sheet, facts);
     fallback(&mut sheet, facts);
+    health::rules(&mut sheet, &facts.set.health);
     match (facts.view, facts.silent_since) {
         (None, _) => sheet.set(
             kind::SERVICE_SET_STATUSES_COLLECTED,

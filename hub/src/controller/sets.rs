@@ -154,6 +154,7 @@ pub(super) fn nothing_left(key: &Key, object: &api::k0rdent::ServiceSet) -> SetP
         services: Vec::new(),
         references: None,
         dependencies: None,
+        health: Vec::new(),
     }
 }
 

@@ -13,6 +13,7 @@ use super::engine::Engine;
 use crate::cache::{Change, Key, Kind};
 use crate::observed::Link;
 use crate::services::claim::Owner;
+use crate::services::health;
 use crate::services::selector::selects;
 use crate::services::target::{TargetKind, TargetName};
 
@@ -33,6 +34,16 @@ impl Engine {
         self.serving_changed(change);
         if change.desired {
             self.wake(key);
+            if key.kind == Kind::ConfigMap
+                && self
+                    .cache
+                    .config_maps
+                    .get(&key.namespace, &key.name)
+                    .is_some_and(|map| health::has_rules(&map))
+            {
+                // Nobody can have read it by name before it was there.
+                self.wake(&Key::new(Kind::ConfigMap, &key.namespace, health::TIER_KEY));
+            }
         }
         match key.kind {
             Kind::ClusterDeployment if change.desired => {

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use api::k0rdent::HelmOptions;
 use protocol::id::Digest;
-use protocol::plan::{DriftMode, Removal, Unit, UnitId, UnitKind};
-use protocol::policy::{ChartHead, Leeways};
+use protocol::plan::{DriftMode, HookEvent, Removal, Unit, UnitId, UnitKind};
+use protocol::policy::{ChartHead, HealthRules, Leeways};
 use serde_json::json;
 
 use super::bundle::Bundle;
 use super::canonical::canonical;
 use crate::content::describe::duration;
+use crate::services::orders::Orders;
 
 /// Helm's own default.
 const TIMEOUT_MS: u64 = 300_000;
@@ -44,14 +45,29 @@ pub struct Frame {
     pub rollback_after: Option<u32>,
     /// What others may change about the objects.
     pub leeway: Leeways,
+    /// What is asked for besides.
+    pub extras: Extras,
     /// Helm options, those of the service over those of the template.
     pub options: HelmOptions,
+}
+
+/// What is asked for besides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Rules that its objects must satisfy.
+    pub health: HealthRules,
+    /// What annotations of the owner say.
+    pub orders: Orders,
+    /// Workloads roll when a ConfigMap or Secret that they use changes.
+    pub reloads: bool,
+    /// Its definitions go with it.
+    pub prunes_definitions: bool,
 }
 
 /// The unit.
 pub fn unit(frame: Frame, bundle: &Bundle) -> Unit {
     let Frame { id, kind, template, version, tier, mut depends_on, drift, removal, .. } = frame;
-    let Frame { chart, dry_run, rollback_after, leeway, options, .. } = frame;
+    let Frame { chart, dry_run, rollback_after, leeway, extras, options, .. } = frame;
     depends_on.sort();
     depends_on.dedup();
     let install = options.install_options.clone().unwrap_or_default();
@@ -86,6 +102,14 @@ pub fn unit(frame: Frame, bundle: &Bundle) -> Unit {
     unit.set_rollback_after(rollback_after);
     unit.set_recreates(upgrade.recreate || upgrade.force);
     unit.set_leeway(&leeway);
+    unit.set_health_rules(&extras.health);
+    unit.set_reloads(extras.reloads);
+    unit.set_prunes_definitions(extras.prunes_definitions);
+    unit.set_not_after(extras.orders.not_after);
+    unit.set_emergency(extras.orders.emergency);
+    // An order for tests is of no concern to what has none.
+    let tested = unit.hooks.iter().any(|hook| hook.events.contains(&HookEvent::Test));
+    unit.set_test_order(extras.orders.test.as_deref().filter(|_| tested));
     unit.hash = hash(&unit);
     unit
 }
@@ -191,6 +215,7 @@ mod tests {
             dry_run: false,
             rollback_after: None,
             leeway: Leeways::default(),
+            extras: Extras::default(),
             options,
         }
     }

@@ -76,7 +76,7 @@ pub fn claims(
             owner: Owner::ClusterDeployment,
             set: (namespace.to_owned(), name.to_owned()),
             created: seconds(deployment),
-            carrying: Carrying::of(spec),
+            carrying: Carrying::of(spec).ordered(deployment.annotations()),
             depends_on: Vec::new(),
             spec: spec.clone(),
         });
@@ -99,7 +99,7 @@ pub fn claims(
         let own = spec.provider.as_ref().is_some_and(|provider| provider.self_management == Some(true));
         if let Some(system) = target.management.as_ref().filter(|_| own) {
             let set = (system.clone(), self_management_set_name(&service.name_any()));
-            claims.push(claim(set, Carrying::of(spec)));
+            claims.push(claim(set, Carrying::of(spec).ordered(service.annotations())));
             continue;
         }
         let selected = selects(service.spec.cluster_selector.as_ref(), &target.labels);
@@ -109,7 +109,7 @@ pub fn claims(
         }
         let set = (namespace.to_owned(), set_name(name, &service.name_any()));
         if selected || kept(&set) {
-            let mut carrying = Carrying::of(spec);
+            let mut carrying = Carrying::of(spec).ordered(service.annotations());
             carrying.provider.self_management = None;
             claims.push(claim(set, carrying));
         }

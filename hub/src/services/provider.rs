@@ -1,11 +1,14 @@
 //! What a `serviceSpec` says about how its services are carried out: `provider.config`, or the deprecated fields when
 //! both `provider.name` and `provider.config` are absent (k0rdent: `StateManagementProviderConfigFromServiceSpec`).
 
+use std::collections::BTreeMap;
+
 use api::k0rdent::{ServiceSpec, StateManagementProviderConfig, SyncMode};
 use api::names;
 use protocol::plan::{DriftMode, Removal};
 use serde_json::{Map, Value, json};
 
+use super::orders::Orders;
 use crate::planner::latitude::Latitude;
 use crate::planner::patches::{self, Patch};
 
@@ -30,6 +33,12 @@ pub struct Carrying {
     pub patches: Result<Vec<Patch>, String>,
     /// What others may change about the objects.
     pub latitude: Result<Latitude, String>,
+    /// Whether workloads roll when a ConfigMap or Secret that they use changes (`reloader`).
+    pub reloads: bool,
+    /// Whether CustomResourceDefinitions go with their service (`pruneDefinitions`, beyond k0rdent).
+    pub prunes_definitions: bool,
+    /// What annotations of the owner say.
+    pub orders: Result<Orders, String>,
     /// What becomes of the objects when the cluster is not selected any more.
     pub removal: Removal,
 }
@@ -62,6 +71,9 @@ impl Carrying {
                 .and_then(|number| u32::try_from(number).ok()),
             patches: patches::read(config.as_ref()),
             latitude: Latitude::read(config.as_ref()),
+            reloads: field("reloader").and_then(Value::as_bool).unwrap_or(false),
+            prunes_definitions: field("pruneDefinitions").and_then(Value::as_bool).unwrap_or(false),
+            orders: Ok(Orders::default()),
             removal: if leave { Removal::Leave } else { Removal::Prune },
             provider: StateManagementProviderConfig::default(),
         };
@@ -72,6 +84,11 @@ impl Carrying {
             self_management: given.self_management,
         };
         Self { provider, ..carrying }
+    }
+
+    /// With what the annotations of the owner say.
+    pub fn ordered(self, annotations: &BTreeMap<String, String>) -> Self {
+        Self { orders: Orders::of(annotations), ..self }
     }
 
     /// What the edge does about drift.

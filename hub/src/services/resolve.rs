@@ -20,16 +20,17 @@ use super::chain::path;
 use super::claim::{Claim, Owner, claims_before, conflict, unit_id, winners};
 use super::data::Data;
 use super::dependency::{ServiceName, check_services, dependencies_of, name_of};
+use super::health;
 use super::origin::{Origin, SourceOrigin};
 use super::provider::Carrying;
 use super::target::Target;
 use super::template::{Body, Content, Lack, Sight};
-use super::values::{self, Documents};
+use super::values::{Documents, Marks};
 use crate::planner::bundle::Bundle;
 use crate::planner::patches::Patch;
 use crate::planner::rendering::{Options, Request, Unrendered};
 use crate::planner::sealing::Recipient;
-use crate::planner::unit::{Frame, chart_head, merged, tries};
+use crate::planner::unit::{Extras, Frame, chart_head, merged, tries};
 use crate::roster::ObjectName;
 
 /// Turns requests into bundles; remembers.
@@ -87,6 +88,8 @@ pub struct SetPlan {
     pub references: Option<String>,
     /// What is wrong with the dependencies between its services.
     pub dependencies: Option<String>,
+    /// What is wrong with its health rules; those are left out.
+    pub health: Vec<String>,
 }
 
 /// One service of a set.
@@ -149,17 +152,21 @@ pub fn resolve(
                 .map(|winner| conflict(&claims[*winner], name))
         };
         let before = claims_before(claims, &claim.depends_on, &winners);
-        sets.push(Scene { target, claim, sight, renderer, known, lost: &lost, before: &before }.set());
+        let health = health::rules(sight, claim, target);
+        sets.push(
+            Scene { target, claim, sight, health, renderer, known, lost: &lost, before: &before }.set(),
+        );
     }
     hold_back(&mut sets, known);
     Resolution { sets }
 }
 
 /// One claim and what is around it.
-struct Scene<'a, 's> {
+pub(super) struct Scene<'a, 's> {
     target: &'a Target,
-    claim: &'a Claim,
-    sight: &'a Sight<'s>,
+    pub(super) claim: &'a Claim,
+    pub(super) sight: &'a Sight<'s>,
+    health: health::Found,
     renderer: &'a dyn Renderer,
     known: &'a dyn Knowledge,
     lost: &'a dyn Fn(&ServiceName) -> Option<String>,
@@ -195,6 +202,7 @@ impl Scene<'_, '_> {
             let plan = self.service(service, content, (version, type_), dependencies.as_deref(), &data);
             plans.extend(plan);
         }
+        plans.extend(self.policies(&data));
         let multi_cluster_service = match &claim.owner {
             Owner::ClusterDeployment => None,
             Owner::MultiClusterService(name) => Some(name.clone()),
@@ -219,6 +227,7 @@ impl Scene<'_, '_> {
             services: plans,
             references,
             dependencies,
+            health: self.health.problems.clone(),
         }
     }
 
@@ -297,7 +306,8 @@ impl Scene<'_, '_> {
         if service.disable && !self.known.is_there(&id) {
             return None;
         }
-        let outcome = self.build(service, &id, content, (&version, dependencies), data);
+        let marks = Marks::named(self.sight, self.namespace(), &service.template);
+        let outcome = self.build(service, &id, content, (&version, dependencies, marks), data);
         let (built, problem) = match outcome {
             Ok(built) => (Some(built), None),
             Err(problem) => (None, Some(problem)),
@@ -305,12 +315,12 @@ impl Scene<'_, '_> {
         Some(ServicePlan { name, id, template: service.template.clone(), version, type_, built, problem })
     }
 
-    fn build(
+    pub(super) fn build(
         &self,
         service: &Service,
         id: &UnitId,
         content: Result<Content, Lack>,
-        (version, dependencies): (&str, Option<&str>),
+        (version, dependencies, marks): (&str, Option<&str>, Marks),
         data: &Data<'_>,
     ) -> Result<Built, Problem> {
         if let Some(message) = (self.lost)(&name_of(service)) {
@@ -336,7 +346,7 @@ impl Scene<'_, '_> {
             service.values.as_deref(),
             data,
         )?;
-        let body = self.body(service, &content, &id.namespace, &mut documents, data)?;
+        let body = self.body((service, marks), &content, &id.namespace, &mut documents, data)?;
         let options = merged(service.helm_options.as_ref(), content.helm_options.as_ref());
         let patches = self.patches(&mut documents, data)?;
         let request = Request {
@@ -368,8 +378,14 @@ impl Scene<'_, '_> {
         let latitude =
             latitude.map_err(|error| Problem::failed(format!("spec.serviceSpec.provider.config.{error}")))?;
         let leeway = latitude.of(&bundle, &id.namespace);
-        let secret = documents.hold_secrets()
-            || values::manifests_are_secret(self.sight, self.namespace(), &service.template);
+        let orders = self.claim.carrying.orders.clone().map_err(Problem::failed)?;
+        let extras = Extras {
+            health: self.health.of(&bundle),
+            orders,
+            reloads: self.claim.carrying.reloads,
+            prunes_definitions: self.claim.carrying.prunes_definitions,
+        };
+        let secret = documents.hold_secrets() || marks.secret;
         let sealed = Sealed::make(bundle, secret, self.target.recipient.as_ref(), self.renderer)
             .map_err(Problem::failed)?;
         let origin = Origin {
@@ -377,7 +393,7 @@ impl Scene<'_, '_> {
             documents: documents.origins,
             objects: documents.objects.into_iter().collect(),
         };
-        let frame = self.frame(service, id, (&content, version), leeway, options);
+        let frame = self.frame(service, id, (&content, version), (leeway, extras), options);
         Ok(Built::new(frame, sealed, origin))
     }
 
@@ -387,7 +403,7 @@ impl Scene<'_, '_> {
         service: &Service,
         id: &UnitId,
         (content, version): (&Content, &str),
-        leeway: Leeways,
+        (leeway, extras): (Leeways, Extras),
         options: HelmOptions,
     ) -> Frame {
         let own = dependencies_of(service).into_iter().map(|name| self.unit_id(&name));
@@ -407,6 +423,7 @@ impl Scene<'_, '_> {
             dry_run: self.claim.carrying.sync_mode == SyncMode::DryRun,
             rollback_after: tries(content.kind, &options, self.claim.carrying.max_consecutive_failures),
             leeway,
+            extras,
             options,
         }
     }
@@ -433,7 +450,7 @@ impl Scene<'_, '_> {
     /// The content of the template; manifests that say so are templates themselves.
     fn body<'b>(
         &self,
-        service: &Service,
+        (service, marks): (&Service, Marks),
         content: &'b Content,
         namespace: &str,
         documents: &mut Documents,
@@ -445,7 +462,7 @@ impl Scene<'_, '_> {
             body = Cow::Owned(Body::Manifests(documents.substituted(&built)?));
         }
         let Body::Manifests(files) = &*body else { return Ok(body) };
-        if !values::manifests_are_templates(self.sight, self.namespace(), &service.template) {
+        if !marks.templated {
             return Ok(body);
         }
         let mut expanded = Vec::new();
@@ -465,7 +482,7 @@ impl Scene<'_, '_> {
         }
     }
 
-    fn unit_id(&self, (namespace, name): &ServiceName) -> UnitId {
+    pub(super) fn unit_id(&self, (namespace, name): &ServiceName) -> UnitId {
         unit_id(&self.claim.set, namespace, name)
     }
 }

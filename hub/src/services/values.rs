@@ -201,9 +201,31 @@ fn of_secret(secret: Arc<Secret>) -> Source {
     }
 }
 
+/// What has to be minded about manifests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// They are Go templates.
+    pub templated: bool,
+    /// They are kept in a Secret.
+    pub secret: bool,
+}
+
+impl Marks {
+    /// Of a template.
+    pub fn of(sight: &Sight<'_>, template: &ServiceTemplate) -> Self {
+        let namespace = template.namespace().unwrap_or_default();
+        Self { templated: are_templates(sight, &namespace, template), secret: are_secret(template) }
+    }
+
+    /// Of the template of this name.
+    pub fn named(sight: &Sight<'_>, namespace: &str, template: &str) -> Self {
+        let template = sight.view.get::<ServiceTemplate>(namespace, template);
+        template.map_or_else(Self::default, |template| Self::of(sight, &template))
+    }
+}
+
 /// Whether the manifests of a ServiceTemplate hold Go templates: the object they are in says so.
-pub fn manifests_are_templates(sight: &Sight<'_>, namespace: &str, template: &str) -> bool {
-    let Some(template) = sight.view.get::<ServiceTemplate>(namespace, template) else { return false };
+fn are_templates(sight: &Sight<'_>, namespace: &str, template: &ServiceTemplate) -> bool {
     let Some(source) = template.spec.resources.as_ref().and_then(|source| source.local_source_ref.as_ref())
     else {
         return template.annotations().contains_key(TEMPLATE_ANNOTATION);
@@ -224,8 +246,7 @@ pub fn manifests_are_templates(sight: &Sight<'_>, namespace: &str, template: &st
 }
 
 /// Whether the manifests of a ServiceTemplate are kept in a Secret.
-pub fn manifests_are_secret(sight: &Sight<'_>, namespace: &str, template: &str) -> bool {
-    let Some(template) = sight.view.get::<ServiceTemplate>(namespace, template) else { return false };
+fn are_secret(template: &ServiceTemplate) -> bool {
     let sources = [&template.spec.resources, &template.spec.kustomize];
     sources.into_iter().flatten().any(|source| {
         source.local_source_ref.as_ref().is_some_and(|source| source.kind == LocalSourceKind::Secret)

@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use protocol::id::Digest;
-use protocol::plan::{DriftMode, ObjectKey, PlanBody, Removal, Unit, UnitId, UnitKind};
+use protocol::plan::{DriftMode, ObjectKey, Removal, Unit, UnitId, UnitKind};
 use protocol::report::{ObjectHealth, UnitState};
 use tracing::Span;
 
+use super::flap::Flap;
 use super::record::Record;
 use super::rollback::Rejected;
 use super::slot::{Held, Object, Slot, Work};
-use super::{Accepted, Engine};
+use super::{Accepted, Engine, Plan};
 use crate::health::Judgement;
 use crate::object::{ObjectId, Owner, Place};
+use crate::rules::Rules;
 use crate::store::{KeptUnit, Row, StoredPlan};
 
 /// Units that leave are reported after those that stay.
@@ -23,9 +25,9 @@ const LEAVING_ORDER: u32 = u32::MAX / 2;
 impl Engine {
     /// Takes up what a run before this one left.
     pub(super) fn resume(&mut self, plan: Option<StoredPlan>, units: Vec<KeptUnit>, rows: Vec<Row>) {
-        let Some(StoredPlan { head, body, applied }) = plan else { return };
+        let Some(StoredPlan { head, body, not_after, applied }) = plan else { return };
         let now = self.context.clock.now();
-        for KeptUnit { record, good, rejection, recorded } in units {
+        for KeptUnit { record, good, rejection, recorded, tested } in units {
             let spec = Arc::new(record.spec);
             let good = good.map(|good| if good == *spec { Arc::clone(&spec) } else { Arc::new(good) });
             // What was given up is not begun again, wherever the run before this one was with it.
@@ -35,6 +37,7 @@ impl Engine {
             let Some(slot) = self.slots.get_mut(&key) else { continue };
             slot.good = good;
             slot.record.made = recorded;
+            slot.tested = tested;
             let returned = rejection.as_ref().is_none_or(|rejection| rejection.returned);
             slot.rejected = rejection.map(|rejection| Box::new(Rejected { rejection, wanted: None }));
             slot.state = record.state;
@@ -66,7 +69,7 @@ impl Engine {
             self.applied = Some(applied);
             self.view.show_applied(applied);
         }
-        self.activate(Accepted { head, body, story: Span::none() });
+        self.activate(Accepted { head, plan: Plan { body, not_after }, story: Span::none() });
     }
 
     fn add(&mut self, unit: Arc<Unit>, now: u64) -> u32 {
@@ -77,6 +80,9 @@ impl Engine {
         let slot = Slot {
             objects: unit.objects.iter().map(|_| Object::new(now)).collect(),
             leeway: unit.leeway(),
+            rules: Rules::new(unit.health_rules()),
+            flap: Flap::default(),
+            tested: None,
             unit,
             owner,
             order: key,
@@ -109,7 +115,8 @@ impl Engine {
 
     /// Carries out this plan from now on.
     pub(super) fn activate(&mut self, accepted: Accepted) {
-        let Accepted { head, body, story } = accepted;
+        let Accepted { head, plan, story } = accepted;
+        let body = &plan.body;
         if self.head.is_some_and(|current| current.generation > head.generation) {
             return;
         }
@@ -121,32 +128,27 @@ impl Engine {
             settings.clone_from(&body.settings);
             changed
         });
-        self.forget_waiting(&body);
-        match self.hold_of(&body) {
-            Some(hold) => self.defer(hold, body),
-            None => self.carry_out(body),
-        }
+        self.forget_waiting(body);
+        self.carry_out(plan);
     }
 
-    /// Makes this the plan that is carried out.
-    pub(super) fn carry_out(&mut self, body: PlanBody) {
-        self.deferred = None;
-        for slot in self.slots.values_mut() {
-            slot.deferred = None;
-        }
-        let kept: BTreeSet<_> = body.units.iter().map(|unit| unit.id.clone()).collect();
-        for (order, unit) in (0u32..).zip(body.units) {
+    /// Makes this the plan that is carried out, as far as nothing of it has to wait.
+    pub(super) fn carry_out(&mut self, plan: Plan) {
+        let waits = self.waits(&plan);
+        let kept: BTreeSet<_> = plan.body.units.iter().map(|unit| unit.id.clone()).collect();
+        for (position, unit) in plan.body.units.iter().enumerate().filter(|(at, _)| waits.lets_begin(*at)) {
             let key = match self.names.get(&unit.id) {
                 Some(key) => *key,
                 None => self.add(Arc::new(unit.clone()), self.context.clock.now()),
             };
-            self.revise(key, unit, order);
+            self.revise(key, unit.clone(), u32::try_from(position).unwrap_or(u32::MAX));
         }
         let stays = |id: &_| !kept.contains(id);
         let leaving: Vec<u32> = self.names.iter().filter(|(id, _)| stays(id)).map(|(_, key)| *key).collect();
-        for key in leaving {
+        for key in leaving.into_iter().filter(|key| waits.lets_leave(*key)) {
             self.leave(key);
         }
+        self.defer(plan, &waits);
         // What was to go may be wanted again, here or in another unit.
         for slot in self.slots.values_mut() {
             self.unclaimed.extend(slot.gone.drain(..).map(|row| (row.id.clone(), row)));
@@ -202,8 +204,25 @@ impl Engine {
             }
             slot.leeway = leeway;
         }
+        let rules = Rules::renewed(slot.rules.as_ref(), unit.health_rules());
+        let same = match (&rules, &slot.rules) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        if !same {
+            // What is there was judged by other rules.
+            for object in slot.objects.iter_mut().filter(|object| object.work == Work::None) {
+                object.work = Work::Check;
+            }
+            slot.rules = rules;
+        }
         slot.unit = unit;
+        if new_revision {
+            slot.flap = Flap::default();
+        }
         begin_anew(slot, new_revision, now);
+        self.mounts.forget(key);
+        slot.look_at_mounts();
         for (index, object) in slot.objects.iter().enumerate() {
             if let Some(place) = &object.place {
                 self.index.insert(Arc::clone(&place.id), (key, index));
@@ -229,6 +248,7 @@ impl Engine {
                 self.unclaimed.insert(row.id.clone(), row);
             }
         }
+        self.mounts.forget(key);
         slot.leaving = true;
         slot.rejected = None;
         slot.state = UnitState::Deleting;
@@ -317,6 +337,7 @@ impl Engine {
             let Some(slot) = self.slots.get_mut(&key) else { return };
             let moved = row.as_ref().is_some_and(|row| row.unit != slot.owner.unit);
             settle_in(slot, index, place, row, told, self.context.clock.now());
+            slot.look_at_mounts();
             if moved && let Some(row) = slot.row(index) {
                 // From now on it goes with this unit.
                 self.context.store.put_rows(vec![row]).forget();

@@ -17,23 +17,27 @@
 
 mod activate;
 mod dry_run;
+mod flap;
 mod hold;
+mod mounts;
 mod news;
 mod observe;
 mod record;
 mod rollback;
 mod schedule;
 mod slot;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::UnixMillis;
 use protocol::id::Generation;
 use protocol::message::PlanHead;
 use protocol::plan::{PlanBody, UnitId};
 use protocol::report::ClusterReport;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,6 +49,7 @@ use crate::board::Board;
 use crate::config::Config;
 use crate::discovery::Discovery;
 use crate::handle::EngineHandle;
+use crate::local::Local;
 use crate::object::{ObjectId, Resource};
 use crate::store::{Row, Store, StoreError};
 use crate::view::View;
@@ -70,10 +75,20 @@ pub enum StartError {
 /// A plan that was stored just now.
 pub(crate) struct Accepted {
     pub(crate) head: PlanHead,
-    pub(crate) body: PlanBody,
+    pub(crate) plan: Plan,
     /// Who offered it.
     pub(crate) story: Span,
 }
+
+/// What is wanted, and until when it may be begun.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) body: PlanBody,
+    pub(crate) not_after: Option<UnixMillis>,
+}
+
+/// What the owner of the cluster allows, or why that is not understood.
+pub(crate) type Allowed = Arc<Result<Local, String>>;
 
 /// Turns the desired state of one cluster into its actual state.
 pub struct Engine {
@@ -104,8 +119,13 @@ pub struct Engine {
     probes: mpsc::Sender<String>,
     /// When blobs that are past are deleted.
     collect_at: Option<Instant>,
-    /// The newest plan, while it is held back.
+    /// The newest plan, while something of it is held back.
     deferred: Option<hold::Deferred>,
+    /// What the owner of the cluster allows.
+    local: Allowed,
+    allowed: watch::Receiver<Allowed>,
+    /// Which workloads use which ConfigMaps and Secrets.
+    mounts: mounts::Mounts,
     /// Open while a plan is being carried out.
     story: Span,
 }
@@ -150,6 +170,8 @@ impl Engine {
         let (sightings, sightings_in) = mpsc::channel(QUEUE);
         let (probes, probes_in) = mpsc::channel(1);
         let (accepted, accepted_in) = mpsc::unbounded_channel();
+        let local: Allowed = Arc::new(config.local);
+        let (allow, allowed) = watch::channel(Arc::clone(&local));
         let view = Arc::new(View::default());
         let context = Context {
             api: Api::new(config.client, config.field_manager),
@@ -186,13 +208,16 @@ impl Engine {
             probes,
             collect_at: None,
             deferred: None,
+            local,
+            allowed,
+            mounts: mounts::Mounts::default(),
             story: Span::none(),
         };
         engine.resume(plan, units, rows);
         let inputs =
             Inputs { accepted: accepted_in, news: news_in, sightings: sightings_in, probes: probes_in };
         tasks.spawn(cancel.run_until_cancelled_owned(engine.run(inputs)));
-        Ok(EngineHandle::new(config.agent, config.verifier, context, view, accepted))
+        Ok(EngineHandle::new(config.agent, config.verifier, context, view, accepted, allow))
     }
 
     /// The loop: one input at a time, plans first.
@@ -205,6 +230,7 @@ impl Engine {
             tokio::select! {
                 biased;
                 Some(accepted) = inputs.accepted.recv() => self.activate(accepted),
+                Ok(()) = self.allowed.changed() => self.allow(),
                 Some(news) = inputs.news.recv() => self.hear(news),
                 Some(version) = inputs.probes.recv() => self.reached(version),
                 Some(sighting) = inputs.sightings.recv() => self.observe(sighting),
@@ -220,10 +246,11 @@ impl Engine {
         if self.watches.contains_key(&key) {
             return;
         }
+        let all = key == (String::new(), "Node".to_owned()) || self.mounts.of_kind(&key.1);
         let watcher = Watcher {
             api: self.context.api.clone(),
             resource: Arc::clone(resource),
-            all: key == (String::new(), "Node".to_owned()),
+            all,
             board: Arc::clone(&self.context.board),
             sightings: self.sightings.clone(),
             wake: Arc::clone(&self.wake),
@@ -241,10 +268,10 @@ impl Engine {
         }
         let used: BTreeSet<(&str, &str)> =
             self.index.keys().map(|id| (id.group.as_str(), id.kind.as_str())).collect();
-        let told = &mut self.told;
+        let (told, mounts) = (&mut self.told, &self.mounts);
         self.watches.retain(|(group, kind), cancel| {
-            let keep =
-                used.contains(&(group.as_str(), kind.as_str())) || (group.is_empty() && kind == "Node");
+            let keep = used.contains(&(group.as_str(), kind.as_str()))
+                || (group.is_empty() && (kind == "Node" || mounts.of_kind(kind)));
             if !keep {
                 cancel.cancel();
                 told.remove(&(group.clone(), kind.clone()));

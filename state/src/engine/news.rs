@@ -6,7 +6,7 @@ use protocol::report::{ObjectHealth, UnitState};
 use tokio::time::Instant;
 
 use super::Engine;
-use super::slot::{FIGHT_WINDOW, Fight, Held, Object, REPAIRS_AT_ONCE, Work};
+use super::slot::{FIGHT_WINDOW, Fight, Held, Object, REPAIRS_AT_ONCE, Slot, Work};
 use crate::backoff;
 use crate::health::Judgement;
 use crate::object::ObjectId;
@@ -21,6 +21,15 @@ impl Engine {
     /// opinion counts no more.
     pub(super) fn hear(&mut self, news: News) {
         let News { slot: key, run, event } = news;
+        if let Event::Mounts { index, used, kinds } = event {
+            let current = |slot: &Slot| {
+                slot.running.as_ref().is_some_and(|running| running.run == run && !running.stale)
+            };
+            if self.slots.get(&key).is_some_and(current) {
+                self.mounts(key, index, used, &kinds);
+            }
+            return;
+        }
         if let Event::Watch(resource) = event {
             self.watch(&resource);
             return;
@@ -29,7 +38,7 @@ impl Engine {
         let Some(running) = running.filter(|running| running.run == run) else { return };
         let stale = running.stale;
         match event {
-            Event::Watch(_) => {}
+            Event::Watch(_) | Event::Mounts { .. } => {}
             Event::Begun(rows) => self.begun(key, rows),
             Event::Outcomes(outcomes) => self.outcomes(key, outcomes, stale),
             Event::Pruned { ids, deleted } => self.pruned(key, &ids, deleted),
@@ -195,6 +204,7 @@ impl Engine {
                 self.lost(&text);
                 return;
             }
+            End::Tested { order, result } => self.tested(key, order, result),
             End::Removed if slot.gone.is_empty() => {
                 self.removed(key);
                 return;
@@ -272,9 +282,13 @@ impl Object {
                 self.work = Work::None;
                 self.differs = Some(format!("drifted: {text}"));
             }
-            Outcome::Same { fields } => {
+            Outcome::Same { fields, version, health } => {
                 self.work = Work::None;
                 self.differs = None;
+                if version >= self.version {
+                    self.version = version;
+                    self.judge(health, now);
+                }
                 if let Some(held) = self.held.as_mut() {
                     held.fields = fields;
                 }

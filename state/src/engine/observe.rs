@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::Engine;
 use super::slot::{Object, Work};
-use crate::health::{self, Judgement};
+use crate::health::Judgement;
 use crate::live::Live;
 use crate::object::{self, ObjectId, Resource};
+use crate::rules::{self, Rules};
 use crate::watcher::{Seen, Sighting};
 
 impl Engine {
@@ -43,6 +44,7 @@ impl Engine {
             self.count_nodes();
         }
         let id = resource.id(&live.metadata);
+        self.mounted_changed(&id, live.metadata.version());
         let Some((key, index)) = self.index.get(&id).copied() else { return };
         let now = self.context.clock.now();
         let manager = self.context.api.manager();
@@ -70,7 +72,17 @@ impl Engine {
             self.assess(key);
             return;
         }
-        let judgement = health::judge(&resource.group, &resource.kind, live);
+        let ruled = |rules: &Rules| rules.concern(&resource.group, &resource.kind);
+        let hidden = resource.metadata_only() && slot.rules.as_deref().is_some_and(ruled);
+        let judgement = if hidden {
+            // A rule looks at more than the watch shows.
+            if object.work == Work::None && news {
+                object.work = Work::Check;
+            }
+            object.health.clone()
+        } else {
+            rules::judge(slot.rules.as_deref(), resource, live)
+        };
         let established = object::is_definition(&id.group, &id.kind)
             && judgement.health == ObjectHealth::Current
             && object.health.health != ObjectHealth::Current;
@@ -96,6 +108,7 @@ impl Engine {
 
     /// An object is not there, or lost our label.
     fn missing(&mut self, id: &ObjectId, version: u64) {
+        self.mounted_changed(id, version);
         let Some((key, index)) = self.index.get(id).copied() else { return };
         let now = self.context.clock.now();
         let Some(slot) = self.slots.get_mut(&key) else { return };

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
+use super::flap::Flap;
 use super::slot::{Running, Slot, Verdict, Work};
 use super::{Engine, WORKERS_CONCURRENT};
 use crate::backoff;
@@ -100,7 +101,7 @@ impl Engine {
         let now = Instant::now();
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let step = next_step(slot, now);
-        let (writes, records) = (matches!(step, Step::Apply { .. }), matches!(step, Step::Record));
+        let (writes, records) = (matches!(step, Step::Apply { .. }), matches!(step, Step::Record(_)));
         let run = self.next_run;
         self.next_run += 1;
         let cancel = CancellationToken::new();
@@ -120,7 +121,8 @@ impl Engine {
         slot.deadline = None;
         let (unit, owner) = (Arc::clone(&slot.unit), slot.owner.clone());
         let span = tracing::debug_span!(parent: &self.story, "apply", unit = %unit.id, step = step.name());
-        let job = Job { slot: key, run, unit, owner, step, cancel };
+        let rules = slot.rules.clone();
+        let job = Job { slot: key, run, unit, rules, owner, step, cancel };
         let work = Worker::carry_out(Arc::clone(&self.context), job).instrument(span);
         self.tasks.spawn(self.cancel.clone().run_until_cancelled_owned(work));
         self.assess(key);
@@ -204,12 +206,18 @@ impl Engine {
         let now = self.context.clock.now();
         let Some(slot) = self.slots.get_mut(&key) else { return };
         if slot.state != state || slot.message != message {
+            let moment = Instant::now();
             if slot.state != state {
-                tracing::info!(unit = %slot.unit.id, state = state.as_str(), message, "unit");
+                let left = slot.state == UnitState::Deployed && slot.in_force && !slot.leaving;
+                slot.flap.note(left, moment);
+                if !slot.flap.is_active(moment) {
+                    tracing::info!(unit = %slot.unit.id, state = state.as_str(), message, "unit");
+                }
                 slot.since = now;
             }
             // What passes by in no time is not worth a disk write: after a restart it comes up again.
-            let settled = matches!(state, UnitState::Deployed | UnitState::Failed | UnitState::Deleting);
+            let settled = matches!(state, UnitState::Deployed | UnitState::Failed | UnitState::Deleting)
+                && (!slot.flap.is_active(moment) || slot.leaving);
             slot.state = state;
             slot.message = message;
             if settled {
@@ -224,9 +232,16 @@ impl Engine {
 
     /// Shows a unit, unless it was only just begun and will be through in a moment.
     pub(super) fn show(&mut self, key: u32) {
-        let Some(slot) = self.slots.get(&key) else { return };
+        let now = Instant::now();
+        let Some(slot) = self.slots.get_mut(&key) else { return };
         let fresh = |running: &Running| running.writes && running.since.elapsed() < BEGIN_GRACE;
         if slot.state == UnitState::Provisioning && slot.running.as_ref().is_some_and(fresh) {
+            return;
+        }
+        if slot.flap.is_active(now) && slot.in_force && !slot.leaving {
+            if let Some(report) = slot.damped_report(now) {
+                self.view.show(slot.order, report);
+            }
             return;
         }
         self.view.show(slot.order, slot.report());
@@ -234,15 +249,17 @@ impl Engine {
 
     /// Shows all units.
     pub(super) fn show_all(&mut self) {
-        for slot in self.slots.values() {
-            self.view.show(slot.order, slot.report());
+        for key in self.slots.keys().copied().collect::<Vec<_>>() {
+            self.show(key);
         }
     }
 
     /// Notes that the plan is carried out, once it is.
     pub(super) fn settle(&mut self) {
         let Some(head) = self.head else { return };
-        if self.applied == Some(head.generation) || self.deferred.is_some() {
+        if self.applied == Some(head.generation)
+            || self.deferred.as_ref().is_some_and(|deferred| deferred.open)
+        {
             return;
         }
         let settled = |slot: &Slot| {
@@ -285,7 +302,7 @@ impl Engine {
                     .filter(|at| *at > now)
                     .min();
                 let record = slot.record_due().filter(|at| *at > now && reachable);
-                [retry, deadline, grace, calm.filter(|_| reachable), record]
+                [retry, deadline, grace, calm.filter(|_| reachable), record, slot.flap.ends()]
             })
             .flatten()
             .chain(self.collect_at)
@@ -302,6 +319,12 @@ impl Engine {
             if !self.view.is_offering() {
                 self.context.store.collect().forget();
             }
+        }
+        for slot in self.slots.values_mut().filter(|slot| slot.flap.is_over(now)) {
+            slot.flap = Flap::default();
+            // Told as it is now, with what was not written meanwhile.
+            self.view.show(slot.order, slot.report());
+            self.context.store.put_state(&slot.record(), false).forget();
         }
         let late: Vec<u32> = self
             .slots
@@ -352,8 +375,13 @@ fn next_step(slot: &mut Slot, now: Instant) -> Step {
     if slot.wants_finish() && !slot.has_work(now) && slot.gone.is_empty() {
         return Step::Finish(slot.events().1);
     }
-    if slot.wants_record(now) && !slot.has_work(now) && slot.gone.is_empty() {
-        return Step::Record;
+    if !slot.has_work(now) && slot.gone.is_empty() {
+        if slot.wants_record(now) {
+            return Step::Record(slot.failed());
+        }
+        if let Some(order) = slot.due_test() {
+            return Step::Test(order.to_owned());
+        }
     }
     let items = items(slot, now);
     let defines = items.iter().any(|item| object::stage(&slot.unit.objects[item.index]) == 1);

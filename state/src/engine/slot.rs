@@ -11,12 +11,14 @@ use protocol::report::{OBJECT_REPORTS_MAX, ObjectHealth, ObjectReport, UnitRepor
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::flap::Flap;
 use super::record::Record;
 use super::rollback::Rejected;
 use crate::health::Judgement;
 use crate::live::Fields;
 use crate::object::{ObjectId, Owner, Place};
-use crate::store::{Row, UnitRecord};
+use crate::rules::Rules;
+use crate::store::{Row, TestRun, UnitRecord};
 use crate::worker::Preview;
 
 /// Repairs of one object that are made at once within [`FIGHT_WINDOW`]; further ones wait ever longer.
@@ -60,6 +62,8 @@ pub(super) struct Object {
     /// The work is there because somebody changed the object.
     pub(super) drifted: bool,
     pub(super) writing: bool,
+    /// What it depends on changed while a write was under way.
+    pub(super) again: bool,
     /// Seen while a write was under way.
     pub(super) late: Option<(u64, Option<Fields>)>,
     /// The newest resource version seen.
@@ -83,6 +87,7 @@ impl Object {
             work: Work::Write,
             drifted: false,
             writing: false,
+            again: false,
             late: None,
             version: 0,
             health: Judgement { health: ObjectHealth::NotFound, message: "is not applied yet".to_owned() },
@@ -97,6 +102,9 @@ impl Object {
     /// A write is over. What was seen meanwhile and is newer counts now.
     pub(super) fn write_over(&mut self, version: u64, digest: Digest) {
         self.writing = false;
+        if std::mem::take(&mut self.again) {
+            self.work = Work::Write;
+        }
         let Some((late, fields)) = self.late.take() else { return };
         let Some(held) = &self.held else { return };
         if late > version && held.digest == Some(digest) && held.fields != fields {
@@ -172,6 +180,12 @@ pub(super) struct Slot {
     /// The revision of the plan that was given up for that one.
     pub(super) rejected: Option<Box<Rejected>>,
     pub(super) repairs: u64,
+    /// What its objects must satisfy beside kstatus.
+    pub(super) rules: Option<Arc<Rules>>,
+    /// How often it stopped being healthy.
+    pub(super) flap: Flap,
+    /// The last run of its test hooks.
+    pub(super) tested: Option<TestRun>,
     /// Helm's record.
     pub(super) record: Record,
     /// It left the plan.
@@ -262,6 +276,7 @@ impl Slot {
             || !self.gone.is_empty()
             || (!self.is_deployed() && !self.prepared)
             || self.wants_finish()
+            || self.due_test().is_some()
             || self.wants_record(now)
     }
 
@@ -344,6 +359,7 @@ impl Slot {
                 .chain([&self.message])
                 .filter(|text| !text.is_empty())
                 .cloned()
+                .chain(self.test_result())
                 .collect::<Vec<_>>()
                 .join("; "),
             since: self.since,

@@ -21,7 +21,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 pub(crate) use plan::{Offer, OfferResult, StoredPlan};
-pub(crate) use unit::{KeptUnit, Rejection, Row, UnitRecord, fingerprint};
+pub(crate) use unit::{KeptUnit, Rejection, Row, TestRun, UnitRecord, fingerprint};
 
 /// The thread needs little: SQLite keeps its working memory on the heap.
 const STACK_BYTES: usize = 512 * 1024;

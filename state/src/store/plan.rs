@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use protocol::UnixMillis;
 use protocol::codec;
 use protocol::frame::{OBJECT_BYTES_MAX, PLAN_BODY_BYTES_MAX};
 use protocol::id::{Digest, Generation};
@@ -40,6 +41,8 @@ pub(crate) enum OfferResult {
 pub(crate) struct StoredPlan {
     pub(crate) head: PlanHead,
     pub(crate) body: PlanBody,
+    /// After this moment nothing of it is to be begun.
+    pub(crate) not_after: Option<UnixMillis>,
     pub(crate) applied: Option<Generation>,
 }
 
@@ -52,7 +55,8 @@ impl Store {
     /// The current plan, if there is one.
     pub(crate) async fn plan(&self) -> Result<Option<StoredPlan>, StoreError> {
         self.read("read the plan", |connection| {
-            let Some(head) = head(connection)? else { return Ok(None) };
+            let Some(header) = header(connection)? else { return Ok(None) };
+            let head = PlanHead { generation: header.generation, body: header.body };
             let Some(content) = content(connection, head.body)? else { return Ok(None) };
             let Ok(body) = codec::decode::<PlanBody>(&content, PLAN_BODY_BYTES_MAX) else { return Ok(None) };
             let applied = connection.query_row(
@@ -60,7 +64,8 @@ impl Store {
                 [],
                 |row| Ok(Generation { term: unsigned(row.get(0)?), counter: unsigned(row.get(1)?) }),
             );
-            Ok(Some(StoredPlan { head, body, applied: applied.optional()? }))
+            let (not_after, applied) = (header.not_after, applied.optional()?);
+            Ok(Some(StoredPlan { head, body, not_after, applied }))
         })
         .await
     }
@@ -122,12 +127,14 @@ fn unsigned(value: i64) -> u64 {
 
 /// The head of the stored plan.
 fn head(connection: &Connection) -> Result<Option<PlanHead>, rusqlite::Error> {
+    let header = header(connection)?;
+    Ok(header.map(|header| PlanHead { generation: header.generation, body: header.body }))
+}
+
+fn header(connection: &Connection) -> Result<Option<PlanHeader>, rusqlite::Error> {
     let header: Option<Vec<u8>> =
         connection.query_row("SELECT header FROM plan", [], |row| row.get(0)).optional()?;
-    Ok(header.and_then(|bytes| {
-        let header = codec::decode::<PlanHeader>(&bytes, PLAN_BODY_BYTES_MAX).ok()?;
-        Some(PlanHead { generation: header.generation, body: header.body })
-    }))
+    Ok(header.and_then(|bytes| codec::decode::<PlanHeader>(&bytes, PLAN_BODY_BYTES_MAX).ok()))
 }
 
 fn content(connection: &Connection, digest: Digest) -> Result<Option<Vec<u8>>, rusqlite::Error> {

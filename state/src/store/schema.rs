@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode};
 use super::StoreError;
 
 /// Raised with every change of the tables; an older program refuses a newer file.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// One process at a time: two engines on one plan would undo each other's work. Pages are 4 KiB; 128 KiB of cache are enough for an inventory of thousands.
 const PRAGMAS: &str = "
@@ -32,7 +32,7 @@ const TABLES: &str = "
         state INTEGER NOT NULL, message TEXT NOT NULL, since INTEGER NOT NULL, repairs INTEGER NOT NULL,
         revision INTEGER NOT NULL DEFAULT 0, open INTEGER NOT NULL DEFAULT 0,
         rejected BLOB, rejection TEXT, returned INTEGER NOT NULL DEFAULT 0,
-        recorded BLOB
+        recorded BLOB, test_order TEXT, test_result TEXT
     ) STRICT;
     CREATE TABLE revision (number INTEGER PRIMARY KEY AUTOINCREMENT) STRICT;
     CREATE TABLE object (
@@ -53,6 +53,12 @@ const SINCE_1: &str = "
     ALTER TABLE unit ADD COLUMN rejection TEXT;
     ALTER TABLE unit ADD COLUMN returned INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE unit ADD COLUMN recorded BLOB;
+";
+
+/// What a file of version 2 lacks.
+const SINCE_2: &str = "
+    ALTER TABLE unit ADD COLUMN test_order TEXT;
+    ALTER TABLE unit ADD COLUMN test_result TEXT;
 ";
 
 /// Opens the file. A damaged one is set aside and a new one begun: the plan comes again from above, and what
@@ -112,8 +118,9 @@ fn set_up(connection: &mut Connection) -> Result<i64, rusqlite::Error> {
     connection.execute_batch(PRAGMAS)?;
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let missing = match version {
-        0 => TABLES,
-        1 => SINCE_1,
+        0 => vec![TABLES],
+        1 => vec![SINCE_1, SINCE_2],
+        2 => vec![SINCE_2],
         VERSION => {
             connection.execute_batch(super::history::TABLE)?;
             return Ok(version);
@@ -121,7 +128,9 @@ fn set_up(connection: &mut Connection) -> Result<i64, rusqlite::Error> {
         _ => return Ok(version),
     };
     let transaction = connection.transaction()?;
-    transaction.execute_batch(missing)?;
+    for tables in missing {
+        transaction.execute_batch(tables)?;
+    }
     transaction.execute_batch(super::history::TABLE)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
@@ -183,7 +192,7 @@ mod tests {
         };
         let fresh = columns(&open(&path).unwrap());
         let old = Connection::open(&path).unwrap();
-        for column in ["rejected", "rejection", "returned", "recorded"] {
+        for column in ["rejected", "rejection", "returned", "recorded", "test_order", "test_result"] {
             old.execute(&format!("ALTER TABLE unit DROP COLUMN {column}"), []).unwrap();
         }
         old.pragma_update(None, "user_version", 1).unwrap();

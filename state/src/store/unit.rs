@@ -33,8 +33,19 @@ pub(crate) struct KeptUnit {
     /// The unit as it was when it was last healthy.
     pub(crate) good: Option<Unit>,
     pub(crate) rejection: Option<Rejection>,
-    /// Hash of the revision of which Helm's record was made.
+    /// Of what Helm's record was made.
     pub(crate) recorded: Option<Digest>,
+    /// The last run of its test hooks.
+    pub(crate) tested: Option<TestRun>,
+}
+
+/// A run of test hooks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TestRun {
+    /// The order for it.
+    pub(crate) order: String,
+    /// What came of it, for a person.
+    pub(crate) result: String,
 }
 
 /// A revision that was given up.
@@ -69,8 +80,8 @@ impl Store {
     pub(crate) async fn inventory(&self) -> Result<(Vec<KeptUnit>, Vec<Row>), StoreError> {
         self.read("read the inventory", |connection| {
             let mut statement = connection.prepare(
-                "SELECT spec, deployed, state, message, since, repairs, good, rejected, rejection, returned, recorded
-                 FROM unit ORDER BY id",
+                "SELECT spec, deployed, state, message, since, repairs, good, rejected, rejection, returned, recorded,
+                 test_order, test_result FROM unit ORDER BY id",
             )?;
             let mut rows = statement.query([])?;
             let mut units = Vec::new();
@@ -95,7 +106,11 @@ impl Store {
                     _ => None,
                 };
                 let recorded = row.get::<_, Option<[u8; 32]>>(10)?.map(Digest);
-                units.push(KeptUnit { record, good, rejection, recorded });
+                let tested = match (row.get(11)?, row.get(12)?) {
+                    (Some(order), Some(result)) => Some(TestRun { order, result }),
+                    _ => None,
+                };
+                units.push(KeptUnit { record, good, rejection, recorded, tested });
             }
             let mut statement = connection.prepare(
                 "SELECT grp, kind, namespace, name, version, unit, ordinal, digest, fields, adopted
@@ -267,6 +282,20 @@ impl Store {
                 .execute(
                     "UPDATE unit SET rejected = ?2, rejection = ?3, returned = ?4 WHERE id = ?1",
                     params![id, revision, reason, returned],
+                )
+                .map(|_| ())
+        })
+    }
+
+    /// Notes what came of test hooks; what they had done by then counts no more.
+    pub(crate) fn put_tested(&self, id: String, run: TestRun) -> Written<()> {
+        self.write("note the result of tests", move |connection| {
+            let TestRun { order, result } = run;
+            connection.execute("DELETE FROM hook WHERE unit = ?1 AND run LIKE 'Test %'", params![id])?;
+            connection
+                .execute(
+                    "UPDATE unit SET test_order = ?2, test_result = ?3 WHERE id = ?1",
+                    params![id, order, result],
                 )
                 .map(|_| ())
         })

@@ -153,21 +153,26 @@ async fn definitions_and_namespaces_come_first_wherever_they_stand() {
     let widget = json!({"apiVersion": "example.org/v1", "kind": "Widget",
         "metadata": {"name": "w", "namespace": "tools"}, "size": 1});
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tools"}});
-    let plan = world.plan(vec![Planned::new("tools", vec![widget.clone(), widgets(), namespace.clone()])]);
-    running.carry_out(plan).await;
+    let tools = || Planned::new("tools", vec![widget.clone(), widgets(), namespace.clone()]);
+    running.carry_out(world.plan(vec![tools()])).await;
     assert_eq!(running.state("tools"), Some(UnitState::Deployed), "{}", running.message("tools"));
     assert!(world.get("/apis/example.org/v1/namespaces/tools/widgets/w").await.is_some());
 
     world.edit("/apis/example.org/v1/namespaces/tools/widgets/w", json!({"size": 2})).await;
     running.until("a repair", |running| running.units["tools"].drift_repairs == 1).await;
 
+    // With a definition go all objects of its kind, so it goes only when that is asked for.
+    let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.org";
+    let asked = tools().with(|unit| unit.set_prunes_definitions(true));
+    running.carry_out(world.plan(vec![asked])).await;
     running.carry_out(world.plan(vec![])).await;
-    assert!(
-        world
-            .get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.org")
-            .await
-            .is_none()
-    );
+    running.until("the unit is gone", |running| running.state("tools") == Some(UnitState::Deleted)).await;
+    assert!(world.get(definition).await.is_none());
+    running.carry_out(world.plan(vec![tools()])).await;
+    running.until_state("tools", UnitState::Deployed).await;
+    running.carry_out(world.plan(vec![])).await;
+    running.until("the unit is gone", |running| running.state("tools") == Some(UnitState::Deleted)).await;
+    assert!(world.get(definition).await.is_some());
 }
 
 #[tokio::test]

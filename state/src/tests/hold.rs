@@ -14,7 +14,7 @@ use super::{MAPS, Planned, Running, World, config_map, plan_with};
 use crate::{Clock, Engine};
 
 /// A clock that is set by hand.
-struct Hand(AtomicU64);
+pub(super) struct Hand(pub(super) AtomicU64);
 
 impl Clock for Hand {
     fn now(&self) -> u64 {

@@ -33,16 +33,21 @@ fn watched(objects: Vec<Value>) -> Planned {
 async fn live_objects_are_compared_with_the_plan_without_a_write_and_secrets_stay_hidden() {
     let world = World::new().await;
     let mut running = world.start().await;
-    let secret =
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"}, "stringData": {"password": "hunter22"}});
-    let objects =
-        vec![config_map("a", "1"), config_map("b", "1"), config_map("free", "1"), deployment("web", 1), secret];
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"}, "stringData": {"password": "hunter22"}});
+    let objects = vec![
+        config_map("a", "1"),
+        config_map("b", "1"),
+        config_map("free", "1"),
+        deployment("web", 1),
+        secret,
+    ];
     let free = Leeways(vec![Leeway { object: 2, paths: vec!["/data/key".to_owned()] }]);
     let unit = watched(objects).with(|unit| unit.set_leeway(&free));
     running.carry_out(world.plan(vec![unit, Planned::new("other", vec![config_map("c", "1")])])).await;
     running.until_state("web", UnitState::Deployed).await;
     let all = ask(&running, "", Aspect::Differences).await;
-    let counts: Vec<_> = all.iter().map(|unit| (unit.id.name.as_str(), unit.same, unit.objects.len())).collect();
+    let counts: Vec<_> =
+        all.iter().map(|unit| (unit.id.name.as_str(), unit.same, unit.objects.len())).collect();
     assert_eq!(counts, [("web", 5, 0), ("other", 1, 0)]);
 
     world.edit(&format!("{MAPS}/a"), json!({"data": {"key": "theirs", "more": "x"}})).await;
@@ -56,7 +61,11 @@ async fn live_objects_are_compared_with_the_plan_without_a_write_and_secrets_sta
     let mut found = told(&units[0]);
     found.sort_by_key(|(name, ..)| name.clone());
     let expected = [
-        ("a".to_owned(), Finding::Differs, vec![".data.key Some(\"\\\"theirs\\\"\") Some(\"\\\"1\\\"\")".to_owned()]),
+        (
+            "a".to_owned(),
+            Finding::Differs,
+            vec![".data.key Some(\"\\\"theirs\\\"\") Some(\"\\\"1\\\"\")".to_owned()],
+        ),
         ("b".to_owned(), Finding::Missing, Vec::new()),
         ("login".to_owned(), Finding::Differs, vec![".data.password None None".to_owned()]),
     ];

@@ -68,6 +68,51 @@ async fn what_is_deployed_stands_in_helms_records_and_goes_with_the_unit() {
 }
 
 #[tokio::test]
+async fn a_revision_that_was_given_up_stands_in_the_history_as_helm_tells_it() {
+    let world = World::new().await;
+    let mut running = world.start().await;
+    let unit = |objects| {
+        of_chart(objects).with(|unit| unit.set_rollback_after(Some(1))).hook(
+            &super::job("before"),
+            vec![protocol::plan::HookEvent::PreDelete],
+            3,
+            vec![protocol::plan::HookDeletion::Succeeded],
+        )
+    };
+    running.carry_out(world.plan(vec![unit(vec![config_map("a", "1")])])).await;
+    until_records(&world, &[("sh.helm.release.v1.web.v1", "deployed")]).await;
+    let bad = || unit(vec![config_map("a", "2"), super::malformed()]);
+    running.carry_out(world.plan(vec![bad()])).await;
+    let told = [("sh.helm.release.v1.web.v2", "failed"), ("sh.helm.release.v1.web.v3", "deployed")];
+    until_records(&world, &told).await;
+    let record = |text: &Value| {
+        use base64::Engine as _;
+        let data = base64::engine::general_purpose::STANDARD.decode(text.as_str().unwrap()).unwrap();
+        release::unpack(std::str::from_utf8(&data).unwrap()).unwrap()
+    };
+    let failed = world.get(&format!("{SECRETS}/sh.helm.release.v1.web.v2")).await.unwrap();
+    let failed = record(&failed["data"]["release"]);
+    let description = failed["info"]["description"].as_str().unwrap();
+    assert!(description.starts_with("Upgrade \"web\" failed: "), "{description}");
+    let back = world.get(&format!("{SECRETS}/sh.helm.release.v1.web.v3")).await.unwrap();
+    let back = record(&back["data"]["release"]);
+    assert_eq!(back["info"]["description"], "Rollback to 1");
+    assert_eq!(back["hooks"][0]["events"], json!(["pre-delete"]));
+    assert_eq!(back["hooks"][0]["delete_policies"], json!(["hook-succeeded"]));
+    running.kill().await;
+    // Over a restart nothing is written again.
+    let mut running = world.start().await;
+    let before = world.wire.writes().len();
+    running.carry_out(world.plan(vec![bad()])).await;
+    assert_eq!(world.wire.writes().len(), before, "{:?}", &world.wire.writes()[before..]);
+    // What follows is an upgrade of what is deployed.
+    running.carry_out(world.plan(vec![unit(vec![config_map("a", "3")])])).await;
+    let next = [("sh.helm.release.v1.web.v3", "superseded"), ("sh.helm.release.v1.web.v4", "deployed")];
+    until_records(&world, &next).await;
+    running.kill().await;
+}
+
+#[tokio::test]
 async fn a_release_that_helm_installed_is_taken_over_and_its_history_goes_on() {
     let world = World::new().await;
     world.create("/api/v1/namespaces", json!({"metadata": {"name": "shop"}})).await;
@@ -87,7 +132,9 @@ async fn a_release_that_helm_installed_is_taken_over_and_its_history_goes_on() {
         revision: 5,
         first_deployed: 1_000,
         now: 2_000,
+        status: "deployed",
         description: "Install complete",
+        hooks: Vec::new(),
     };
     let packed = release::packed(&facts, "");
     world

@@ -10,21 +10,40 @@ use protocol::plan::{HookDeletion, HookEntry, HookEvent};
 
 use tokio::sync::watch::Receiver;
 
-use super::{Trouble, Worker, secrecy};
+use super::{End, Trouble, Worker, secrecy};
 use crate::api::Deletion;
 use crate::board::Sight;
 use crate::live::Live;
 use crate::object::{HOOK_ANNOTATION, Place};
 
 impl Worker {
-    /// Runs the hooks of an event that have not succeeded yet for this revision.
-    pub(super) async fn run_hooks(&self, event: HookEvent) -> Result<(), Trouble> {
+    /// Runs the test hooks that have not succeeded yet by this order. One that fails is the result, and nothing that
+    /// is tried again.
+    pub(super) async fn test(&self, order: &str) -> Result<End, Trouble> {
+        let tests = self.hooks_of(HookEvent::Test);
+        let run = format!("{:?} {order}", HookEvent::Test);
+        let result = match self.run_all(&tests, run).await {
+            Ok(()) => Ok(tests.len()),
+            Err(Trouble::Failed(text)) => Err(text),
+            Err(trouble @ (Trouble::Stopped | Trouble::Unreachable(_))) => return Err(trouble),
+        };
+        Ok(End::Tested { order: order.to_owned(), result })
+    }
+
+    /// The hooks of an event in the order in which they run.
+    fn hooks_of(&self, event: HookEvent) -> Vec<(u32, &HookEntry)> {
         let mut hooks: Vec<(u32, &HookEntry)> =
             (0u32..).zip(&self.unit.hooks).filter(|(_, hook)| hook.events.contains(&event)).collect();
+        hooks.sort_by_key(|(_, hook)| hook.weight);
+        hooks
+    }
+
+    /// Runs the hooks of an event that have not succeeded yet for this revision.
+    pub(super) async fn run_hooks(&self, event: HookEvent) -> Result<(), Trouble> {
+        let hooks = self.hooks_of(event);
         if hooks.is_empty() {
             return Ok(());
         }
-        hooks.sort_by_key(|(_, hook)| hook.weight);
         let store = &self.context.store;
         let number = match event {
             HookEvent::PreDelete | HookEvent::PostDelete => {
@@ -39,12 +58,18 @@ impl Worker {
             | HookEvent::Test => store.open_revision(&self.unit, self.context.now()).await,
         };
         let run = format!("{event:?} {}", number.map_err(|error| Trouble::store(&error))?);
+        self.run_all(&hooks, run).await
+    }
+
+    /// Runs hooks, one after the other.
+    async fn run_all(&self, hooks: &[(u32, &HookEntry)], run: String) -> Result<(), Trouble> {
+        let store = &self.context.store;
         let done = store.hooks_done(self.owner.unit.clone(), run.clone()).await;
         let done = done.map_err(|error| Trouble::store(&error))?;
         if self.unit.create_namespace && done.len() < hooks.len() {
             self.ensure_namespace().await?;
         }
-        for (position, hook) in hooks {
+        for &(position, hook) in hooks {
             self.still_wanted()?;
             let place = self.hook_place(hook).await?;
             if !done.contains(&position) {

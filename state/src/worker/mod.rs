@@ -9,6 +9,7 @@ mod hook;
 mod preview;
 mod prune;
 mod record;
+mod reload;
 mod secrecy;
 mod write;
 
@@ -31,6 +32,7 @@ use crate::discovery::Discovery;
 use crate::health::Judgement;
 use crate::live::Fields;
 use crate::object::{ObjectId, Owner, Place, Resource};
+use crate::rules::Rules;
 use crate::store::{Row, Store, StoreError};
 
 /// Requests of one worker in flight at once.
@@ -105,6 +107,7 @@ pub(crate) struct Job {
     pub(crate) slot: u32,
     pub(crate) run: u64,
     pub(crate) unit: Arc<Unit>,
+    pub(crate) rules: Option<Arc<Rules>>,
     pub(crate) owner: Owner,
     pub(crate) step: Step,
     /// Cancelled when the job is called off.
@@ -129,8 +132,10 @@ pub(crate) enum Step {
     Discover(Vec<(String, String, String)>),
     /// Run the hooks after the objects, and note that the revision is deployed.
     Finish(HookEvent),
-    /// Keep Helm's record of what is deployed.
-    Record,
+    /// Run the test hooks, by this order.
+    Test(String),
+    /// Keep Helm's record of what is deployed, and of the revision that was given up for it.
+    Record(Option<Failed>),
     /// Remove all of the unit.
     Remove { rows: Vec<Row> },
 }
@@ -143,10 +148,19 @@ impl Step {
             Self::Preview(_) => "preview",
             Self::Discover(_) => "discover",
             Self::Finish(_) => "finish",
-            Self::Record => "record",
+            Self::Test(_) => "test",
+            Self::Record(_) => "record",
             Self::Remove { .. } => "remove",
         }
     }
+}
+
+/// A revision that was given up.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) unit: Arc<Unit>,
+    /// Why.
+    pub(crate) reason: String,
 }
 
 /// What a worker has to tell.
@@ -166,6 +180,8 @@ pub(crate) enum Event {
     Begun(Vec<Row>),
     /// Objects were written, refused or compared.
     Outcomes(Vec<(usize, Outcome)>),
+    /// A workload uses these ConfigMaps and Secrets, as they were in these versions; kinds that are to be watched.
+    Mounts { index: usize, used: Vec<(ObjectId, u64)>, kinds: Vec<Arc<Resource>> },
     /// Objects that left the unit are gone, or no longer ours; so many were deleted.
     Pruned { ids: Vec<ObjectId>, deleted: u64 },
     /// The step is over.
@@ -186,7 +202,7 @@ pub(crate) enum Outcome {
     /// This would become of it.
     Would(Preview),
     /// It does not differ.
-    Same { fields: Option<Fields> },
+    Same { fields: Option<Fields>, version: u64, health: Judgement },
 }
 
 /// How a step ended.
@@ -200,6 +216,8 @@ pub(crate) enum End {
     Blocked(String),
     /// The API server does not answer.
     Unreachable(String),
+    /// The test hooks were run: how many, or which one failed.
+    Tested { order: String, result: Result<usize, String> },
     /// The unit is off the cluster.
     Removed,
     /// It was called off.
@@ -259,15 +277,17 @@ pub(crate) struct Worker {
     owner: Owner,
     /// What others may change.
     leeway: Leeways,
+    /// What its objects must satisfy.
+    rules: Option<Arc<Rules>>,
     cancel: CancellationToken,
 }
 
 impl Worker {
     /// Carries out a job and tells how it ended.
     pub(crate) async fn carry_out(context: Arc<Context>, job: Job) {
-        let Job { slot, run, unit, owner, step, cancel } = job;
+        let Job { slot, run, unit, rules, owner, step, cancel } = job;
         let leeway = unit.leeway();
-        let worker = Self { context, slot, run, unit, owner, leeway, cancel };
+        let worker = Self { context, slot, run, unit, owner, leeway, rules, cancel };
         let end = match step {
             Step::Apply { items, unplaced, gone, before } => {
                 worker.apply(items, unplaced, gone, before).await
@@ -275,7 +295,8 @@ impl Worker {
             Step::Preview(items) => worker.preview(items).await,
             Step::Discover(kinds) => worker.discover(kinds).await,
             Step::Finish(event) => worker.finish(event).await,
-            Step::Record => worker.record().await,
+            Step::Test(order) => worker.test(&order).await,
+            Step::Record(failed) => worker.record(failed.as_ref()).await,
             Step::Remove { rows } => worker.remove(rows).await,
         };
         let end = end.unwrap_or_else(End::from);

@@ -128,6 +128,9 @@ impl Worker {
         match () {
             () if kept(live) => Ok(Some(format!("its annotation {POLICY} says keep"))),
             () if row.adopted => Ok(Some("it was there before the unit".to_owned())),
+            () if definition && !self.unit.prunes_definitions() => {
+                Ok(Some("definitions stay unless pruneDefinitions is set".to_owned()))
+            }
             () if definition && !whole_unit => Ok(Some("definitions go only with their unit".to_owned())),
             () if definition => self.foreign_instance(name).await,
             () if object::is_namespace(group, kind) => self.foreign_content(name).await,

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use protocol::plan::Unit;
 use protocol::policy::ChartHead;
 use serde_json::{Value, json};
 
-use super::{End, Trouble, Worker};
+use super::{End, Failed, Trouble, Worker};
 use crate::api::Failure;
 use crate::live::Live;
 use crate::object::{self, AGENT_ANNOTATION, ObjectId, Place, UNIT_LABEL};
@@ -18,6 +19,17 @@ const REVISION_ANNOTATION: &str = "skein.dev/revision";
 /// Records that are kept (k0rdent's `maxHistory`).
 const KEPT: usize = 2;
 
+/// A record to be written.
+struct Entry<'a> {
+    unit: &'a Unit,
+    chart: &'a ChartHead,
+    number: u64,
+    first_deployed: Option<u64>,
+    mark: &'a str,
+    status: &'a str,
+    description: &'a str,
+}
+
 /// A record on the cluster.
 struct Found {
     place: Place,
@@ -26,24 +38,69 @@ struct Found {
 }
 
 impl Worker {
-    /// Makes the record of what is deployed, unless it is there.
-    pub(super) async fn record(&self) -> Result<End, Trouble> {
+    /// Makes the record of what is deployed, unless it is there; before it that of the revision that was given up for
+    /// it, as Helm does.
+    pub(super) async fn record(&self, failed: Option<&Failed>) -> Result<End, Trouble> {
         let Some(chart) = self.unit.chart() else { return Ok(End::Complete) };
-        let found = self.records().await?;
-        let revision = self.unit.hash.to_string();
-        let of_this =
-            |found: &Found| found.live.metadata.annotations.get(REVISION_ANNOTATION) == Some(&revision);
-        if found.last().is_some_and(of_this) {
+        let mut found = self.records().await?;
+        let of = |found: &Found, revision: &str| {
+            found.live.metadata.annotations.get(REVISION_ANNOTATION).is_some_and(|mark| mark == revision)
+        };
+        let mut revision = self.unit.hash.to_string();
+        let mut description = None;
+        if let Some(failed) = failed {
+            let mark = failed.unit.hash.to_string();
+            revision = format!("{revision} after {mark}");
+            let before = found.iter().rev().find(|found| of(found, &self.unit.hash.to_string()));
+            let before = before.or_else(|| found.last()).map_or(0, |before| before.number);
+            description = Some(format!("Rollback to {before}"));
+            if !found.iter().any(|found| of(found, &mark) || of(found, &revision)) {
+                self.record_failed(&found, failed, &mark).await?;
+                found = self.records().await?;
+            }
+        }
+        if found.last().is_some_and(|last| of(last, &revision)) {
             return self.tidy(&found).await;
         }
         let number = found.last().map_or(0, |last| last.number) + 1;
+        let usual = if number == 1 { "Install complete" } else { "Upgrade complete" };
         let mut first_deployed = None;
-        if let Some(last) = found.last() {
-            first_deployed = self.supersede(last).await?;
+        for one in &found {
+            first_deployed = self.supersede(one).await?.or(first_deployed);
         }
         self.still_wanted()?;
-        self.write_record(&chart, number, first_deployed, &revision).await?;
+        let entry = Entry {
+            unit: &self.unit,
+            chart: &chart,
+            number,
+            first_deployed,
+            mark: &revision,
+            status: "deployed",
+            description: description.as_deref().unwrap_or(usual),
+        };
+        self.write_record(&entry).await?;
+        let found = self.records().await?;
         self.tidy(&found).await
+    }
+
+    /// The record of a revision that was given up.
+    async fn record_failed(&self, found: &[Found], failed: &Failed, mark: &str) -> Result<(), Trouble> {
+        let Some(chart) = failed.unit.chart() else { return Ok(()) };
+        let mut first_deployed = None;
+        if let Some(last) = found.last() {
+            first_deployed = self.first_deployed(last).await?;
+        }
+        let description = format!("Upgrade \"{}\" failed: {}", failed.unit.id.name, failed.reason);
+        let entry = Entry {
+            unit: &failed.unit,
+            chart: &chart,
+            number: found.last().map_or(0, |last| last.number) + 1,
+            first_deployed,
+            mark,
+            status: "failed",
+            description: &description,
+        };
+        self.write_record(&entry).await
     }
 
     /// Deletes the records of a release that leaves.
@@ -86,34 +143,31 @@ impl Worker {
         Ok(found)
     }
 
-    async fn write_record(
-        &self,
-        chart: &ChartHead,
-        number: u64,
-        first_deployed: Option<u64>,
-        revision: &str,
-    ) -> Result<(), Trouble> {
+    async fn write_record(&self, entry: &Entry<'_>) -> Result<(), Trouble> {
         let now = self.context.now();
+        let Entry { unit, chart, number, first_deployed, mark, status, description } = entry;
         let facts = Facts {
-            unit: &self.unit.id,
+            unit: &unit.id,
             chart,
-            revision: number,
+            revision: *number,
             first_deployed: first_deployed.unwrap_or(now),
             now,
-            description: if number == 1 { "Install complete" } else { "Upgrade complete" },
+            status,
+            description,
+            hooks: self.hooks_told(unit, chart).await?,
         };
-        let packed = release::packed(&facts, &self.manifest(chart).await?);
-        let place = self.secret(release::secret_name(&self.unit.id.name, number)).await?;
+        let packed = release::packed(&facts, &self.manifest(unit, chart).await?);
+        let place = self.secret(release::secret_name(&self.unit.id.name, *number)).await?;
         let body = json!({
             "apiVersion": "v1", "kind": "Secret", "type": release::SECRET_TYPE,
             "metadata": {
                 "name": place.id.name, "namespace": place.id.namespace,
                 "labels": {
-                    "name": self.unit.id.name, "owner": "helm", "status": "deployed", "version": number.to_string(),
+                    "name": self.unit.id.name, "owner": "helm", "status": status, "version": number.to_string(),
                     "modifiedAt": (now / 1000).to_string(), UNIT_LABEL: self.owner.label,
                 },
                 "annotations": {
-                    AGENT_ANNOTATION: self.owner.agent, UNIT_LABEL: self.owner.unit, REVISION_ANNOTATION: revision,
+                    AGENT_ANNOTATION: self.owner.agent, UNIT_LABEL: self.owner.unit, REVISION_ANNOTATION: mark,
                 },
             },
             "data": {"release": STANDARD.encode(packed)},
@@ -129,10 +183,10 @@ impl Worker {
     }
 
     /// What is deployed, as one stream of documents.
-    async fn manifest(&self, chart: &ChartHead) -> Result<String, Trouble> {
+    async fn manifest(&self, unit: &Unit, chart: &ChartHead) -> Result<String, Trouble> {
         let mut manifest = String::new();
-        for index in object::apply_order(&self.unit) {
-            let content = self.context.content(self.unit.objects[index].digest).await?;
+        for index in object::apply_order(unit) {
+            let content = self.context.content(unit.objects[index].digest).await?;
             let text = String::from_utf8_lossy(&content.json);
             // JSON is YAML.
             let _ = write!(manifest, "---\n# Source: {}/templates\n{text}\n", chart.name);
@@ -140,15 +194,35 @@ impl Worker {
         Ok(manifest)
     }
 
-    /// Marks a record as one that was followed; answers when the release was first deployed.
-    async fn supersede(&self, found: &Found) -> Result<Option<u64>, Trouble> {
+    /// The hooks of a unit, as records have them.
+    async fn hooks_told(&self, unit: &Unit, chart: &ChartHead) -> Result<Vec<Value>, Trouble> {
+        let mut hooks = Vec::new();
+        for hook in &unit.hooks {
+            let content = self.context.content(hook.object.digest).await?;
+            hooks.push(release::hook(hook, chart, &String::from_utf8_lossy(&content.json)));
+        }
+        Ok(hooks)
+    }
+
+    /// The text of a record.
+    async fn text_of(&self, found: &Found) -> Result<Option<String>, Trouble> {
         let api = &self.context.api;
         let whole = api.get_whole(&found.place).await.map_err(|error| Trouble::about(&found.place, error))?;
         let text = whole.as_ref().and_then(|whole| whole.pointer("/data/release")).and_then(Value::as_str);
-        let text =
-            text.and_then(|text| STANDARD.decode(text).ok()).and_then(|text| String::from_utf8(text).ok());
-        let Some(text) = text else { return Ok(None) };
-        if let Some(superseded) = release::superseded(&text) {
+        Ok(text.and_then(|text| STANDARD.decode(text).ok()).and_then(|text| String::from_utf8(text).ok()))
+    }
+
+    /// When the release of a record was first deployed.
+    async fn first_deployed(&self, found: &Found) -> Result<Option<u64>, Trouble> {
+        Ok(self.text_of(found).await?.and_then(|text| release::first_deployed(&text)))
+    }
+
+    /// Marks a record as one that was followed, if it was deployed; answers when the release was first deployed.
+    async fn supersede(&self, found: &Found) -> Result<Option<u64>, Trouble> {
+        let api = &self.context.api;
+        let Some(text) = self.text_of(found).await? else { return Ok(None) };
+        let is_deployed = found.live.metadata.labels.get("status").is_none_or(|status| status == "deployed");
+        if is_deployed && let Some(superseded) = release::superseded(&text) {
             let patch = json!({
                 "metadata": {
                     "uid": found.live.metadata.uid,
@@ -164,7 +238,7 @@ impl Worker {
 
     /// Deletes records beyond those that are kept.
     async fn tidy(&self, found: &[Found]) -> Result<End, Trouble> {
-        for found in found.iter().rev().skip(KEPT - 1) {
+        for found in found.iter().rev().skip(KEPT) {
             self.delete_record(found).await?;
         }
         Ok(End::Complete)

@@ -6,9 +6,9 @@ use super::{Item, Outcome, Trouble, Worker, secrecy};
 use crate::api::{ApiError, Failure};
 use crate::difference::{Quoting, difference};
 use crate::field_set;
-use crate::health;
 use crate::live::Live;
-use crate::object::{self, ObjectId, Resource};
+use crate::object::{self, ObjectId};
+use crate::rules::{self, Rules};
 use crate::store::Row;
 
 impl Worker {
@@ -24,7 +24,7 @@ impl Worker {
     async fn write(&self, item: &Item) -> Result<Outcome, Trouble> {
         let blob = self.context.content(item.digest).await?;
         let body = match self.owner.dress(&blob.json, &item.place, None) {
-            Ok(body) => self.with_live_values(item, body).await?,
+            Ok(body) => self.with_live_values(item, self.with_mounts(item, body).await?).await?,
             Err(text) => return Ok(Outcome::Refused(format!("malformed object: {text}"))),
         };
         let api = &self.context.api;
@@ -43,7 +43,7 @@ impl Worker {
             result = self.recreate(item, body, result).await?;
         }
         match result {
-            Ok(live) => Ok(self.written(item, &live)),
+            Ok(live) => self.written(item, live).await,
             Err(error) => self.unwritten(item, secrecy::told_error(&blob, &item.place.id, error)),
         }
     }
@@ -97,19 +97,24 @@ impl Worker {
         Ok(api.apply(place, body, item.force).await)
     }
 
-    fn written(&self, item: &Item, live: &Live) -> Outcome {
-        let Resource { group, kind, .. } = &*item.place.resource;
+    async fn written(&self, item: &Item, mut live: Live) -> Result<Outcome, Trouble> {
+        let resource = &item.place.resource;
         let adopted = item.row.as_ref().is_some_and(|row| row.adopted);
         let row = Row {
             digest: Some(item.digest),
             fields: live.metadata.fields(self.context.api.manager(), self.leeway(item)),
             ..self.row(item, adopted)
         };
-        Outcome::Written {
-            row: Box::new(row),
-            version: live.metadata.version(),
-            health: health::judge(group, kind, live),
+        let version = live.metadata.version();
+        let ruled = |rules: &Rules| rules.concern(&resource.group, &resource.kind);
+        if resource.metadata_only() && self.rules.as_deref().is_some_and(ruled) {
+            // The answer has metadata only, and a rule looks at the rest.
+            let whole = self.context.api.get_whole(&item.place).await;
+            let whole = whole.map_err(|error| Trouble::about(&item.place, error))?.unwrap_or_default();
+            live = serde_json::from_value(whole).unwrap_or_default();
         }
+        let health = rules::judge(self.rules.as_deref(), resource, &live);
+        Ok(Outcome::Written { row: Box::new(row), version, health })
     }
 
     fn unwritten(&self, item: &Item, error: ApiError) -> Result<Outcome, Trouble> {
@@ -134,7 +139,10 @@ impl Worker {
         let Some(live) = live else { return Ok(Outcome::Differs("is deleted".to_owned())) };
         let blob = self.context.content(item.digest).await?;
         let mut desired = match self.owner.dress(&blob.json, &item.place, None) {
-            Ok(body) => serde_json::from_slice::<Value>(&body).unwrap_or_default(),
+            Ok(body) => {
+                let body = self.with_mounts(item, body).await?;
+                serde_json::from_slice::<Value>(&body).unwrap_or_default()
+            }
             Err(text) => return Ok(Outcome::Refused(format!("malformed object: {text}"))),
         };
         field_set::keep(&mut desired, &live, self.leeway(item));
@@ -143,8 +151,10 @@ impl Worker {
         if let Some(text) = difference(&desired, &live, quoting) {
             return Ok(Outcome::Differs(text));
         }
-        let meta = serde_json::from_value::<Live>(live).unwrap_or_default().metadata;
-        Ok(Outcome::Same { fields: meta.fields(self.context.api.manager(), self.leeway(item)) })
+        let live = serde_json::from_value::<Live>(live).unwrap_or_default();
+        let health = rules::judge(self.rules.as_deref(), &item.place.resource, &live);
+        let fields = live.metadata.fields(self.context.api.manager(), self.leeway(item));
+        Ok(Outcome::Same { fields, version: live.metadata.version(), health })
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{ClusterPlan, Valid, unit_id};
 use crate::planner::rendering::{Options, Request, Unrendered};
 use crate::planner::sealing::Recipient;
-use crate::planner::unit::Frame;
+use crate::planner::unit::{Extras, Frame};
 use crate::services::built::{Built, Sealed};
 use crate::services::origin::{DocumentOrigin, Origin, SourceOrigin};
 use crate::services::resolve::Renderer;
@@ -103,6 +103,7 @@ fn render(
         // Half of a cluster is no reason to take the other half away.
         rollback_after: None,
         leeway: Leeways::default(),
+        extras: Extras::default(),
         options: HelmOptions { timeout: Some("30m".to_owned()), ..HelmOptions::default() },
     };
     let config = DocumentOrigin {
