@@ -40,7 +40,10 @@ pub struct Found {
 
 /// What ConfigMaps were read to, by name and version.
 #[derive(Debug, Clone, Default)]
-pub struct Remembered(Arc<Mutex<BTreeMap<(String, String), (String, Arc<Found>)>>>);
+pub struct Remembered(Arc<Mutex<Memory>>);
+
+/// By namespace and name: the version that was read, and what it says.
+type Memory = BTreeMap<(String, String), (String, Arc<Found>)>;
 
 #[derive(Deserialize)]
 struct Written {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use protocol::id::Generation;
 use protocol::plan::{HookDeletion, HookEvent};
+use protocol::policy::ChartHead;
 use protocol::report::UnitState;
 use serde_json::{Value, json};
 
@@ -43,6 +44,23 @@ fn failing_story() -> Vec<Vec<Planned>> {
     vec![vec![good], vec![bad]]
 }
 
+/// What is ordered on top: a chart with Helm's records, tests by two orders, a workload that rolls with what it mounts.
+fn ordered_story() -> Vec<Vec<Planned>> {
+    let chart = ChartHead { name: "shop".into(), version: "1.0.0".into(), app_version: String::new() };
+    let unit = |value: &str, order: &str| {
+        let mut web = deployment("web", 1);
+        web["spec"]["template"]["spec"]["volumes"] = json!([{"name": "v", "configMap": {"name": "a"}}]);
+        Planned::new("web", vec![config_map("a", value), web])
+            .hook(&job("probe"), vec![HookEvent::Test], 0, vec![HookDeletion::BeforeCreation])
+            .with(|unit| {
+                unit.set_chart(Some(&chart));
+                unit.set_reloads(true);
+                unit.set_test_order(Some(order));
+            })
+    };
+    vec![vec![unit("1", "first")], vec![unit("2", "second")]]
+}
+
 /// The cluster at the end, without what differs between runs.
 async fn outcome(world: &World) -> Vec<Value> {
     let mut all = Vec::new();
@@ -55,7 +73,8 @@ async fn outcome(world: &World) -> Vec<Value> {
                     path,
                     name,
                     item["data"],
-                    item["metadata"]["annotations"]["skein.dev/unit"]
+                    item["metadata"]["annotations"]["skein.dev/unit"],
+                    item["spec"]["template"]["metadata"]["annotations"],
                 ]));
             }
         }
@@ -73,6 +92,10 @@ async fn run(story: fn() -> Vec<Vec<Planned>>, fatal: Option<i64>) -> (Vec<Value
     let mut running = world.start_with(Arc::clone(&faults)).await;
     for (plan, units) in (1u64..).zip(story()) {
         let generation = Generation { term: 1, counter: plan };
+        let orders: Vec<String> = units
+            .iter()
+            .filter_map(|planned| Some(format!("test \"{}\" passed", planned.unit.test_order()?)))
+            .collect();
         let (signed, blobs) = plan_of(units, generation);
         loop {
             let attempt = async {
@@ -88,6 +111,9 @@ async fn run(story: fn() -> Vec<Vec<Planned>>, fatal: Option<i64>) -> (Vec<Value
                             && running.units.values().all(|unit| {
                                 unit.state != UnitState::Failed || unit.message.contains("was rolled back")
                             })
+                            && orders
+                                .iter()
+                                .all(|order| running.units.values().any(|unit| unit.message.contains(order)))
                     })
                     .await;
             };
@@ -130,6 +156,19 @@ async fn a_crash_at_any_point_of_a_rollback_leads_to_the_good_revision_and_no_ho
     assert!(points > 15, "{points}: {log:?}");
     for fatal in 0..points {
         let (got, log, _) = run(failing_story, Some(fatal)).await;
+        assert_eq!(got, wanted, "died at {fatal}: {log:#?}");
+        let creations = log.iter().filter(|line| line.starts_with("POST") && line.contains("/jobs")).count();
+        assert_eq!(creations, 2, "died at {fatal}: {log:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_any_point_of_records_tests_and_reloads_changes_nothing_and_no_test_runs_twice() {
+    let (wanted, log, points) = run(ordered_story, None).await;
+    assert_eq!(wanted.len(), 3, "{wanted:?}");
+    assert!(points > 20, "{points}: {log:?}");
+    for fatal in 0..points {
+        let (got, log, _) = run(ordered_story, Some(fatal)).await;
         assert_eq!(got, wanted, "died at {fatal}: {log:#?}");
         let creations = log.iter().filter(|line| line.starts_with("POST") && line.contains("/jobs")).count();
         assert_eq!(creations, 2, "died at {fatal}: {log:#?}");

@@ -1,6 +1,7 @@
 //! Tables over whole resolutions: objects in, units out. No chart is needed: manifests do.
 
 mod kustomizations;
+mod policies;
 mod templates;
 
 use std::collections::BTreeMap;
