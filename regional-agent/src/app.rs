@@ -296,6 +296,8 @@ async fn engine(
         opener: opener(identity),
         field_manager: state::FIELD_MANAGER.to_owned(),
         clock: Arc::new(EngineClock(world.clock.clone())),
+        // What a region carries out are clusters; services are held where they run.
+        local: Ok(state::Local::default()),
     };
     Engine::start(config, &process.tasks, process.cancel.clone())
         .await

@@ -24,7 +24,7 @@ pub fn claim(set: &ServiceSet) -> Option<Claim> {
         owner: of.map_or(Owner::ClusterDeployment, Owner::MultiClusterService),
         set: (set.namespace().unwrap_or_default(), set.name_any()),
         created: set.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
-        carrying: Carrying::of(&spec),
+        carrying: Carrying::of(&spec).ordered(set.annotations()),
         depends_on: Vec::new(),
         spec,
     })
