@@ -91,6 +91,10 @@ impl Engine {
         }
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.repairs += tally.repaired;
+            if stale {
+                // What a workload used when it was written is not what it uses now.
+                slot.look_at_mounts();
+            }
         }
         let mut shown = self.view.lock();
         shown.metrics.applies_total += tally.applied;
