@@ -10,9 +10,11 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use link::{Network, UdpNetwork};
 use process::{Bound, Process};
 
+use crate::admission::{self, Webhooks};
 use crate::agents::Server;
 use crate::arguments::Arguments;
 use crate::authority::{self, Registrar, Signer};
+use crate::cache::Cache;
 use crate::controller::{Controllers, Settings};
 use crate::explain;
 use crate::federation::{self, Federation};
@@ -48,6 +50,11 @@ pub async fn serve(
 ) -> Result<Bound> {
     let remote_bases = arguments.allow_remote_bases;
     let serving = arguments.serve_state_management.clone().map(|provider| Serving { provider });
+    let webhooks = arguments.webhooks.map(|listen| Webhooks {
+        listen,
+        place: arguments.webhooks_at.clone(),
+        failure_policy: arguments.webhooks_failure_policy.clone(),
+    });
     let Arguments { listen, advertise, system_namespace, trust_domain, state, helm, common, .. } = arguments;
     std::fs::create_dir_all(&state).with_context(|| format!("failed to make {}", state.display()))?;
     let starting = process.readiness.guard("start");
@@ -77,6 +84,7 @@ pub async fn serve(
         &process,
     )
     .await;
+    let webhooks = serve_webhooks(&client, &controllers.cache, &system_namespace, webhooks, &process).await?;
     let registrar =
         Registrar::new(client.clone(), system_namespace.clone(), authority.clone(), clock.clone());
     let registrar = if serving.is_some() { registrar.with_region_records() } else { registrar };
@@ -113,10 +121,28 @@ pub async fn serve(
     .await?;
     drop(starting);
     let bound = Bound::by_this_process().with("http", http).with("link", downlink.local_addr());
+    let bound = webhooks.into_iter().fold(bound, |bound, address| bound.with("webhooks", address));
     if let Some(path) = &common.bound_file {
         bound.write(path).with_context(|| format!("failed to write {}", path.display()))?;
     }
     Ok(bound)
+}
+
+/// Serves the webhooks, or sees to it that nobody asks for those of an earlier hub.
+async fn serve_webhooks(
+    client: &kube::Client,
+    cache: &Cache,
+    namespace: &str,
+    webhooks: Option<Webhooks>,
+    process: &Process,
+) -> Result<Option<SocketAddr>> {
+    match webhooks {
+        Some(webhooks) => Ok(Some(admission::start(client, cache, namespace, webhooks, process).await?)),
+        None => {
+            admission::withdraw(client).await.context("failed to take away an earlier hub's webhooks")?;
+            Ok(None)
+        }
+    }
 }
 
 async fn client(kubeconfig: Option<PathBuf>) -> Result<kube::Client> {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::Parser;
 use process::Common;
 
+use crate::admission::Place;
+
 /// The hub of a Skein mesh: runs on the management cluster, holds the API objects, plans and signs.
 ///
 /// It reads k0rdent's and Skein's objects from the management cluster, renders and signs a plan for every
@@ -48,6 +50,21 @@ pub struct Arguments {
         default_missing_value = api::names::SKEIN_STATE_MANAGEMENT_PROVIDER,
     )]
     pub serve_state_management: Option<String>,
+    /// Serve k0rdent's admission webhooks here (TLS), and tell the API server of them
+    #[arg(long, value_name = "IP:PORT", env = "SKEIN_WEBHOOKS", conflicts_with = "serve_state_management")]
+    pub webhooks: Option<SocketAddr>,
+    /// Where the API server finds the webhooks: HOST:PORT or NAMESPACE/SERVICE[:PORT] [default: where they listen]
+    #[arg(long, value_name = "PLACE", env = "SKEIN_WEBHOOKS_AT")]
+    pub webhooks_at: Option<Place>,
+    /// What the API server does when the webhooks do not answer
+    #[arg(
+        long,
+        value_name = "POLICY",
+        env = "SKEIN_WEBHOOKS_FAILURE_POLICY",
+        default_value = "Fail",
+        value_parser = ["Fail", "Ignore"],
+    )]
+    pub webhooks_failure_policy: String,
     /// Name of this replica in the lease [default: the host's name and the state folder]
     #[arg(long, value_name = "NAME", env = "SKEIN_REPLICA")]
     pub replica: Option<String>,

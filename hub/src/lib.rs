@@ -6,11 +6,13 @@
 //! - [`planner`]: services and rendered bundles as plans; pure
 //! - [`state_management`]: serving the ServiceSets of another k0rdent
 //! - [`content`]: charts and manifests out of what the crate `source` fetches
+//! - [`admission`]: k0rdent's webhooks
 //! - [`authority`], [`agents`]: who becomes an agent, and the links to them
 //! - [`explain`]: why a service is what it is
 //! - [`federation`]: queries and cost over all regions
 //! - [`plans`]: the newest plan of every agent; [`observed`]: what agents reported; [`roster`]: who belongs here
 
+pub mod admission;
 pub mod agents;
 pub mod app;
 pub mod arguments;

@@ -7,4 +7,5 @@ mod kubelet;
 mod path;
 mod servers;
 mod sources;
+mod state_management;
 mod suites;

@@ -169,7 +169,10 @@ impl Engine {
             unit: view.as_ref().and_then(|view| view.units.get(&unit)),
             services,
             ready,
-            references: own.and_then(|set| set.references.clone()),
+            references: own.and_then(|set| set.references.clone()).or_else(|| {
+                let template = plan.template.as_ref().ok()?;
+                crate::admission::rules::compatible(&object, template, &self.cache).err()
+            }),
             dependencies: own.and_then(|set| set.dependencies.clone()),
             upgrade_paths,
             upgrades: self.upgrades(&key.namespace, &object.spec.template),

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
+use crate::admission::rules::chain_faults;
 use crate::content::{Failure, FetchedChart, told};
 use crate::services::supply::SourceState;
 use crate::services::template::{Body, Lack, Sight};
@@ -172,23 +173,8 @@ pub(super) fn chain(supported: &[SupportedTemplate], exists: impl Fn(&str) -> bo
         if !exists(&template.name) {
             problems.push(format!("spec.supportedTemplates[{index}].name: Not found: \"{}\"", template.name));
         }
-        for upgrade in &template.available_upgrades {
-            if !supported.iter().any(|one| one.name == upgrade.name) {
-                problems.push(format!(
-                    "template {} is allowed for upgrade but is not present in the list of '.spec.supportedTemplates'",
-                    upgrade.name
-                ));
-            }
-        }
-        let versioned =
-            template.available_upgrades.iter().filter(|upgrade| upgrade.version.is_some()).count();
-        if versioned != 0 && versioned != template.available_upgrades.len() {
-            problems.push(format!(
-                "template {} has mixed version/no-version available upgrades: either all or none should have version set",
-                template.name
-            ));
-        }
     }
+    problems.extend(chain_faults(supported));
     let validation_error = (!problems.is_empty())
         .then(|| format!("the template chain spec is invalid: {}", problems.join("; ")));
     TemplateChainStatus { valid: problems.is_empty(), validation_error }

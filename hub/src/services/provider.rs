@@ -168,6 +168,33 @@ mod tests {
     }
 
     #[test]
+    fn deprecated_fields_are_written_as_k0rdent_writes_them() {
+        let given = ServiceSpec {
+            stop_on_conflict: true,
+            continue_on_error: true,
+            reload: Some(true),
+            ..ServiceSpec::default()
+        };
+        let carrying = Carrying::of(&given);
+        let written = json!({
+            "priority": 100, "syncMode": "Continuous", "stopOnConflict": true, "continueOnError": true,
+            "reloader": true,
+        });
+        assert_eq!(carrying.provider.config, Some(written));
+        assert!(carrying.stop_on_conflict);
+    }
+
+    #[test]
+    fn what_a_cluster_keeps_when_it_is_not_selected_any_more_is_said_by_config_alone() {
+        let removal = |behaviour: &str| {
+            Carrying::of(&spec(json!({"config": {"stopMatchingBehavior": behaviour}}), 1)).removal
+        };
+        assert_eq!(removal("LeavePolicies"), Removal::Leave);
+        assert_eq!(removal("WithdrawPolicies"), Removal::Prune);
+        assert_eq!(Carrying::of(&ServiceSpec::default()).removal, Removal::Prune);
+    }
+
+    #[test]
     fn a_higher_priority_begins_first() {
         let tier = |priority| Carrying::of(&spec(json!({"config": {"priority": priority}}), 1)).tier();
         assert!(tier(200) < tier(100));
