@@ -19,7 +19,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// The fleet, with one edge that is labelled `site=berlin`.
 pub(crate) struct Fleet {
     // Fields drop in order: agents before the clusters they work on, files last.
-    _agents: Vec<Process>,
+    agents: Vec<Process>,
     pub(crate) management: ControlPlane,
     pub(crate) child: ControlPlane,
     pub(crate) folder: TempDir,
@@ -41,7 +41,28 @@ impl Fleet {
         }
         let agents = reader.agents;
         ensure!(agents.len() == 3, "README starts {} programs, not hub, region and edge", agents.len());
-        Ok(Self { _agents: agents, management, child, folder })
+        Ok(Self { agents, management, child, folder })
+    }
+
+    /// Asks the hub as an operator does.
+    pub(crate) fn skein(&self, arguments: &[&str]) -> Result<String> {
+        let bound = process::Bound::read(&self.folder.path().join("home/hub/bound.json"))?;
+        let address = bound.addresses.get("http").context("the hub serves no HTTP")?;
+        let hub = format!("http://{address}");
+        output(Command::new(mesh::program()?).args(arguments).args(["--hub", &hub]))
+    }
+
+    /// Ends the edge agent in order: it says goodbye.
+    pub(crate) async fn stop_edge(&mut self) -> Result<()> {
+        ensure!(self.agents.len() == 3, "the edge is stopped already");
+        // The edge goes first: see `Reader::start`.
+        let mut edge = self.agents.remove(0);
+        output(Command::new("kill").args(["-TERM", &edge.id().to_string()]))?;
+        let ended = wait::until("the edge has ended", PATIENCE, || {
+            let ended = edge.exited().map(|_| ());
+            async move { Ok(ended) }
+        });
+        ended.await
     }
 
     /// Applies a manifest on the management cluster.

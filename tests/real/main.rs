@@ -2,6 +2,7 @@
 
 mod chart;
 mod control_plane;
+mod examples;
 mod fleet;
 mod kubelet;
 mod path;
