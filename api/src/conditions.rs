@@ -52,6 +52,8 @@ pub mod kind {
     pub const MULTI_CLUSTER_SERVICE_DEPENDENCY_READY: &str = "MultiClusterServiceDependencyReady";
     /// On how many clusters all services are deployed; the message is "ready/total".
     pub const CLUSTER_IN_READY_STATE: &str = "ClusterInReadyState";
+    /// The newest revision of the services has reached all clusters that are to be waited for.
+    pub const ROLLOUT_COMPLETE: &str = "RolloutComplete";
 
     /// There is an edge agent for the services of the management cluster itself; absent when there is nothing to say.
     pub const SELF_MANAGEMENT_READY: &str = "SelfManagementReady";
@@ -127,6 +129,10 @@ pub mod reason {
 
     /// No edge agent is enrolled for the management cluster.
     pub const NO_MANAGEMENT_EDGE: &str = "NoManagementEdge";
+    /// The cluster's turn in the rollout has not come.
+    pub const WAITING_FOR_ROLLOUT: &str = "WaitingForRollout";
+    /// The settings of the rollout cannot be read.
+    pub const INVALID_ROLLOUT: &str = "InvalidRollout";
 
     /// A helm binary rendered it, for want of something in the built-in engine.
     pub const RENDERED_BY_HELM: &str = "RenderedByHelm";

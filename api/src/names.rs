@@ -104,6 +104,13 @@ pub mod annotation {
     pub const REGION_PAUSE: &str = "k0rdent.mirantis.com/region-pause";
     /// On ServiceSets: it is left alone.
     pub const SERVICE_SET_PAUSED: &str = "k0rdent.mirantis.com/service-set-paused";
+    /// On MultiClusterServices: `pause`, `resume`, `abort` or `promote`, and whatever behind a space makes it another
+    /// value; each value is carried out once.
+    pub const ROLLOUT: &str = "skein.dev/rollout";
+    /// On ServiceSets: the revision of the MultiClusterService's serviceSpec that the cluster has.
+    pub const ROLLOUT_REVISION: &str = "skein.dev/rollout-revision";
+    /// On ServiceSets: when the cluster was given that revision.
+    pub const ROLLOUT_RELEASED: &str = "skein.dev/rollout-released";
     /// On Releases of old: the regional template.
     pub const REGIONAL_TEMPLATE: &str = "k0rdent.mirantis.com/kcm-regional-template";
     /// In Chart.yaml of cluster charts: Kubernetes version of the clusters.

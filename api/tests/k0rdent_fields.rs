@@ -30,6 +30,11 @@ struct Accepted {
 /// behind a URL.
 const OURS: &[&str] = &[".remoteSourceSpec.http"];
 
+/// Fields that only ours has in one CRD, with all that is inside them: k0rdent has no rollouts over fleets
+/// (k0rdent/kcm #1920, #2243); without them everything is as with k0rdent.
+const OURS_IN: &[(&str, &str)] =
+    &[("multiclusterservices", "spec.rollout"), ("multiclusterservices", "status.rollout")];
+
 const ACCEPTED: &[Accepted] = &[
     Accepted {
         crd: "",
@@ -204,6 +209,12 @@ fn differences(crd: &str, theirs: &[String], ours: &[String]) -> Vec<String> {
     let own = |place: &str| {
         OURS.iter().any(|field| {
             place.split_once(field).is_some_and(|(_, inside)| inside.is_empty() || inside.starts_with('.'))
+        }) || OURS_IN.iter().any(|(of, field)| {
+            let place = place.replace("[]", "");
+            *of == crd
+                && place
+                    .strip_prefix(field)
+                    .is_some_and(|inside| inside.is_empty() || inside.starts_with('.'))
         })
     };
     let new = |place: &str, line: &str| !theirs.contains_key(place) && !added(line) && !own(place);

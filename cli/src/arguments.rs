@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{cost, diff, enroll, explain, history, kubeconfig, part, query, render, status, token};
+use crate::command::{
+    cost, diff, enroll, explain, history, kubeconfig, part, query, render, rollout, status, token,
+};
 use crate::state_dir::StateDir;
 use crate::up;
 
@@ -47,6 +49,9 @@ enum Command {
     Diff(diff::Arguments),
     /// Show which revisions of its services an edge had, and what became of them
     History(history::Arguments),
+    /// How far new services have come over the fleet: status, pause, resume, abort, promote
+    #[command(subcommand)]
+    Rollout(rollout::Command),
     /// Show what the fleet costs
     Cost(cost::Arguments),
     /// Render a chart as `helm template` does, in process
@@ -86,6 +91,7 @@ pub(crate) fn dispatch(arguments: Vec<OsString>) -> ExitCode {
         Command::Explain(arguments) => asked(async { explain::show(state, arguments).await }),
         Command::Diff(arguments) => asked(async { diff::show(state, arguments).await }),
         Command::History(arguments) => asked(async { history::show(state, arguments).await }),
+        Command::Rollout(command) => asked(async { rollout::run(state, command).await }),
         Command::Cost(arguments) => asked(async { cost::show(state, arguments).await }),
         Command::Render(arguments) => report(render::show(&arguments)),
         Command::Agent { .. } => ExitCode::from(2),

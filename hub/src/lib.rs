@@ -8,6 +8,7 @@
 //! - [`content`]: charts and manifests out of what the crate `source` fetches
 //! - [`admission`]: k0rdent's webhooks
 //! - [`authority`], [`agents`]: who becomes an agent, and the links to them
+//! - [`rollout`]: how a new revision of services reaches a fleet; pure
 //! - [`explain`]: why a service is what it is
 //! - [`federation`]: queries and cost over all regions
 //! - [`plans`]: the newest plan of every agent; [`observed`]: what agents reported; [`roster`]: who belongs here
@@ -28,6 +29,7 @@ pub mod leadership;
 pub mod observed;
 pub mod planner;
 pub mod plans;
+pub mod rollout;
 pub mod roster;
 pub mod services;
 pub mod state_management;

@@ -48,6 +48,10 @@ impl Gravity {
         match condition.type_.as_str() {
             kind::CLUSTER_IN_READY_STATE => Self::Warning(format!("Clusters ready: {}", condition.message)),
             kind::MULTI_CLUSTER_SERVICE_DEPENDENCY_READY => Self::Warning(condition.message.clone()),
+            // What was given up or cannot be read waits for a person.
+            kind::ROLLOUT_COMPLETE if !matches!(condition.reason.as_str(), "Aborted" | "InvalidRollout") => {
+                Self::Warning(condition.message.clone())
+            }
             _ => Self::error(condition),
         }
     }

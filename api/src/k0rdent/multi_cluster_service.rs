@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ServiceSpec, ServiceState, ServiceUpgradePaths};
 use crate::schema::{conditions, label_selector};
+use crate::skein::{RolloutSpec, RolloutStatus};
 
 /// Which services run on which clusters.
 #[derive(CustomResource, Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
@@ -57,6 +58,9 @@ pub struct MultiClusterServiceSpec {
     /// Leave the services on a cluster that the selector no longer matches.
     #[serde(default)]
     pub keep_services_on_selector_mismatch: bool,
+    /// How changes of serviceSpec reach the clusters; all of them at once when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutSpec>,
     /// The services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_spec: Option<ServiceSpec>,
@@ -76,6 +80,9 @@ pub struct MultiClusterServiceStatus {
     /// The metadata.generation this status was computed from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// How far the rollout is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// State of the services.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceState>,

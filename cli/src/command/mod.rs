@@ -9,6 +9,7 @@ pub(crate) mod kubeconfig;
 pub(crate) mod part;
 pub(crate) mod query;
 pub(crate) mod render;
+pub(crate) mod rollout;
 pub(crate) mod status;
 pub(crate) mod token;
 

@@ -16,6 +16,7 @@ use super::Settings;
 use super::cluster_deployment::ClusterPlan;
 use super::events::Events;
 use super::identities::Identities;
+use super::releases::Releases;
 use super::seeds::Secrets;
 use super::writer::Writer;
 use crate::cache::view::{Interest, Reads};
@@ -84,6 +85,8 @@ pub(super) struct Engine {
     pub events: Events,
     pub identities: Identities,
     pub bundles: Bundles,
+    /// Which revision of what has a rollout each target has.
+    pub releases: Releases,
     pub targets: BTreeMap<TargetName, TargetState>,
     /// Which target a ServiceSet belongs to, and its place in the resolution.
     pub sets: HashMap<ObjectName, (TargetName, usize)>,
@@ -152,6 +155,7 @@ impl Engine {
             events: Events::new(client.clone(), process),
             identities: Identities::new(client, cache.clone(), process),
             bundles: Bundles::new(Box::new(Secrets { cache: cache.clone(), writer }), sealer, helm),
+            releases: Releases::default(),
             settings,
             cache,
             roster,
@@ -219,7 +223,7 @@ impl Engine {
 
     /// Decides a status in a moment, so that several changes in a row cost one write.
     pub(super) fn soon(&mut self, key: Key) {
-        self.later.entry(key).or_insert_with(|| Instant::now() + SUM_PAUSE);
+        self.no_later_than(key, Instant::now() + SUM_PAUSE);
     }
 
     /// Decides a status of an object that sums up many others: at once, but not again within a moment.
@@ -227,7 +231,7 @@ impl Engine {
         let now = Instant::now();
         match self.not_before.get(&key).copied().filter(|at| *at > now) {
             Some(at) => {
-                self.later.entry(key).or_insert(at);
+                self.no_later_than(key, at);
             }
             None => {
                 self.dirty_statuses.insert(key);
@@ -244,7 +248,13 @@ impl Engine {
     pub(super) fn at(&mut self, key: Key, when: Timestamp) {
         let wait = when.duration_since(Timestamp::now());
         let wait = Duration::try_from(wait).unwrap_or_default().min(Duration::from_secs(86_400));
-        self.later.insert(key, Instant::now() + wait);
+        self.no_later_than(key, Instant::now() + wait);
+    }
+
+    /// Whoever waits for several moments is looked at at the first.
+    fn no_later_than(&mut self, key: Key, at: Instant) {
+        let due = self.later.entry(key).or_insert(at);
+        *due = at.min(*due);
     }
 
     /// Finds whom changes concern.

@@ -32,6 +32,8 @@ mod planning;
 mod price_book;
 mod reconcile;
 mod region;
+mod releases;
+mod rolling;
 mod seeds;
 mod service_set;
 mod serving;

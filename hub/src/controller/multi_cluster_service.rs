@@ -10,6 +10,7 @@ use api::k0rdent::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::rolling::Told;
 use super::sheet::Sheet;
 
 /// One cluster that is selected.
@@ -28,6 +29,8 @@ pub(super) struct Matching {
     pub services: Vec<ServiceState>,
     /// The MultiClusterService that is not deployed there yet, if one comes first.
     pub blocked_by: Option<String>,
+    /// Whether its turn in the rollout has not come.
+    pub waits: bool,
 }
 
 /// What a MultiClusterService's status is made from.
@@ -42,6 +45,8 @@ pub(super) struct Facts<'a> {
     pub dependencies: Option<String>,
     /// What is wrong with its dependencies on others.
     pub graph: Option<String>,
+    /// How far the rollout is, if there is one, and whether it is over.
+    pub rollout: Option<Told>,
     /// What deletion waits for: reason and message.
     pub deletion: Option<(&'static str, String)>,
     /// It is for the management cluster, and no edge agent is there.
@@ -101,10 +106,16 @@ pub(super) fn status(facts: Facts<'_>) -> MultiClusterServiceStatus {
     } else {
         sheet.set(kind::CLUSTER_IN_READY_STATE, status::FALSE, reason::PROGRESSING, counted);
     }
+    if let Some(rollout) = &facts.rollout {
+        let holds = if rollout.complete { status::TRUE } else { status::FALSE };
+        let reason = if rollout.complete { reason::SUCCEEDED } else { &rollout.status.reason };
+        sheet.set(kind::ROLLOUT_COMPLETE, holds, reason, rollout.status.message.clone());
+    }
     MultiClusterServiceStatus {
         conditions: sheet.ready(Gravity::of_multi_cluster_service),
         matching_clusters: matching,
         observed_generation: if valid { generation } else { before.observed_generation },
+        rollout: facts.rollout.map(|rollout| rollout.status),
         services: together(&facts.clusters, &before.services, facts.now),
         services_upgrade_paths: facts.upgrade_paths,
     }
@@ -112,13 +123,18 @@ pub(super) fn status(facts: Facts<'_>) -> MultiClusterServiceStatus {
 
 fn matching(cluster: &Matching, before: &MultiClusterServiceStatus, now: Timestamp) -> MatchingCluster {
     let unready = cluster.services.iter().find(|service| service.state != DeploymentState::Deployed);
-    let deployed = unready.is_none() && !cluster.services.is_empty() && cluster.blocked_by.is_none();
+    let nothing = cluster.waits || cluster.services.is_empty();
+    let deployed = unready.is_none() && !nothing && cluster.blocked_by.is_none();
     let (reason, message) = match (&cluster.blocked_by, unready) {
         (Some(by), _) => (
             Some(reason::MULTI_CLUSTER_SERVICE_DEPENDENCY_NOT_READY.to_owned()),
             Some(format!("MultiClusterService {by} is not deployed on the cluster")),
         ),
         (None, Some(service)) => (Some(format!("{:?}", service.state)), Some(told(service))),
+        (None, None) if cluster.waits => (
+            Some(reason::WAITING_FOR_ROLLOUT.to_owned()),
+            Some("the cluster's turn in the rollout has not come".to_owned()),
+        ),
         (None, None) => (None, None),
     };
     let known = before.matching_clusters.iter().find(|known| {

@@ -65,6 +65,7 @@ impl Engine {
             let large = planner::too_large(units);
             next.held = next.held.or(large);
             self.publish(&next);
+            self.rollout_planned(&next);
             self.list(name, &next);
             self.targets.insert(name.clone(), next);
         }
@@ -145,7 +146,10 @@ impl Engine {
         let all = self.active_services();
         let kept =
             |(namespace, name): &(String, String)| self.cache.service_sets.get(namespace, name).is_some();
-        self.carried(target, &claims(target, own, &all, kept), sight, before)
+        let released = |service: &MultiClusterService, set: &(String, String)| {
+            self.releases.of(&self.cache, service, set)
+        };
+        self.carried(target, &claims(target, own, &all, kept, released), sight, before)
     }
 
     /// What the target is to have of these claims.

@@ -293,6 +293,7 @@ impl Engine {
             };
         }
         let names = self.by_service.get(&key.name).cloned().unwrap_or_default();
+        let all = names.clone();
         let (mut references, mut dependencies, mut clusters) = (None, None, Vec::new());
         for name in names {
             let states = self.states(&name);
@@ -310,11 +311,13 @@ impl Engine {
                 regional: state.target.is_regional(),
                 uid: state.target.uid.clone(),
                 services: states.get(at).cloned().unwrap_or_default(),
+                waits: set.release.as_ref().is_some_and(|release| release.revision.is_none()),
                 blocked_by: blocked_by(state, &states, &object.spec.depends_on),
                 namespace: name.namespace,
                 name: name.name,
             });
         }
+        let rollout = if deleting { None } else { self.rollout(&object, &all) };
         let services =
             object.spec.service_spec.as_ref().map(|spec| spec.services.as_slice()).unwrap_or_default();
         let after = multi_cluster_service::status(multi_cluster_service::Facts {
@@ -324,6 +327,7 @@ impl Engine {
             dependencies: dependencies
                 .or_else(|| crate::services::dependency::check_services(services).err()),
             graph: self.dependency_fault(&object),
+            rollout,
             deletion,
             unmanaged: self_managed(&object) && self.management_edge().is_none(),
             upgrade_paths: self.upgrade_paths(&self.settings.system_namespace, services, &[]),
@@ -501,6 +505,12 @@ fn merged(sets: &[Vec<ServiceState>]) -> (Vec<ServiceState>, (usize, usize)) {
 /// The first MultiClusterService that comes first, selects the target and is not deployed on it.
 fn blocked_by(state: &TargetState, states: &[Vec<ServiceState>], depends_on: &[String]) -> Option<String> {
     state.resolution.sets.iter().zip(states).find_map(|(set, states)| match &set.owner {
+        Owner::MultiClusterService(name)
+            if depends_on.contains(name)
+                && set.release.as_ref().is_some_and(|release| release.revision.is_none()) =>
+        {
+            Some(name.clone())
+        }
         Owner::MultiClusterService(name)
             if depends_on.contains(name)
                 && states.iter().any(|one| one.state != DeploymentState::Deployed) =>

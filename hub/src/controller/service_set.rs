@@ -242,7 +242,9 @@ pub(super) fn status(facts: &Facts<'_>) -> ServiceSetStatus {
         sheet.set(kind::PAUSED, status::FALSE, reason::NOT_PAUSED, "");
     }
     let ready = services.iter().filter(|service| service.state == DeploymentState::Deployed).count();
-    let deployed = ready == services.len();
+    // Before its turn in a rollout has come, a set has nothing, and that is not all.
+    let waits = facts.set.release.as_ref().is_some_and(|release| release.revision.is_none());
+    let deployed = ready == services.len() && !waits;
     let counted = format!("{ready}/{}", services.len());
     if deployed {
         sheet.set(kind::SERVICES_IN_READY_STATE, status::TRUE, reason::SUCCEEDED, counted);

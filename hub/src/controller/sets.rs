@@ -150,6 +150,7 @@ pub(super) fn nothing_left(key: &Key, object: &api::k0rdent::ServiceSet) -> SetP
         carrying: crate::services::provider::Carrying::of(&api::k0rdent::ServiceSpec::default()),
         stepping: false,
         paused: false,
+        release: None,
         spec: object.spec.clone(),
         services: Vec::new(),
         references: None,

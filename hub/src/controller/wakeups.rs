@@ -32,6 +32,7 @@ impl Engine {
         let key = &change.key;
         self.management_changed(change);
         self.serving_changed(change);
+        self.rollout_changed(change);
         if change.desired {
             self.wake(key);
             if key.kind == Kind::ConfigMap

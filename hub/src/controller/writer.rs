@@ -39,6 +39,8 @@ pub(super) enum Part {
     Status,
     /// Its finalizers.
     Finalizers,
+    /// Its annotations of a rollout.
+    Release,
 }
 
 /// One write.
@@ -190,7 +192,9 @@ impl Writer {
                 let parameters = PatchParams::default();
                 match part {
                     Part::Status => requests.patch_subresource("status", &key.name, &parameters, &patch),
-                    Part::Object | Part::Finalizers => requests.patch(&key.name, &parameters, &patch),
+                    Part::Object | Part::Finalizers | Part::Release => {
+                        requests.patch(&key.name, &parameters, &patch)
+                    }
                 }
                 .map_err(build)?
             }

@@ -38,6 +38,26 @@ pub struct Claim {
     pub depends_on: Vec<String>,
     /// The services.
     pub spec: ServiceSpec,
+    /// How far a rollout is with the target, if there is one.
+    pub release: Option<Release>,
+}
+
+/// How far a rollout is with a target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Release {
+    /// The revision that the target has; none, when its turn has not come.
+    pub revision: Option<String>,
+    /// The services that it gets when its turn comes for the first time.
+    pub coming: Vec<ServiceName>,
+}
+
+/// What a target is to have of a MultiClusterService with a rollout.
+#[derive(Debug, Clone)]
+pub struct Released {
+    /// The revision; none, when the target's turn has not come.
+    pub revision: Option<String>,
+    /// What the revision says; without one, what the newest says.
+    pub spec: Arc<ServiceSpec>,
 }
 
 /// k0rdent's name for the set of a MultiClusterService on a cluster.
@@ -60,12 +80,14 @@ impl Claim {
 
 /// The sets of a target, its own first, then by name of the MultiClusterService.
 ///
-/// `kept` says whether a set exists already, for those that stay although the selector no longer matches.
+/// `kept` says whether a set exists already, for those that stay although the selector no longer matches; `released`
+/// which revision a set is to be of, where there is a rollout.
 pub fn claims(
     target: &Target,
     own: Option<&ClusterDeployment>,
     multi_cluster_services: &[Arc<MultiClusterService>],
     kept: impl Fn(&ObjectName) -> bool,
+    released: impl Fn(&MultiClusterService, &ObjectName) -> Option<Released>,
 ) -> Vec<Claim> {
     let TargetNameParts { namespace, name } = parts(target);
     let mut claims = Vec::new();
@@ -79,42 +101,60 @@ pub fn claims(
             carrying: Carrying::of(spec).ordered(deployment.annotations()),
             depends_on: Vec::new(),
             spec: spec.clone(),
+            release: None,
         });
     }
     for service in multi_cluster_services {
-        let Some(spec) = service.spec.service_spec.as_ref().filter(|spec| !spec.services.is_empty()) else {
+        let Some(given) = service.spec.service_spec.as_ref() else { continue };
+        // With a rollout, services that are gone are on their way out.
+        if given.services.is_empty() && service.spec.rollout.is_none() {
             continue;
-        };
+        }
         if service.metadata.deletion_timestamp.is_some() {
             continue;
         }
-        let claim = |set, carrying| Claim {
+        let own = given.provider.as_ref().is_some_and(|provider| provider.self_management == Some(true));
+        let management = target.management.as_ref().filter(|_| own);
+        let set = if let Some(system) = management {
+            (system.clone(), self_management_set_name(&service.name_any()))
+        } else {
+            let selected = selects(service.spec.cluster_selector.as_ref(), &target.labels);
+            // Most services are for other targets: what follows is not for them to pay.
+            if !selected && !service.spec.keep_services_on_selector_mismatch {
+                continue;
+            }
+            let set = (namespace.to_owned(), set_name(name, &service.name_any()));
+            if !selected && !kept(&set) {
+                continue;
+            }
+            set
+        };
+        let (spec, release) = released(service, &set).map_or_else(|| (given.clone(), None), held_back);
+        let mut carrying = Carrying::of(&spec).ordered(service.annotations());
+        if management.is_none() {
+            carrying.provider.self_management = None;
+        }
+        claims.push(Claim {
             owner: Owner::MultiClusterService(service.name_any()),
             set,
             created: seconds(&**service),
             carrying,
             depends_on: service.spec.depends_on.clone(),
-            spec: spec.clone(),
-        };
-        let own = spec.provider.as_ref().is_some_and(|provider| provider.self_management == Some(true));
-        if let Some(system) = target.management.as_ref().filter(|_| own) {
-            let set = (system.clone(), self_management_set_name(&service.name_any()));
-            claims.push(claim(set, Carrying::of(spec).ordered(service.annotations())));
-            continue;
-        }
-        let selected = selects(service.spec.cluster_selector.as_ref(), &target.labels);
-        // Most services are for other targets: what follows is not for them to pay.
-        if !selected && !service.spec.keep_services_on_selector_mismatch {
-            continue;
-        }
-        let set = (namespace.to_owned(), set_name(name, &service.name_any()));
-        if selected || kept(&set) {
-            let mut carrying = Carrying::of(spec).ordered(service.annotations());
-            carrying.provider.self_management = None;
-            claims.push(claim(set, carrying));
-        }
+            spec,
+            release,
+        });
     }
     claims
+}
+
+/// What a target has of a rollout; before its turn an empty set, which says so.
+fn held_back(released: Released) -> (ServiceSpec, Option<Release>) {
+    let mut spec = ServiceSpec::clone(&released.spec);
+    let coming = match released.revision {
+        Some(_) => Vec::new(),
+        None => std::mem::take(&mut spec.services).iter().map(name_of).collect(),
+    };
+    (spec, Some(Release { revision: released.revision, coming }))
 }
 
 /// Which claim has which release: the higher priority, then the older owner, then the first by name.
@@ -160,6 +200,9 @@ pub fn claims_before(
                 units.push(unit_id(&claim.set, &service.0, &service.1));
             }
         }
+        // Whose turn has not come is waited for.
+        let coming = claim.release.iter().flat_map(|release| &release.coming);
+        units.extend(coming.map(|service| unit_id(&claim.set, &service.0, &service.1)));
     }
     units
 }
@@ -214,12 +257,14 @@ mod tests {
         .unwrap();
         let target = Target::of_cluster(&deployment, None, None);
         let all = [multi("one", "a", false), multi("three", "b", true), multi("two", "b", false)];
-        let sets: Vec<_> =
-            claims(&target, Some(&deployment), &all, |_| true).into_iter().map(|claim| claim.set.1).collect();
+        let sets: Vec<_> = claims(&target, Some(&deployment), &all, |_| true, |_, _| None)
+            .into_iter()
+            .map(|claim| claim.set.1)
+            .collect();
         // sha256("one") and sha256("three"), first eight digits.
         assert_eq!(sets, ["shop-1", &set_name("shop-1", "one"), &set_name("shop-1", "three")]);
         assert_eq!(set_name("shop-1", "one"), "shop-1-7692c3ad");
-        assert_eq!(claims(&target, Some(&deployment), &all, |_| false).len(), 2);
+        assert_eq!(claims(&target, Some(&deployment), &all, |_| false, |_, _| None).len(), 2);
     }
 
     #[test]
@@ -236,14 +281,14 @@ mod tests {
             Target::of_edge(&serde_json::from_value(object).unwrap(), "kcm-system")
         };
         let label = names::label::MANAGEMENT_CLUSTER;
-        let made = claims(&edge(json!({label: "true", "zone": "a"})), None, &all, |_| false);
+        let made = claims(&edge(json!({label: "true", "zone": "a"})), None, &all, |_| false, |_, _| None);
         let digest = &set_name("x", "own")[2..];
         assert_eq!(made[0].set, ("kcm-system".to_owned(), format!("management-{digest}")));
         assert!(made.len() == 1 && made[0].is_self_management());
         // Its selector selects other clusters as ever.
-        let selected = claims(&edge(json!({"zone": "a"})), None, &all, |_| false);
+        let selected = claims(&edge(json!({"zone": "a"})), None, &all, |_| false, |_, _| None);
         assert!(selected.len() == 1 && !selected[0].is_self_management());
         assert_eq!(selected[0].set.1, set_name("e", "own"));
-        assert!(claims(&edge(json!({"zone": "c"})), None, &all, |_| false).is_empty());
+        assert!(claims(&edge(json!({"zone": "c"})), None, &all, |_| false, |_, _| None).is_empty());
     }
 }

@@ -17,7 +17,7 @@ use protocol::policy::Leeways;
 
 use super::built::{Built, Sealed};
 use super::chain::path;
-use super::claim::{Claim, Owner, claims_before, conflict, unit_id, winners};
+use super::claim::{Claim, Owner, Release, claims_before, conflict, unit_id, winners};
 use super::data::Data;
 use super::dependency::{ServiceName, check_services, dependencies_of, name_of};
 use super::health;
@@ -80,6 +80,8 @@ pub struct SetPlan {
     pub stepping: bool,
     /// Whether its `ServiceSet` says to leave it alone.
     pub paused: bool,
+    /// How far a rollout is with the target, if there is one.
+    pub release: Option<Release>,
     /// What the `ServiceSet` says.
     pub spec: ServiceSetSpec,
     /// Its services, by namespace and name.
@@ -212,6 +214,7 @@ impl Scene<'_, '_> {
             set: claim.set.clone(),
             carrying: claim.carrying.clone(),
             paused: false,
+            release: claim.release.clone(),
             stepping: claim.spec.services.iter().any(|service| service.template_chain.is_some()),
             spec: ServiceSetSpec {
                 // k0rdent: a set without a cluster is the management cluster's.

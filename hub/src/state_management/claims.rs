@@ -27,6 +27,7 @@ pub fn claim(set: &ServiceSet) -> Option<Claim> {
         carrying: Carrying::of(&spec).ordered(set.annotations()),
         depends_on: Vec::new(),
         spec,
+        release: None,
     })
 }
 

@@ -114,7 +114,7 @@ impl World {
         let target = Target::of_cluster(&self.own, Some("eu".to_owned()), None);
         let sight =
             Sight { view: View::new(&self.cache), sources: &self.sources, system_namespace: "kcm-system" };
-        let claims = claims(&target, Some(&self.own), &self.services, |_| false);
+        let claims = claims(&target, Some(&self.own), &self.services, |_| false, |_, _| None);
         resolve(
             &target,
             &claims,

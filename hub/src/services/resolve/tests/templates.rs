@@ -130,7 +130,7 @@ fn a_change_that_nothing_used_renders_nothing() {
     let decide = || {
         let sight =
             Sight { view: View::new(&world.cache), sources: &world.sources, system_namespace: "kcm-system" };
-        let claims = claims(&target, Some(&world.own), &[], |_| false);
+        let claims = claims(&target, Some(&world.own), &[], |_| false, |_, _| None);
         resolve(&target, &claims, &sight, &bundles, &world.there);
         (count.load(Ordering::Relaxed), sight.view.into_read())
     };
@@ -172,7 +172,7 @@ fn documents(world: &World, from: Value, inline: &str) -> Result<Documents, Stri
     let target = Target::of_cluster(&world.own, Some("eu".to_owned()), None);
     let sight =
         Sight { view: View::new(&world.cache), sources: &world.sources, system_namespace: "kcm-system" };
-    let claims = claims(&target, Some(&world.own), &[], |_| false);
+    let claims = claims(&target, Some(&world.own), &[], |_| false, |_, _| None);
     let data = Data::new(&target, &claims[0], &sight);
     let from: Vec<ValuesFrom> = read(from);
     Documents::read(&sight, "default", &from, Some(inline), &data).map_err(|problem| problem.message)
