@@ -5,6 +5,7 @@
 
 mod support;
 
+use k8s_openapi::api::events::v1::Event;
 use protocol::id::AgentId;
 use protocol::report::UnitState;
 use serde_json::{Value, json};
@@ -195,6 +196,10 @@ async fn a_canary_that_fails_takes_everybody_back_and_a_hub_killed_then_stays_th
     hub.carry_out(&edges[0], UnitState::Deployed);
     let shown = until_phase(&hub, "Aborted", [3, 3]).await;
     assert_eq!(condition(&shown, "RolloutComplete")["reason"], "Aborted");
+    hub.until_listed::<Event>("an Event of the rollback", |event| {
+        event.reason.as_deref() == Some("RolloutRollingBack") && event.type_.as_deref() == Some("Warning")
+    })
+    .await;
     let message = shown["status"]["rollout"]["message"].as_str().unwrap();
     assert!(message.contains("1 of 1 clusters failed"), "{message}");
     hub.restart().await;
@@ -309,6 +314,33 @@ async fn a_rollout_that_is_added_to_what_runs_changes_nothing_and_one_that_is_ta
     .await;
     until_planned(&hub, &edges[1], "web-2").await;
     hub.until("MultiClusterService", "", "web", |it| it["status"]["rollout"].is_null()).await;
+}
+
+#[tokio::test]
+async fn a_revision_that_comes_in_the_middle_takes_over_and_who_comes_then_has_the_last_completed_one() {
+    let hub = Hub::start().await;
+    let rollout = json!({"waves": [canary()], "maxUnavailable": 1});
+    let edges = settled(&hub, rollout.clone(), 3).await;
+    service(&hub, "web-2", rollout.clone()).await;
+    until_planned(&hub, &edges[0], "web-2").await;
+    hub.carry_out(&edges[0], UnitState::Failed);
+    until_phase(&hub, "Progressing", [1, 0]).await;
+    let labels = json!({"site": "store", "zone": "other"});
+    let late = hub.enrol("store-9", "kcm-system", "eu", 9, json!({}), labels).await;
+    hub.link(&late, true);
+    until_planned(&hub, &late, "web-1").await;
+    hub.carry_out(&late, UnitState::Deployed);
+    service(&hub, "web-3", rollout).await;
+    until_planned(&hub, &edges[0], "web-3").await;
+    hub.carry_out(&edges[0], UnitState::Deployed);
+    for edge in [&edges[1], &edges[2], &late] {
+        until_planned(&hub, edge, "web-3").await;
+        hub.carry_out(edge, UnitState::Deployed);
+    }
+    until_phase(&hub, "Completed", [4, 4]).await;
+    // Who leaves does not count any more.
+    hub.delete("skein.dev/v1alpha1", "Edge", "kcm-system", "store-9").await;
+    until_phase(&hub, "Completed", [3, 3]).await;
 }
 
 #[tokio::test]

@@ -4,5 +4,6 @@ mod away;
 mod full_disk;
 mod input;
 mod kills;
+mod rollouts;
 mod secrets;
 mod transcript;

@@ -293,7 +293,7 @@ impl Engine {
             };
         }
         let names = self.by_service.get(&key.name).cloned().unwrap_or_default();
-        let all = names.clone();
+        let all = object.spec.rollout.as_ref().map(|_| names.clone()).unwrap_or_default();
         let (mut references, mut dependencies, mut clusters) = (None, None, Vec::new());
         for name in names {
             let states = self.states(&name);

@@ -13,7 +13,6 @@ use protocol::UnixMillis;
 use protocol::id::Generation;
 use protocol::plan::UnitId;
 
-use super::rolling::now_millis;
 use crate::cache::Cache;
 use crate::rollout::record::{self, Part, revision_of, short};
 use crate::rollout::state::State;
@@ -94,6 +93,11 @@ impl Default for Releases {
 }
 
 impl Releases {
+    /// Whether there is no rollout at all: then nothing here costs anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.books.is_empty()
+    }
+
     /// A MultiClusterService is another one now, or gone.
     pub(super) fn service_changed(&mut self, name: &str, object: Option<Arc<MultiClusterService>>) {
         let before = self.plain.remove(name);
@@ -241,6 +245,12 @@ impl Releases {
         self.under_way.insert(set.clone(), given);
     }
 
+    /// A set is gone.
+    pub(super) fn gone(&mut self, set: &ObjectName) {
+        self.under_way.remove(set);
+        self.begun.remove(set);
+    }
+
     /// What must still be written of a set.
     pub(super) fn under_way(&mut self, cache: &Cache, set: &ObjectName) -> Option<Given> {
         let given = self.under_way.get(set)?;
@@ -255,6 +265,9 @@ impl Releases {
 
     /// A MultiClusterService has no rollout any more: its Secrets that are to go.
     pub(super) fn forget(&mut self, service: &str) -> Vec<String> {
+        if self.is_empty() {
+            return Vec::new();
+        }
         let short = short(service);
         let Some(book) = self.books.remove(&short) else { return Vec::new() };
         let revisions = book.revisions.into_keys().map(Part::Revision);
@@ -284,4 +297,9 @@ fn written(cache: &Cache, set: &ObjectName) -> Option<Given> {
         at: at.and_then(|at| u64::try_from(at.as_millisecond()).ok()).unwrap_or_default(),
         in_flight: false,
     })
+}
+
+/// The time, in milliseconds since the epoch.
+pub(super) fn now_millis() -> UnixMillis {
+    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()
 }

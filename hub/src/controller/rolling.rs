@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::conditions::reason;
-use api::k0rdent::{DeploymentState, MultiClusterService, ServiceState};
+use api::k0rdent::{DeploymentState, MultiClusterService, ServiceState, SyncMode};
 use api::names::annotation;
 use api::skein::{LinkState, RolloutPhase, RolloutSpec, RolloutStatus};
 use jiff::Timestamp;
@@ -19,11 +19,12 @@ use serde_json::{Value, json};
 
 use super::edge;
 use super::engine::{Engine, TargetState};
-use super::releases::{Begun, Given};
+use super::releases::{Begun, Given, now_millis};
 use super::writer::{Part, Write};
 use crate::cache::{Change, Key, Kind};
 use crate::observed::AgentView;
-use crate::rollout::planner::{self, Decision, Fact, Health, Input, Link};
+use crate::rollout::facts::{Fact, Health, Link};
+use crate::rollout::planner::{self, Decision, Input};
 use crate::rollout::record::{self, Part as Kept};
 use crate::rollout::settings::{Settings, SettingsError};
 use crate::rollout::state::{Command, Stage, State};
@@ -67,8 +68,11 @@ impl Engine {
                 self.redirect(&service);
                 self.sum(Key::new(Kind::MultiClusterService, "", &service));
             }
-        } else if key.kind == Kind::ServiceSet {
+        } else if key.kind == Kind::ServiceSet && !self.releases.is_empty() {
             let name = (key.namespace.clone(), key.name.clone());
+            if self.cache.service_sets.get(&name.0, &name.1).is_none() {
+                self.releases.gone(&name);
+            }
             let Some((target, _)) = self.sets.get(&name).cloned() else { return };
             if let Some(service) = self.redirect_set(&target, &name) {
                 self.sum(Key::new(Kind::MultiClusterService, "", &service));
@@ -310,10 +314,23 @@ impl Engine {
         if services.iter().all(|service| service.state == DeploymentState::Deployed) {
             return Health::Ready;
         }
+        // A dry run deploys nothing; it is through once it was looked at.
+        let looked = set.carrying.sync_mode == SyncMode::DryRun && self.is_carried_out(set, view);
+        let pending =
+            |one: &ServiceState| matches!(one.state, DeploymentState::Deployed | DeploymentState::Pending);
+        if looked && services.iter().all(pending) {
+            return Health::Ready;
+        }
         let unbuilt =
             set.services.iter().any(|one| one.problem.as_ref().is_some_and(|problem| problem.failed));
         let failed = unbuilt || self.has_failed(set, services, view);
         if failed { Health::Failed } else { Health::Waiting }
+    }
+
+    /// Whether the agent is through with the plan that brought the revision.
+    fn is_carried_out(&self, set: &SetPlan, view: Option<&AgentView>) -> bool {
+        let generation = self.releases.begun.get(&set.set).and_then(|begun| begun.generation);
+        generation.is_some() && view.and_then(|view| view.applied) >= generation
     }
 
     /// Whether something failed with this revision, and not with the one before.
@@ -322,8 +339,7 @@ impl Engine {
             return false;
         }
         let (Some(begun), Some(view)) = (self.releases.begun.get(&set.set), view) else { return false };
-        let carried_out = begun.generation.is_some() && view.applied >= begun.generation;
-        carried_out
+        self.is_carried_out(set, Some(view))
             || set.services.iter().filter_map(|service| view.units.get(&service.id)).any(|unit| {
                 unit.state == UnitState::Failed && begun.failed.get(&unit.id) != Some(&unit.since)
             })
@@ -457,9 +473,4 @@ impl Engine {
         }
         Told { complete: phase == RolloutPhase::Completed, status }
     }
-}
-
-/// The time, in milliseconds since the epoch.
-pub(super) fn now_millis() -> UnixMillis {
-    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()
 }

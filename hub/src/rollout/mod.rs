@@ -2,6 +2,7 @@
 //!
 //! - [`settings`]: what `spec.rollout` says, checked
 //! - [`state`]: what must be remembered of a rollout, and the small machine it is
+//! - [`facts`]: what is known of the targets
 //! - [`planner`]: who may have which revision now; no clock, no I/O
 //! - [`waves`]: which target belongs to which wave
 //! - [`record`]: revisions and state as Secrets
@@ -33,6 +34,7 @@
 //! its values refer to (ConfigMaps, Secrets, the cluster's own objects), and sources that follow a branch, reach every
 //! target at once, as without a rollout.
 
+pub mod facts;
 pub mod planner;
 pub mod record;
 pub mod settings;

@@ -3,55 +3,13 @@
 //! It gives the state that follows, and what targets are to be given. Whoever calls it makes the state durable first,
 //! and calls again; targets are given something only when the state is the durable one.
 
-use std::collections::BTreeMap;
-
 use api::skein::{OnAbort, RolloutPhase};
 use protocol::UnixMillis;
 
+use super::facts::{Fact, Health, Link};
 use super::settings::{Amount, Settings};
 use super::state::{Command, Paused, Stage, State};
 use super::waves::membership;
-
-/// What is known of a target.
-#[derive(Debug, Clone, Copy)]
-pub struct Fact<'a> {
-    /// Its name, unique in the fleet.
-    pub name: &'a str,
-    /// Labels that waves select by.
-    pub labels: &'a BTreeMap<String, String>,
-    /// The revision it was given; nothing, when it was given none yet.
-    pub given: Option<&'a str>,
-    /// When it was given that; 0 for what it had before there was a rollout.
-    pub given_at: UnixMillis,
-    /// How it is with that revision, as far as anybody knows.
-    pub health: Health,
-    /// Whether it can be heard.
-    pub link: Link,
-    /// Whether somebody said to leave it alone.
-    pub held: bool,
-}
-
-/// How a target is with the revision it was given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    /// All is deployed.
-    Ready,
-    /// On its way.
-    Waiting,
-    /// Something of it failed.
-    Failed,
-}
-
-/// Whether a target can be heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Link {
-    /// It can, since then.
-    Up(UnixMillis),
-    /// It cannot, since then; nothing is known of the time when it never was.
-    Away(Option<UnixMillis>),
-    /// Nobody knows yet: the hub has only just started.
-    Unsettled,
-}
 
 /// Everything a decision depends on.
 #[derive(Debug, Clone, Copy)]
@@ -164,6 +122,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Whether targets get the last completed revision again.
+    fn is_back(&self) -> bool {
+        matches!(self.state.stage, Stage::RollingBack | Stage::Aborted)
+    }
+
     fn soon(&mut self, at: UnixMillis) {
         if at > self.input.now {
             self.next = Some(self.next.map_or(at, |next| next.min(at)));
@@ -359,7 +322,7 @@ impl Run<'_> {
     /// How many are unavailable because of us, beyond those that may be away; in a rollback only those on their way.
     /// Targets of later waves that a revision before this one broke are not counted: they are on their way back.
     fn unavailable(&self) -> usize {
-        let back = self.state.stage == Stage::RollingBack;
+        let back = self.is_back();
         let late = self.state.stage == Stage::Completed;
         let (mut here, mut away) = (0, 0);
         for (at, (target, standing)) in self.input.targets.iter().zip(&self.standings).enumerate() {
@@ -403,7 +366,7 @@ impl Run<'_> {
             }
         }
         let Some(goal) = self.state.goal().filter(|_| self.state.paused.is_none()) else { return gifts };
-        let back = self.state.stage == Stage::RollingBack;
+        let back = self.is_back();
         let mut order: Vec<_> = (0..self.standings.len())
             .filter(|at| self.input.targets[*at].given != Some(goal))
             .filter(|at| self.input.targets[*at].given.is_some() || default.is_none())
@@ -429,7 +392,7 @@ impl Run<'_> {
     /// Whether giving the target something makes one more unavailable.
     fn costs(&self, at: usize) -> bool {
         let target = &self.input.targets[at];
-        let back = self.state.stage == Stage::RollingBack;
+        let back = self.is_back();
         let away = !matches!(target.link, Link::Up(_));
         !(self.touched(target) && target.health != Health::Ready || back && away)
     }

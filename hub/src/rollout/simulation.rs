@@ -6,7 +6,8 @@ use api::skein::RolloutPhase;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::planner::{Decision, Fact, Health, Input, Link, decide};
+use super::facts::{Fact, Health, Link};
+use super::planner::{Decision, Input, decide};
 use super::settings::Settings;
 use super::state::{Stage, State};
 use super::tests::settings;
@@ -217,7 +218,9 @@ impl Fleet {
         let reached = waves.iter().filter(|wave| **wave <= self.state.wave).count();
         let (wave, of) = match self.state.stage {
             Stage::Rolling => (self.state.wave, reached),
-            _ => (self.settings.waves.len() - 1, waves.len()),
+            Stage::RollingBack | Stage::Aborted | Stage::Completed => {
+                (self.settings.waves.len() - 1, waves.len())
+            }
         };
         let most = self.settings.waves[wave].max_unavailable.floor(of).max(1);
         if more > 0 && self.state.stage == Stage::Rolling {

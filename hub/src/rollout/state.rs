@@ -35,6 +35,8 @@ pub struct State {
     /// Why the revision was given up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub given_up: Option<String>,
+    /// Whether everybody is to have the last completed revision again.
+    pub back: bool,
     /// The newest command that was carried out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handled: Option<String>,
@@ -125,6 +127,7 @@ impl State {
         let back = rollback && self.completed.as_ref().is_some_and(|completed| *completed != self.revision);
         self.stage = if back { Stage::RollingBack } else { Stage::Aborted };
         self.since = now;
+        self.back = back;
         self.done = None;
         self.paused = None;
         let nothing = if rollback && !back { "; there is no earlier revision to go back to" } else { "" };
@@ -135,8 +138,9 @@ impl State {
     pub fn goal(&self) -> Option<&str> {
         match self.stage {
             Stage::Rolling | Stage::Completed => Some(&self.revision),
-            Stage::RollingBack => self.completed.as_deref(),
-            Stage::Aborted => None,
+            // Whoever could not be reached then gets it later.
+            Stage::RollingBack | Stage::Aborted if self.back => self.completed.as_deref(),
+            Stage::RollingBack | Stage::Aborted => None,
         }
     }
 

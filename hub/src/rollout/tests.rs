@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use api::skein::{RolloutPhase, RolloutSpec};
 use serde_json::{Value, json};
 
-use super::planner::{Decision, Fact, Health, Input, Link, decide};
+use super::facts::{Fact, Health, Link};
+use super::planner::{Decision, Input, decide};
 use super::settings::Settings;
 use super::state::{Stage, State};
 
@@ -225,6 +226,22 @@ fn too_many_failures_lead_back_to_the_last_completed_revision() {
     paper.settle();
     assert_eq!(paper.state.stage, Stage::Rolling);
     assert_eq!(paper.have("r3").len(), 2);
+}
+
+#[test]
+fn who_could_not_be_taken_back_then_is_taken_back_later() {
+    let mut paper = Paper::new(json!({"maxUnavailable": "100%", "abortOnFailure": 1}), 3);
+    paper.settle();
+    paper.targets[0].held = true;
+    paper.targets[1].health = Health::Failed;
+    paper.arrive(Health::Ready);
+    paper.settle();
+    paper.arrive(Health::Ready);
+    assert_eq!(paper.settle().phase, RolloutPhase::Aborted);
+    assert_eq!(paper.have("r2"), [0]);
+    paper.targets[0].held = false;
+    paper.settle();
+    assert!(paper.have("r2").is_empty());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which target belongs to which wave.
 
-use super::planner::Fact;
+use super::facts::Fact;
 use super::settings::Wave;
 use crate::services::selector::selects;
 
