@@ -155,7 +155,7 @@ impl Engine {
         };
         let settings = match Settings::of(spec) {
             Ok(settings) => settings,
-            Err(error) => return Some(self.unreadable(&error, &before)),
+            Err(error) => return Some(self.misread(&error, &before)),
         };
         let uid = object.uid().unwrap_or_default();
         let base = self.releases.state(&name, &uid).or_else(|| self.first(object, names, &uid));
@@ -172,7 +172,7 @@ impl Engine {
         Some(self.told(object, spec, &settings, &decision, &before))
     }
 
-    fn unreadable(&self, error: &SettingsError, before: &RolloutStatus) -> Told {
+    fn misread(&self, error: &SettingsError, before: &RolloutStatus) -> Told {
         let status = RolloutStatus {
             message: error.to_string(),
             reason: reason::INVALID_ROLLOUT.to_owned(),
