@@ -132,7 +132,12 @@ impl Engine {
         });
         let kept =
             |(namespace, name): &(String, String)| self.cache.service_sets.get(namespace, name).is_some();
-        let claims = claims(&state.target, own.as_deref(), &all, kept);
+        // What is tried is shown as everybody has it in the end, whatever a rollout does on the way.
+        let released = |service: &api::k0rdent::MultiClusterService, set: &(String, String)| {
+            let tried = tried.services.contains_key(&service.name_any());
+            if tried { None } else { self.releases.of(&self.cache, service, set) }
+        };
+        let claims = claims(&state.target, own.as_deref(), &all, kept, released);
         let known = self.knowledge(&state.target);
         let next = resolve(&state.target, &claims, &self.sight(), &Trying(&self.bundles), &known);
         let before = by_id(state.resolution.sets.iter().flat_map(|set| &set.services));
