@@ -55,6 +55,8 @@ fn strip(schema: &mut Value) {
 }
 
 fn properties_of(properties: &mut Map<String, Value>) {
+    // Rollouts of MultiClusterServices, in spec and status.
+    properties.remove("rollout");
     if let Some(from) = properties.get_mut("valuesFrom")
         && let Some(fields) = from["items"]["properties"].as_object_mut()
     {
