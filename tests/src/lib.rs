@@ -1,6 +1,7 @@
 //! What the tests of the whole share.
 
 pub mod control_plane;
+pub mod fleet;
 pub mod measure;
 pub mod mesh;
 pub mod parts;

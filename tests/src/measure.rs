@@ -54,6 +54,8 @@ pub fn quantile(values: &mut [f64], share: f64) -> f64 {
 pub struct Usage {
     /// Resident memory, in bytes.
     pub resident_bytes: f64,
+    /// The most it ever was, in bytes.
+    pub peak_bytes: f64,
     /// The part of it that is no file: heap and stacks.
     pub anonymous_bytes: f64,
     /// Processor time, user and system, in seconds.
@@ -76,6 +78,7 @@ impl Usage {
         });
         Self {
             resident_bytes: bytes("VmRSS:"),
+            peak_bytes: bytes("VmHWM:"),
             anonymous_bytes: bytes("RssAnon:"),
             processor_seconds: ticks / rustix::param::clock_ticks_per_second() as f64,
         }
