@@ -5,7 +5,7 @@
 mod support;
 
 use protocol::id::AgentId;
-use protocol::report::UnitState;
+use protocol::report::{Report, UnitState};
 use serde_json::json;
 use support::{Hub, condition, has};
 
@@ -129,6 +129,13 @@ async fn an_enrolled_edge_gets_services_by_its_labels_and_loses_them_with_the_la
     let patch = kube::api::Patch::Merge(&bare);
     hub.api(&bare).patch("store-12", &kube::api::PatchParams::default(), &patch).await.unwrap();
     hub.plan(&edge, <[_]>::is_empty).await;
+    // What was there is gone before the plan counts as applied.
+    let gone = Report { sequence: 2, full: true, ..Report::default() };
+    hub.observed.report(&edge, gone, 1_700_000_000_001);
+    hub.until("ServiceSet", "kcm-system", &set, |it| {
+        it["status"]["services"].as_array().is_none_or(Vec::is_empty)
+    })
+    .await;
     hub.carry_out(&edge, UnitState::Deployed);
     hub.until_gone("ServiceSet", "kcm-system", &set).await;
 }

@@ -305,7 +305,7 @@ impl Management {
         let applied = wait::until("the object is accepted", PATIENCE, || {
             let applied = self.apply(object);
             let done = applied.is_ok().then_some(());
-            last = applied.map_or_else(|error| format!("{error:#}"), |done| done);
+            last = applied.unwrap_or_else(|error| format!("{error:#}"));
             async move { Ok(done) }
         });
         let applied = applied.await;

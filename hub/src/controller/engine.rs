@@ -90,6 +90,8 @@ pub(super) struct Engine {
     pub targets: BTreeMap<TargetName, TargetState>,
     /// Which target a ServiceSet belongs to, and its place in the resolution.
     pub sets: HashMap<ObjectName, (TargetName, usize)>,
+    /// Sets that nobody wants any more, by the target whose agent they wait for.
+    pub leaving: HashMap<TargetName, BTreeSet<Key>>,
     /// Targets of each region.
     pub by_region: BTreeMap<RegionName, BTreeSet<TargetName>>,
     /// Targets that have a set of a MultiClusterService.
@@ -164,6 +166,7 @@ impl Engine {
             observed,
             targets: BTreeMap::new(),
             sets: HashMap::new(),
+            leaving: HashMap::new(),
             by_region: BTreeMap::new(),
             by_service: HashMap::new(),
             held: BTreeMap::new(),

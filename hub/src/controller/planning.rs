@@ -69,6 +69,7 @@ impl Engine {
             self.list(name, &next);
             self.targets.insert(name.clone(), next);
         }
+        self.wake_leaving(name);
         match name.kind {
             TargetKind::ClusterDeployment => {
                 self.dirty_statuses.insert(name.key());

@@ -340,7 +340,7 @@ impl Engine {
 
     /// The services leave the cluster, then the finalizer goes. A cluster that goes itself, or has no agent any more, is
     /// not waited for; an edge that is away is, for it still has them.
-    fn served_set_leaves(&self, key: &Key, object: &ServiceSet, adopted: bool) {
+    fn served_set_leaves(&mut self, key: &Key, object: &ServiceSet, adopted: bool) {
         if !object.finalizers().iter().any(|one| one == finalizer::SERVED_SERVICE_SET) {
             return;
         }
@@ -368,11 +368,13 @@ impl Engine {
         if after.services.is_empty() && carried_out {
             return done();
         }
+        let reference = reference(&state.target, is_self_management(object));
         if adopted {
             after.deployed = false;
-            after.cluster = Some(reference(&state.target, is_self_management(object)));
+            after.cluster = Some(reference);
             self.write_status(key, object, object.status.as_ref(), &after);
         }
+        self.leaving.entry(name).or_default().insert(key.clone());
     }
 }
 

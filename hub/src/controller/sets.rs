@@ -123,9 +123,9 @@ impl Engine {
         let target = [TargetKind::ClusterDeployment, TargetKind::Edge]
             .into_iter()
             .map(|kind| TargetName::new(kind, &key.namespace, cluster))
-            .find_map(|name| self.targets.get(&name))
-            .or_else(|| self.targets.get(&self.management).filter(|_| cluster.is_empty()));
-        let Some(state) = target else { return self.writer.submit(key, Part::Object, delete) };
+            .find_map(|name| self.targets.get_key_value(&name))
+            .or_else(|| self.targets.get_key_value(&self.management).filter(|_| cluster.is_empty()));
+        let Some((name, state)) = target else { return self.writer.submit(key, Part::Object, delete) };
         let Some(agent) = state.target.agent.map(AgentId::Edge) else {
             return self.writer.submit(key, Part::Object, delete);
         };
@@ -138,7 +138,13 @@ impl Engine {
         if facts.silent_since.is_some() || view.is_none() || (status.services.is_empty() && carried_out) {
             return self.writer.submit(key, Part::Object, delete);
         }
+        self.leaving.entry(name.clone()).or_default().insert(key.clone());
         self.write_status(key, object, object.status.as_ref(), &status);
+    }
+
+    /// Something is new about a target: whoever waits for its agent looks again.
+    pub(super) fn wake_leaving(&mut self, target: &TargetName) {
+        self.dirty_statuses.extend(self.leaving.remove(target).into_iter().flatten());
     }
 }
 

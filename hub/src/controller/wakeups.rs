@@ -240,6 +240,7 @@ impl Engine {
 
     fn target_reported(&mut self, target: &TargetName, units: &[UnitId]) {
         self.dirty_statuses.insert(target.key());
+        self.wake_leaving(target);
         for unit in units {
             self.dirty_statuses.insert(Key::new(Kind::ServiceSet, &unit.set_namespace, &unit.set_name));
         }
