@@ -4,6 +4,7 @@
 //! with a revoked one, is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use api::skein::Edge;
@@ -39,6 +40,7 @@ pub struct Roster(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     lists: RwLock<Lists>,
+    complete: AtomicBool,
     announcer: Announcer<AgentId>,
 }
 
@@ -52,6 +54,16 @@ struct Lists {
 }
 
 impl Roster {
+    /// Whether all objects that there were at the start are in. Before, who is missing may still come.
+    pub fn is_complete(&self) -> bool {
+        self.0.complete.load(Ordering::Acquire)
+    }
+
+    /// All objects that there were at the start are in.
+    pub fn completed(&self) {
+        self.0.complete.store(true, Ordering::Release);
+    }
+
     /// The edge with this identity.
     pub fn edge(&self, id: &EdgeId) -> Option<Arc<RosterEdge>> {
         self.lists().edges.get(id).cloned()

@@ -188,6 +188,7 @@ impl World {
             edge.status = Some(EdgeStatus { agent_id, ..EdgeStatus::default() });
             roster.put_edge(&edge);
         }
+        roster.completed();
         let clock = self.clock.clone();
         let signer = Arc::new(Signer(self.authority.clone()));
         let plans = PlanBook::new(self.term, signer, Arc::new(move || clock.now()));

@@ -136,6 +136,7 @@ pub(super) fn start(parts: Parts, questions: mpsc::Receiver<Question>, process: 
         let run = async {
             listed.recv().await;
             engine.take(changes.take(), agents.take());
+            engine.roster.completed();
             engine.plan();
             engine.register();
             drop(planned);
