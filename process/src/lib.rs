@@ -24,6 +24,7 @@ pub use readiness::Readiness;
 
 use std::future::Future;
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -52,12 +53,44 @@ pub struct Process {
     pub readiness: Readiness,
     /// The program's own metrics.
     pub metrics: Registry,
+    /// The vital task that panicked.
+    broken: Arc<OnceLock<&'static str>>,
+}
+
+/// Ends the program when the task that holds it panics.
+struct Vital {
+    name: &'static str,
+    broken: Arc<OnceLock<&'static str>>,
+    cancel: CancellationToken,
+}
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                "{} panicked: the program ends, for without it it would only look alive",
+                self.name
+            );
+            let _ = self.broken.set(self.name);
+            self.cancel.cancel();
+        }
+    }
 }
 
 impl Process {
     /// A program inside another one, as tests start it: no signals, no logs of its own.
     pub fn embedded() -> Self {
         Self::default()
+    }
+
+    /// Runs a task without which the program is of no use: if it panics, the program ends with an error, and whoever
+    /// supervises it starts it anew from what is stored.
+    pub fn spawn_vital(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let vital = Vital { name, broken: self.broken.clone(), cancel: self.cancel.clone() };
+        self.tasks.spawn(async move {
+            let _vital = vital;
+            task.await;
+        });
     }
 
     /// Ends all tasks and waits for them, at most [`DRAIN_DEADLINE`].
@@ -128,7 +161,7 @@ where
             Ok(()) => {
                 process.cancel.cancelled().await;
                 tracing::info!("{name} is ending");
-                ExitCode::SUCCESS
+                if process.broken.get().is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
             }
             Err(error) => {
                 tracing::error!("{error:#}");
@@ -154,4 +187,18 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .max_blocking_threads(16)
         .enable_all()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[allow(clippy::panic)]
+    async fn a_program_whose_vital_task_panics_ends() {
+        let process = Process::embedded();
+        process.spawn_vital("a part", async { panic!("on purpose") });
+        process.cancel.cancelled().await;
+        assert_eq!(process.broken.get(), Some(&"a part"));
+    }
 }

@@ -119,7 +119,7 @@ impl Server {
             reports,
             links,
         };
-        process.tasks.spawn(router.run(events));
+        process.spawn_vital("the hub's link server", router.run(events));
         Ok(downlink)
     }
 }

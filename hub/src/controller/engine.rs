@@ -132,7 +132,7 @@ pub(super) fn start(parts: Parts, questions: mpsc::Receiver<Question>, process: 
         );
     });
     let cancel = process.cancel.clone();
-    process.tasks.spawn(async move {
+    process.spawn_vital("the hub's planning", async move {
         let run = async {
             listed.recv().await;
             engine.take(changes.take(), agents.take());
