@@ -53,8 +53,8 @@ pub struct Process {
     pub readiness: Readiness,
     /// The program's own metrics.
     pub metrics: Registry,
-    /// The vital task that panicked.
-    broken: Arc<OnceLock<&'static str>>,
+    /// The vital task that panicked, if one did.
+    pub broken: Arc<OnceLock<&'static str>>,
 }
 
 /// Ends the program when the task that holds it panics.
