@@ -53,7 +53,7 @@ pub struct Arguments {
     /// Serve k0rdent's admission webhooks here (TLS), and tell the API server of them
     #[arg(long, value_name = "IP:PORT", env = "SKEIN_WEBHOOKS", conflicts_with = "serve_state_management")]
     pub webhooks: Option<SocketAddr>,
-    /// Where the API server finds the webhooks: HOST:PORT or NAMESPACE/SERVICE[:PORT] [default: where they listen]
+    /// Where the API server finds the webhooks: HOST:PORT or NAMESPACE/SERVICE, with or without :PORT [default: where they listen]
     #[arg(long, value_name = "PLACE", env = "SKEIN_WEBHOOKS_AT")]
     pub webhooks_at: Option<Place>,
     /// What the API server does when the webhooks do not answer
