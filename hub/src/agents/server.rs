@@ -148,7 +148,7 @@ impl Router {
                 changed = self.changed_plans.next() => self.mark(changed),
                 changed = self.changed_roster.next() => self.mark(changed),
                 event = events.recv() => match event {
-                    Some(event) => self.handle(event),
+                    Some(event) => self.handle(event).await,
                     None => return,
                 },
             }
@@ -176,7 +176,7 @@ impl Router {
         }
     }
 
-    fn handle(&mut self, event: DownlinkEvent) {
+    async fn handle(&mut self, event: DownlinkEvent) {
         match event {
             DownlinkEvent::Up { peer, hello } => self.up(peer, *hello),
             DownlinkEvent::Down { peer, reason } => {
@@ -187,7 +187,7 @@ impl Router {
                 }
             }
             DownlinkEvent::Control { peer: AgentId::Region(region), control } => {
-                self.control(&region, control);
+                self.control(&region, control).await
             }
             DownlinkEvent::Request { peer, request, responder } => self.request(peer, request, responder),
             DownlinkEvent::Join { remote, request, responder } => {
@@ -231,37 +231,35 @@ impl Router {
         self.shared.observed.link(&AgentId::Region(region.clone()), away);
     }
 
-    fn control(&mut self, region: &RegionName, message: Control) {
+    async fn control(&mut self, region: &RegionName, message: Control) {
         let edge_is_foreign = |edge: Option<EdgeId>| {
             edge.is_some_and(|edge| self.shared.roster.edge(&edge).is_some_and(|edge| edge.region != *region))
         };
         let Some(session) = self.sessions.get(region) else { return };
         match message {
             Control::Report { edge, .. } if edge_is_foreign(edge) => {}
-            Control::Report { edge, report } => self.report(region, session, edge, *report),
-            Control::EdgeLinks { links, last } => self.tell(region, session, Input::Links { links, last }),
-            Control::BlobsWanted { edge, digests } => {
-                self.tell(region, session, Input::Wanted { edge, digests });
-            }
+            Control::Report { edge, report } => self.report(region, edge, *report).await,
+            Control::EdgeLinks { links, last } => session.tell(Input::Links { links, last }).await,
+            Control::BlobsWanted { edge, digests } => session.tell(Input::Wanted { edge, digests }).await,
             Control::PlanStored { edge, head } => {
                 let agent = edge.map_or_else(|| AgentId::Region(region.clone()), AgentId::Edge);
                 if edge.is_none() {
-                    self.tell(region, session, Input::Stored { edge, head });
+                    session.tell(Input::Stored { edge, head }).await;
                 }
                 self.shared.observed.update(&agent, |view| view.stored.replace(head) != Some(head));
             }
             Control::PlanRefused { edge, generation, refusal } => {
                 let generation = generation.map(|generation| generation.to_string());
                 tracing::warn!(%region, ?edge, generation, message = refusal.message, "a plan was refused");
-                self.tell(region, session, Input::Refused { edge });
+                session.tell(Input::Refused { edge }).await;
             }
             Control::Goodbye(refusal) => {
                 tracing::info!(%region, message = refusal.message, "the region says goodbye")
             }
             Control::Ping { nonce, reply: false } => {
                 let pong = Control::Ping { nonce, reply: true };
-                // If the link is down, there is nobody to answer; if it is busy, it is alive.
-                let _ = self.shared.downlink.try_send(&AgentId::Region(region.clone()), pong);
+                // If the link is down, there is nobody to answer.
+                let _ = self.shared.downlink.send(&AgentId::Region(region.clone()), pong).await;
             }
             Control::Ping { reply: true, .. } => {}
             Control::Plan(_)
@@ -277,27 +275,14 @@ impl Router {
         }
     }
 
-    /// Hands a message over to the region's session. It must never wait: see [`super::session`].
-    fn tell(&self, region: &RegionName, session: &Handle, input: Input) {
-        if session.tell(input) {
-            return;
-        }
-        let message = "more messages wait than any region has reason to send: link again".to_owned();
-        tracing::warn!(%region, "a region sends faster than it takes; its link is closed");
-        let refusal = Refusal { reason: RefusalReason::Unavailable, message, retry_after_ms: None };
-        self.shared.downlink.close(&AgentId::Region(region.clone()), refusal);
-    }
-
-    fn report(&self, region: &RegionName, session: &Handle, edge: Option<EdgeId>, report: Report) {
+    async fn report(&self, region: &RegionName, edge: Option<EdgeId>, report: Report) {
         let peer = AgentId::Region(region.clone());
         let agent = edge.map_or_else(|| peer.clone(), AgentId::Edge);
         let sequence = report.sequence;
         self.reports.increment();
         self.shared.observed.report(&agent, report, self.clock.now());
-        if self.shared.downlink.try_send(&peer, Control::ReportAck { edge, sequence }).is_err() {
-            // The link is busy, or down: then the report comes again with the next one.
-            self.tell(region, session, Input::Reported { edge, sequence });
-        }
+        // If the link is down, the report comes again with the next one.
+        let _ = self.shared.downlink.send(&peer, Control::ReportAck { edge, sequence }).await;
     }
 
     fn request(&self, peer: AgentId, request: Request, responder: Responder) {

@@ -9,7 +9,6 @@ use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::{AgentId, Digest, EdgeId, RegionName};
 use protocol::message::{Control, EdgeLink, PlanHead};
 use protocol::offer::{self, Content};
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -18,13 +17,8 @@ use crate::observed::{Link, Observed};
 use crate::plans::{Plan, PlanBook};
 use crate::roster::Roster;
 
-/// Messages of one region that wait for its session: a few for each edge of a large one.
-///
-/// # Why so many, and why nobody waits for room
-/// A session that sends ten thousand plans waits for its link, and the region answers while it does. If whoever hands
-/// over the answers waited for the session, the link would wait for them, and the session for the link: for ever. So what
-/// does not fit ends the link, and the region begins anew.
-const MESSAGES_MAX: usize = 65_536;
+/// Messages of one region that wait for its session.
+const MESSAGES_MAX: usize = 256;
 
 /// What the server tells a session.
 pub(super) enum Input {
@@ -53,13 +47,6 @@ pub(super) enum Input {
     Refused {
         /// Whose plan.
         edge: Option<EdgeId>,
-    },
-    /// A report was taken, and the link had no room to say so.
-    Reported {
-        /// Whose report.
-        edge: Option<EdgeId>,
-        /// Which one.
-        sequence: u64,
     },
 }
 
@@ -93,9 +80,10 @@ impl Handle {
         self.dirty.mark(agents);
     }
 
-    /// Hands over an input; whether there was room. A session that ended needs none.
-    pub(super) fn tell(&self, input: Input) -> bool {
-        !matches!(self.inputs.try_send(input), Err(TrySendError::Full(_)))
+    /// Hands over an input; waits while the session is busy, which slows down only this region.
+    pub(super) async fn tell(&self, input: Input) {
+        // A session that ended needs no inputs.
+        let _ = self.inputs.send(input).await;
     }
 }
 
@@ -176,10 +164,6 @@ impl Session {
                 () = dirty.some.notified() => {
                     for agent in dirty.take() {
                         self.bring_up_to_date(&agent).await?;
-                        // What the region says meanwhile: it may have what it was about to be sent.
-                        while let Ok(input) = inputs.try_recv() {
-                            self.handle(input).await?;
-                        }
                     }
                 }
             }
@@ -210,9 +194,6 @@ impl Session {
                 let agent = self.agent(edge);
                 self.on_their_way.remove(&agent);
                 self.held.remove(&agent);
-            }
-            Input::Reported { edge, sequence } => {
-                self.shared.downlink.send(&self.peer, Control::ReportAck { edge, sequence }).await?;
             }
         }
         Ok(())

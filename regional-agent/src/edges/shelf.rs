@@ -333,10 +333,6 @@ impl Inner {
             pending.open(&part, &bodies, &self.blobs);
             pending.parts.push(part);
         }
-        // A new term publishes the same bodies anew.
-        if let Some((digest, body)) = bodies.into_iter().find(|(digest, _)| *digest == pending.head.body) {
-            pending.blobs.entry(digest).or_insert(body);
-        }
         if let Err(detail) = pending.read_body() {
             let text = format!("the body of plan {} does not decode: {detail}", pending.head.generation);
             return refuse(Some(pending.head.generation), RefusalReason::Malformed, text);
