@@ -62,6 +62,8 @@ pub mod kind {
     pub const SERVICE_SET_PROFILE: &str = "ServiceSetProfile";
     /// A helm binary rendered a chart that needs what the built-in engine lacks; the message says which and what.
     pub const HELM_FALLBACK: &str = "HelmFallback";
+    /// matchingClusters of a MultiClusterService does not list all clusters: they would not fit into one object.
+    pub const MATCHING_CLUSTERS_CUT: &str = "MatchingClustersCut";
     /// The states of a ServiceSet's services are known.
     pub const SERVICE_SET_STATUSES_COLLECTED: &str = "ServiceSetStatusesCollected";
     /// The health rules of a ServiceSet are valid.
@@ -87,6 +89,8 @@ pub mod kind {
     pub const LINKED: &str = "Linked";
     /// The agent joined and is not revoked.
     pub const ENROLLED: &str = "Enrolled";
+    /// Two devices have the agent's device key, and one of them was refused.
+    pub const QUARANTINED: &str = "Quarantined";
     /// The agent has applied the newest plan.
     pub const UP_TO_DATE: &str = "UpToDate";
 }
@@ -136,6 +140,8 @@ pub mod reason {
 
     /// A helm binary rendered it, for want of something in the built-in engine.
     pub const RENDERED_BY_HELM: &str = "RenderedByHelm";
+    /// There are more clusters than an object can list.
+    pub const TOO_MANY_CLUSTERS: &str = "TooManyClusters";
     /// The provider's objects are made.
     pub const SERVICE_SET_PROFILE_READY: &str = "ServiceSetProfileReady";
     /// The provider's objects are not made yet.
@@ -174,6 +180,8 @@ pub mod reason {
     pub const REGION_DOWN: &str = "RegionDown";
     /// The agent was withdrawn.
     pub const REVOKED: &str = "Revoked";
+    /// Somebody showed the device key of an agent that had returned with it before.
+    pub const CLONE_REFUSED: &str = "CloneRefused";
     /// The agent joined by a token.
     pub const JOINED: &str = "Joined";
 }

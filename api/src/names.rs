@@ -107,6 +107,8 @@ pub mod annotation {
     /// On MultiClusterServices: `pause`, `resume`, `abort` or `promote`, and whatever behind a space makes it another
     /// value; each value is carried out once.
     pub const ROLLOUT: &str = "skein.dev/rollout";
+    /// On a ClusterDeployment, MultiClusterService or ServiceSet: runs test hooks, once for each value.
+    pub const TEST: &str = "skein.dev/test";
     /// On ServiceSets: the revision of the MultiClusterService's serviceSpec that the cluster has.
     pub const ROLLOUT_REVISION: &str = "skein.dev/rollout-revision";
     /// On ServiceSets: when the cluster was given that revision.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    cost, diff, enroll, explain, history, kubeconfig, part, query, render, rollout, status, token,
+    cost, diff, enroll, explain, history, kubeconfig, part, query, render, rollout, status, test, token,
 };
 use crate::state_dir::StateDir;
 use crate::up;
@@ -49,6 +49,8 @@ enum Command {
     Diff(diff::Arguments),
     /// Show which revisions of its services an edge had, and what became of them
     History(history::Arguments),
+    /// Run the tests of a service's chart on its cluster now, and tell the result
+    Test(test::Arguments),
     /// How far new services have come over the fleet: status, pause, resume, abort, promote
     #[command(subcommand)]
     Rollout(rollout::Command),
@@ -91,6 +93,7 @@ pub(crate) fn dispatch(arguments: Vec<OsString>) -> ExitCode {
         Command::Explain(arguments) => asked(async { explain::show(state, arguments).await }),
         Command::Diff(arguments) => asked(async { diff::show(state, arguments).await }),
         Command::History(arguments) => asked(async { history::show(state, arguments).await }),
+        Command::Test(arguments) => asked(async { test::run(state, arguments).await }),
         Command::Rollout(command) => asked(async { rollout::run(state, command).await }),
         Command::Cost(arguments) => asked(async { cost::show(state, arguments).await }),
         Command::Render(arguments) => report(render::show(&arguments)),

@@ -8,18 +8,21 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use identity::{
-    AgentIdentity, Clock, Entropy as _, FileStore, PlanVerifier, SealingKey, SystemClock, SystemEntropy,
+    AgentIdentity, Clock, Entropy as _, FileStore, KeyStore, MeshClock, PlanVerifier, SealingKey,
+    SystemClock, SystemEntropy,
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use link::renewal::Renewal;
-use link::{HelloFacts, HelloSource, Network, Profile, UdpNetwork, Uplink, UplinkConfig, UplinkHandle};
+use link::{
+    HelloFacts, HelloSource, Network, Profile, Recovery, UdpNetwork, Uplink, UplinkConfig, UplinkHandle,
+};
 use process::{Bound, Process};
 use protocol::plan::{PlanHeader, SignedPlan};
 use protocol::report::{ClusterReport, SpoolReport};
 use spool::Spool;
 use state::{Engine, EngineHandle};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::arguments::{LinkProfile, Run};
 use crate::cost::Costs;
@@ -51,6 +54,8 @@ pub async fn serve(
     let state = device.state.clone();
     std::fs::create_dir_all(&state).with_context(|| format!("failed to make {}", state.display()))?;
     let starting = process.readiness.guard("start");
+    let mesh_clock = Arc::new(MeshClock::new(clock));
+    let clock: Arc<dyn Clock> = mesh_clock.clone();
     // Telemetry is taken from the first moment on, enrolled or not.
     let spool = open_spool(&arguments, &clock)?;
     let intake = Intake::new(spool.clone(), Arc::clone(&clock), &process.metrics);
@@ -59,10 +64,13 @@ pub async fn serve(
     let identity =
         enrolment::ensure(device, arguments.token.as_deref(), Arc::clone(&network), Arc::clone(&clock))
             .await?;
+    mesh_clock.resume(&identity);
     let (identity_sender, identity) = watch::channel(Arc::new(identity));
     let engine =
         start_engine(client.clone(), state.join("state.sqlite"), &identity, &clock, &process).await?;
-    owner::follow(state.clone(), engine.clone(), &process);
+    let look = Arc::<Notify>::default();
+    owner::follow(state.clone(), engine.clone(), Arc::clone(&look), &process);
+    owner::config_map::follow(state.clone(), client.clone(), look, &process);
     let name = identity.borrow().name.clone();
     let hello = Hello { name, engine: engine.clone(), spool: spool.clone() };
     let config = UplinkConfig {
@@ -76,6 +84,7 @@ pub async fn serve(
         network,
         clock: Arc::clone(&clock),
         entropy: Box::new(SystemEntropy),
+        recovery: Some(Recovery { store: key_store(&state), identity: identity_sender.clone() }),
     };
     let (uplink, events) = Uplink::start(config, Arc::new(hello), &process.tasks, process.cancel.clone())?;
     let (acknowledged, acknowledgements) = mpsc::unbounded_channel();
@@ -129,10 +138,14 @@ async fn start_engine(
     config.opener =
         Arc::new(move |sealed: &[u8]| key.open(&agent, sealed).map_err(|error| error.to_string()));
     config.clock = Arc::new(EngineClock(Arc::clone(clock)));
-    config.local = owner::read(config.store.parent().unwrap_or(std::path::Path::new(".")));
+    config.local = owner::in_force(config.store.parent().unwrap_or(std::path::Path::new(".")));
     Engine::start(config, &process.tasks, process.cancel.clone())
         .await
         .context("failed to start the state engine")
+}
+
+fn key_store(state: &std::path::Path) -> Arc<dyn KeyStore> {
+    Arc::new(FileStore::new(enrolment::directory(state)))
 }
 
 fn keep_certificate(
@@ -144,7 +157,7 @@ fn keep_certificate(
 ) {
     let renewal = Renewal {
         uplink: uplink.clone(),
-        store: Arc::new(FileStore::new(enrolment::directory(state))),
+        store: key_store(state),
         identity,
         clock: Arc::clone(clock),
         entropy: Box::new(SystemEntropy),

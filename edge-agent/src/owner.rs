@@ -1,18 +1,23 @@
 //! What the owner of this device allows: kept in a file of the agent's state folder, changed by `edge-agent hold`,
-//! `release` and `windows`, and obeyed by the running agent within [`LOOK_EVERY`], with or without a link.
+//! `release` and `windows`, and obeyed by the running agent within [`LOOK_EVERY`], with or without a link. What the
+//! cluster's own ConfigMap says (see [`config_map`]) is added to it, and obeyed at once.
 //!
 //! # Why a file
 //! It can be set before the agent ever ran, outlives every restart, is guarded by the folder's own permissions, and needs
 //! no port.
 
+pub mod config_map;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
 use process::Process;
 use state::{EngineHandle, Local, LocalHold, Opening, Windows};
+use tokio::sync::Notify;
 
 use crate::arguments::{Hold, Release, Scope, SetWindows, Status};
 
@@ -23,9 +28,22 @@ const BYTES_MAX: u64 = 256 * 1024;
 /// How often the running agent looks at the file.
 pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// What the file says now; an error when it is not understood.
-pub(crate) fn read(folder: &Path) -> Result<Local, String> {
-    let path = folder.join(FILE);
+/// What is allowed now: the file, and what the ConfigMap says beside it. An error when one of them is not understood.
+pub(crate) fn in_force(folder: &Path) -> Result<Local, String> {
+    let mut local = read(folder, FILE)?;
+    let other = read(folder, config_map::FILE)
+        .map_err(|error| format!("ConfigMap {} of the cluster: {error}", config_map::NAME))?;
+    let own = local.holds.clone();
+    let scope = |hold: &LocalHold| (hold.namespace.clone(), hold.service.clone());
+    let more = other.holds.into_iter().filter(|hold| own.iter().all(|own| scope(own) != scope(hold)));
+    local.holds.extend(more);
+    local.windows = local.windows.or(other.windows);
+    Ok(local)
+}
+
+/// What a file says now; an error when it is not understood.
+fn read(folder: &Path, file: &str) -> Result<Local, String> {
+    let path = folder.join(file);
     let told = |error: String| format!("{}: {error}", path.display());
     match std::fs::metadata(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Local::default()),
@@ -39,22 +57,30 @@ pub(crate) fn read(folder: &Path) -> Result<Local, String> {
     Local::parse(&text).map_err(told)
 }
 
-/// Follows the file until the process ends.
-pub(crate) fn follow(folder: PathBuf, engine: EngineHandle, process: &Process) {
+/// Follows the files until the process ends; looks at once when it is woken.
+pub(crate) fn follow(folder: PathBuf, engine: EngineHandle, look: Arc<Notify>, process: &Process) {
     let cancel = process.cancel.clone();
-    let stamp = |folder: &Path| -> Option<(SystemTime, u64)> {
-        let meta = std::fs::metadata(folder.join(FILE)).ok()?;
-        Some((meta.modified().ok()?, meta.len()))
+    let stamp = |folder: &Path| {
+        [FILE, config_map::FILE].map(|file| -> Option<(SystemTime, u64)> {
+            let meta = std::fs::metadata(folder.join(file)).ok()?;
+            Some((meta.modified().ok()?, meta.len()))
+        })
     };
     process.tasks.spawn(async move {
         let mut known = None;
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+        let due = async |ticks: &mut tokio::time::Interval| {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = look.notified() => {}
+            }
+        };
+        while cancel.run_until_cancelled(due(&mut ticks)).await.is_some() {
             let now = stamp(&folder);
             if known != Some(now) {
                 known = Some(now);
-                engine.allow(read(&folder));
+                engine.allow(in_force(&folder));
             }
         }
     });
@@ -121,7 +147,10 @@ pub(crate) fn windows(arguments: &SetWindows, now: Timestamp) -> Result<String> 
 
 /// What the owner decided, for a person.
 pub(crate) fn status(arguments: &Status, now: Timestamp) -> Result<String> {
-    let local = read(&arguments.folder.state).map_err(anyhow::Error::msg)?;
+    let folder = &arguments.folder.state;
+    let local = in_force(folder).map_err(anyhow::Error::msg)?;
+    let file = read(folder, FILE).map_err(anyhow::Error::msg)?;
+    let by = |own: bool| if own { String::new() } else { format!(" (ConfigMap {})", config_map::NAME) };
     let mut lines = Vec::new();
     for hold in &local.holds {
         let scope = Scope { namespace: hold.namespace.clone(), service: hold.service.clone() };
@@ -131,10 +160,12 @@ pub(crate) fn status(arguments: &Status, now: Timestamp) -> Result<String> {
             None => "held until it is released".to_owned(),
         };
         let colon = if hold.reason.is_empty() { "" } else { ": " };
-        lines.push(format!("{} {until}{colon}{}", named(&scope), hold.reason));
+        let by = by(file.holds.contains(hold));
+        lines.push(format!("{} {until}{colon}{}{by}", named(&scope), hold.reason));
     }
     if let Some(windows) = &local.windows {
-        lines.push(format!("maintenance windows {windows}; {}", opening(windows, now)?));
+        let by = by(file.windows.is_some());
+        lines.push(format!("maintenance windows {windows}; {}{by}", opening(windows, now)?));
     }
     if lines.is_empty() {
         lines.push("nothing is held, and there are no maintenance windows".to_owned());
@@ -186,19 +217,22 @@ fn moment(text: &str, now: Timestamp) -> Result<Timestamp> {
 
 /// Changes the file: whole or not at all.
 fn change(folder: &Path, edit: impl FnOnce(&mut Local) -> Result<()>) -> Result<()> {
-    let mut local = read(folder).map_err(anyhow::Error::msg)?;
+    let mut local = read(folder, FILE).map_err(anyhow::Error::msg)?;
     edit(&mut local)?;
     local.check().map_err(anyhow::Error::msg)?;
     std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
-    let (path, fresh) = (folder.join(FILE), folder.join(format!("{FILE}.new")));
-    let written = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&fresh)?;
-        file.write_all(serde_json::to_string_pretty(&local).map_err(std::io::Error::other)?.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, &path)?;
-        std::fs::File::open(folder)?.sync_all()
-    };
-    written().with_context(|| format!("failed to write {}", path.display()))
+    store(folder, FILE, &serde_json::to_string_pretty(&local)?)
+        .with_context(|| format!("failed to write {}", folder.join(FILE).display()))
+}
+
+/// Writes a file of the folder: whole or not at all, and still there after a power cut.
+fn store(folder: &Path, name: &str, text: &str) -> std::io::Result<()> {
+    let (path, fresh) = (folder.join(name), folder.join(format!("{name}.new")));
+    let mut file = std::fs::File::create(&fresh)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, &path)?;
+    std::fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -232,7 +266,7 @@ mod tests {
             shown(),
             "service \"shop/web\" is held until it is released: broken till\neverything is held until 2026-11-24T00:00:00Z: longer"
         );
-        assert_eq!(read(&at().state).unwrap().holds.len(), 2);
+        assert_eq!(read(&at().state, FILE).unwrap().holds.len(), 2);
         let release = |scope, all| release(&Release { scope, all, folder: at() });
         assert!(release(scope(Some("other"), None), false).is_err());
         release(scope(None, None), false).unwrap();
@@ -242,6 +276,36 @@ mod tests {
         assert!(
             held(scope(None, None), Some("soon"), "").unwrap_err().to_string().contains("neither a time")
         );
+    }
+
+    #[test]
+    fn what_the_cluster_s_config_map_says_is_added_and_the_device_goes_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = || Folder { state: folder.path().to_owned() };
+        let map = r#"{"holds": [{"reason": "all"}, {"namespace": "shop", "reason": "theirs"}],
+            "windows": {"zone": "UTC", "weekly": ["Mon 22:00-23:00"]}}"#;
+        std::fs::write(folder.path().join(config_map::FILE), map).unwrap();
+        let own = Hold { reason: "ours".into(), until: None, scope: scope(Some("shop"), None), folder: at() };
+        hold(&own, now()).unwrap();
+        let reasons: Vec<_> =
+            in_force(folder.path()).unwrap().holds.into_iter().map(|hold| hold.reason).collect();
+        assert_eq!(reasons, ["ours", "all"]);
+        let shown = status(&Status { folder: at() }, now()).unwrap();
+        assert!(
+            shown.contains("everything is held until it is released: all (ConfigMap skein-local)"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("Mon 22:00-23:00 UTC") && shown.ends_with("(ConfigMap skein-local)"),
+            "{shown}"
+        );
+        let nights = vec!["Tue 22:00-23:00".to_owned()];
+        windows(&SetWindows { zone: "UTC".into(), windows: nights, clear: false, folder: at() }, now())
+            .unwrap();
+        let decided = in_force(folder.path()).unwrap().windows.unwrap();
+        assert_eq!(decided.to_string(), "Tue 22:00-23:00 UTC");
+        std::fs::write(folder.path().join(config_map::FILE), "hold everything").unwrap();
+        assert!(in_force(folder.path()).unwrap_err().starts_with("ConfigMap skein-local of the cluster: "));
     }
 
     #[test]
@@ -263,10 +327,10 @@ mod tests {
             let error = set(zone, windows, false).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
-        assert!(read(folder.path()).unwrap().windows.is_some());
+        assert!(read(folder.path(), FILE).unwrap().windows.is_some());
         set("UTC", &[], true).unwrap();
-        assert_eq!(read(folder.path()), Ok(Local::default()));
+        assert_eq!(read(folder.path(), FILE), Ok(Local::default()));
         std::fs::write(folder.path().join(FILE), "{").unwrap();
-        assert!(read(folder.path()).unwrap_err().contains("owner.json"));
+        assert!(read(folder.path(), FILE).unwrap_err().contains("owner.json"));
     }
 }

@@ -88,6 +88,7 @@ impl Receiver {
                             continue;
                         }
                         Request::Join(_) => "join",
+                        Request::Challenge(_) | Request::Recover(_) => "return",
                         Request::Renew(_) => "renew",
                         Request::Query(_) => "query",
                         Request::ClusterToken { .. } => "clusterToken",

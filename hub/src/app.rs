@@ -103,22 +103,10 @@ pub async fn serve(
     let endpoints = if advertise.is_empty() { vec![downlink.local_addr().to_string()] } else { advertise };
     registrar.listens_at(endpoints.clone());
     authority::publish_trust(&client, &system_namespace, &authority, &endpoints).await?;
-    let inquirer = Inquirer {
-        explainer: controllers.explainer.clone(),
-        downlink: downlink.clone(),
-        observed: observed.clone(),
-    };
-    let federation = Federation::new(downlink.clone(), controllers.roster.clone(), observed, clock);
     let http = common.http.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080)));
-    let http = process::http::serve(
-        &process,
-        http,
-        federation::router(federation)
-            .merge(explain::router(controllers.explainer.clone()))
-            .merge(would::router(controllers.explainer.clone()))
-            .merge(inquire::router(inquirer)),
-    )
-    .await?;
+    let federation = Federation::new(downlink.clone(), controllers.roster.clone(), observed.clone(), clock);
+    let inquirer = Inquirer { explainer: controllers.explainer, downlink: downlink.clone(), observed };
+    let http = process::http::serve(&process, http, pages(federation, inquirer)).await?;
     drop(starting);
     let bound = Bound::by_this_process().with("http", http).with("link", downlink.local_addr());
     let bound = webhooks.into_iter().fold(bound, |bound, address| bound.with("webhooks", address));
@@ -126,6 +114,14 @@ pub async fn serve(
         bound.write(path).with_context(|| format!("failed to write {}", path.display()))?;
     }
     Ok(bound)
+}
+
+/// Everything the hub answers by HTTP.
+fn pages(federation: Federation, inquirer: Inquirer) -> axum::Router {
+    federation::router(federation)
+        .merge(explain::router(inquirer.explainer.clone()))
+        .merge(would::router(inquirer.explainer.clone()))
+        .merge(inquire::router(inquirer))
 }
 
 /// Serves the webhooks, or sees to it that nobody asks for those of an earlier hub.

@@ -228,6 +228,8 @@ pub struct BuiltTold {
     pub objects: usize,
     /// Number of hooks.
     pub hooks: usize,
+    /// Number of those hooks that are tests, run on demand.
+    pub tests: usize,
     /// How many of them travel sealed.
     pub sealed: usize,
     /// The hash that becomes `lastDeployedHash`.

@@ -39,6 +39,8 @@ pub struct AgentView {
     pub stored: Option<PlanHead>,
     /// The plan it has carried out.
     pub applied: Option<Generation>,
+    /// The plan that was stored when the newest report was made.
+    pub reported: Option<Generation>,
     /// The newest report of every unit that is in its plan or on its way out.
     pub units: BTreeMap<UnitId, UnitReport>,
     /// Its cluster.
@@ -117,7 +119,7 @@ impl Observed {
 impl AgentView {
     /// Whether anything but the time of the report changed.
     fn take_over(&mut self, report: Report, now: UnixMillis) -> bool {
-        let before = (self.applied, self.spool, self.complete, self.stored.map(|head| head.generation));
+        let before = (self.generations(), self.spool, self.complete);
         let mut changed = self.last_report == 0;
         self.last_report = now;
         if report.full {
@@ -129,6 +131,7 @@ impl AgentView {
             changed |= known != self.units.len();
         }
         self.applied = report.applied.or(self.applied);
+        self.reported = report.stored;
         if let Some(stored) = report.stored
             && self.stored.is_some_and(|head| head.generation != stored)
         {
@@ -156,8 +159,17 @@ impl AgentView {
                 }
             }
         }
-        changed
-            || before != (self.applied, self.spool, self.complete, self.stored.map(|head| head.generation))
+        changed || before != (self.generations(), self.spool, self.complete)
+    }
+
+    fn generations(&self) -> [Option<Generation>; 3] {
+        [self.applied, self.reported, self.stored.map(|head| head.generation)]
+    }
+
+    /// Whether what is not in this plan, and not among the units, is gone from the cluster. An agent that has stored a
+    /// plan reports what leaves with it until it is gone, however long the rest of the plan takes.
+    pub fn obeys(&self, plan: Option<Generation>) -> bool {
+        self.applied >= plan || self.complete && self.reported >= plan
     }
 }
 

@@ -14,12 +14,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use protocol::UnixMillis;
-use protocol::codec::encode;
+use protocol::codec::{decode, encode};
 use protocol::id::{AgentId, Digest, Generation};
 use protocol::message::PlanHead;
 use protocol::plan::{ORIGIN, PlanBody, PlanHeader, SignedPlan};
 
 use crate::changes::{Announcer, Changes};
+use crate::planner::parcel::Blob;
 
 /// Signs plans with the hub's key.
 pub trait SignPlan: Send + Sync + 'static {
@@ -35,15 +36,20 @@ pub fn system_clock() -> Clock {
     Arc::new(|| u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default())
 }
 
-/// The body of a plan and its bytes.
+/// The body of a plan, as its bytes: between changes nobody looks at what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
-    /// What the agent is to have.
-    pub body: PlanBody,
     /// Its bytes.
     pub encoded: Bytes,
     /// The digest of its bytes.
     pub digest: Digest,
+}
+
+impl Content {
+    /// What the agent is to have.
+    pub fn body(&self) -> PlanBody {
+        decode(&self.encoded, self.encoded.len()).expect("what was encoded here can be decoded")
+    }
 }
 
 /// The newest plan of an agent.
@@ -85,7 +91,7 @@ struct Shelf {
 }
 
 struct Kept {
-    content: Bytes,
+    content: Blob,
     /// Plans and predecessors that name it.
     users: usize,
 }
@@ -107,11 +113,11 @@ impl PlanBook {
     ///
     /// `blobs` holds the content of every object the body names; content that is in the book already may be
     /// left out. Returns the head of the newest plan, and whether it is new.
-    pub fn publish(
+    pub fn publish<B: Into<Blob>>(
         &self,
         agent: &AgentId,
         body: PlanBody,
-        blobs: impl IntoIterator<Item = (Digest, Bytes)>,
+        blobs: impl IntoIterator<Item = (Digest, B)>,
     ) -> (PlanHead, bool) {
         let encoded = encode(&body);
         let digest = Digest::of(&encoded);
@@ -132,8 +138,8 @@ impl PlanBook {
             not_after: None,
             ext: origin.iter().map(|origin| (ORIGIN, Bytes::copy_from_slice(origin))).collect(),
         };
-        let content = Arc::new(Content { body, encoded, digest });
-        shelf.keep(&content, blobs.into_iter().collect());
+        let content = Arc::new(Content { encoded, digest });
+        shelf.keep(&content, &body, blobs.into_iter().map(|(digest, blob)| (digest, blob.into())).collect());
         let before = shelf.plans.get(agent).cloned();
         if let Some(previous) = before.as_ref().and_then(|plan| plan.previous.clone()) {
             shelf.release(&previous);
@@ -172,7 +178,8 @@ impl PlanBook {
 
     /// The content of a blob: of an object, or of a body.
     pub fn blob(&self, digest: &Digest) -> Option<Bytes> {
-        self.shelf().blobs.get(digest).map(|kept| kept.content.clone())
+        let blob = self.shelf().blobs.get(digest).map(|kept| kept.content.clone())?;
+        blob.content(digest)
     }
 
     /// Agents that have a plan, in order.
@@ -180,10 +187,10 @@ impl PlanBook {
         self.shelf().plans.keys().cloned().collect()
     }
 
-    /// Number and bytes of the blobs in the book.
+    /// Number and bytes of the blobs in the book, packed as they are.
     pub fn blob_totals(&self) -> (usize, u64) {
         let shelf = self.shelf();
-        (shelf.blobs.len(), shelf.blobs.values().map(|kept| kept.content.len() as u64).sum())
+        (shelf.blobs.len(), shelf.blobs.values().map(|kept| kept.content.size() as u64).sum())
     }
 
     /// Agents whose plan is another from now on, or gone.
@@ -202,9 +209,9 @@ impl PlanBook {
 }
 
 impl Shelf {
-    fn keep(&mut self, content: &Content, blobs: HashMap<Digest, Bytes>) {
-        let own = (content.digest, Some(content.encoded.clone()));
-        let objects = content.body.digests().map(|digest| (digest, blobs.get(&digest).cloned()));
+    fn keep(&mut self, content: &Content, body: &PlanBody, blobs: HashMap<Digest, Blob>) {
+        let own = (content.digest, Some(Blob::Whole(content.encoded.clone())));
+        let objects = body.digests().map(|digest| (digest, blobs.get(&digest).cloned()));
         for (digest, bytes) in std::iter::once(own).chain(objects) {
             match (self.blobs.get_mut(&digest), bytes) {
                 (Some(kept), _) => kept.users += 1,
@@ -217,7 +224,7 @@ impl Shelf {
     }
 
     fn release(&mut self, content: &Content) {
-        for digest in std::iter::once(content.digest).chain(content.body.digests()) {
+        for digest in std::iter::once(content.digest).chain(content.body().digests()) {
             let Some(kept) = self.blobs.get_mut(&digest) else { continue };
             kept.users -= 1;
             if kept.users == 0 {

@@ -492,7 +492,7 @@ async fn what_was_good_stays_when_its_input_breaks() {
     hub.plan(&edge, |units| units.len() == changes.len()).await;
     let hashes = || {
         let plan = hub.plans.get(&edge).unwrap();
-        plan.content.body.units.iter().map(|unit| (unit.id.name.clone(), unit.hash)).collect::<Vec<_>>()
+        plan.content.body().units.iter().map(|unit| (unit.id.name.clone(), unit.hash)).collect::<Vec<_>>()
     };
     let before = hashes();
     for (name, _, _, _, broken, parts) in &changes {
@@ -551,6 +551,6 @@ async fn a_plan_that_no_agent_takes_is_held_back_and_says_so() {
     let message = serde_json::to_string(&set.status).unwrap();
     assert!(message.contains("spread the services over fewer objects or more clusters"), "{message}");
     let plan = hub.plans.get(&edge).unwrap();
-    let bytes = plan.content.body.units.iter().map(|unit| unit.objects.len()).sum::<usize>();
+    let bytes = plan.content.body().units.iter().map(|unit| unit.objects.len()).sum::<usize>();
     assert!(plan.head.generation >= generation && bytes < 60_000, "what was published stays small: {bytes}");
 }

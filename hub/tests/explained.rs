@@ -10,7 +10,7 @@ use protocol::id::AgentId;
 use protocol::plan::ObjectKey;
 use protocol::report::{ObjectHealth, ObjectReport, Report, UnitReport, UnitState};
 use serde_json::{Value, json};
-use support::{Hub, K0RDENT, PATIENCE, service, store};
+use support::{Hub, K0RDENT, PATIENCE, packed_files, service, store};
 
 fn edge(name: &str) -> Subject {
     Subject::Target(TargetName::new(TargetKind::Edge, ANY_NAMESPACE, name))
@@ -65,7 +65,8 @@ const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata:
 /// The agent tells that it has its plan, and what became of its first unit.
 fn report(hub: &Hub, agent: &AgentId, state: UnitState, message: &str, objects: Vec<ObjectReport>) {
     let plan = hub.plans.get(agent).unwrap();
-    let unit = &plan.content.body.units[0];
+    let body = plan.content.body();
+    let unit = &body.units[0];
     let unit = UnitReport {
         id: unit.id.clone(),
         version: unit.version.clone(),
@@ -260,4 +261,44 @@ async fn what_a_changed_object_would_change_is_told_before_it_is_applied() {
     assert!(error.contains("MultiClusterService and ClusterDeployment are accepted"), "{error}");
     // Nothing of it happened.
     assert_eq!(hub.plans.get(&agent).unwrap().head.generation, generation);
+}
+
+#[tokio::test]
+async fn an_order_for_tests_on_a_service_set_is_for_one_service_of_one_target() {
+    let hub = Hub::start().await;
+    let probe = "apiVersion: v1\nkind: Pod\nmetadata: {name: probe, annotations: {helm.sh/hook: test}}\n\
+                 spec: {containers: [{name: a, image: b}]}\n";
+    let chart = packed_files(&[
+        ("web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n".to_owned()),
+        ("web/templates/map.yaml", MAP.to_owned()),
+        ("web/templates/tests/probe.yaml", probe.to_owned()),
+    ]);
+    let address = hub.serve("/web-1.0.0.tgz", chart).await;
+    let source = json!({"url": format!("{address}/web-1.0.0.tgz"), "interval": "1h"});
+    service(
+        &hub,
+        "web",
+        json!({"helm": {"chartSource": {"deploymentType": "Remote", "remoteSourceSpec": {"http": source}}}}),
+    )
+    .await;
+    let agent = store(&hub).await;
+    hub.plan(&agent, |units| !units.is_empty()).await;
+    let told = told(&hub, "web", |it| it.services.iter().any(|one| one.built.is_some())).await;
+    assert_eq!(told.services[0].built.as_ref().map(|built| built.tests), Some(1));
+    let order = || {
+        let plan = hub.plans.get(&agent)?;
+        plan.content.body().units.first()?.test_order().map(str::to_owned)
+    };
+    assert_eq!(order(), None);
+    let (_, set) = told.services[0].set.split_once('/').unwrap();
+    let say = async |value: &str| {
+        let patch = json!({"metadata": {"annotations": {"skein.dev/test": value}}});
+        let object =
+            json!({"apiVersion": K0RDENT, "kind": "ServiceSet", "metadata": {"namespace": "kcm-system"}});
+        let parameters = kube::api::PatchParams::default();
+        hub.api(&object).patch(set, &parameters, &kube::api::Patch::Merge(patch)).await.unwrap();
+    };
+    say("shop/other 1").await;
+    say("shop/web 1").await;
+    hub.plan(&agent, |_| order().as_deref() == Some("shop/web 1")).await;
 }

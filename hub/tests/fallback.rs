@@ -57,7 +57,7 @@ async fn set(hub: &Hub, holds: impl Fn(&Value) -> bool + Send + Sync) -> Value {
 async fn digest(hub: &Hub, edge: &AgentId) -> String {
     hub.plan(edge, |units| !units.is_empty()).await;
     let plan = hub.plans.get(edge).unwrap();
-    plan.content.body.units[0].objects[0].digest.to_string()
+    plan.content.body().units[0].objects[0].digest.to_string()
 }
 
 async fn it_falls_back(binary: PathBuf) {
@@ -91,7 +91,7 @@ async fn it_falls_back(binary: PathBuf) {
     coloured(&hub, "blue").await;
     hub.plan(&edge, |_| {
         let plan = hub.plans.get(&edge);
-        plan.is_some_and(|plan| plan.content.body.units[0].objects[0].digest.to_string() != first)
+        plan.is_some_and(|plan| plan.content.body().units[0].objects[0].digest.to_string() != first)
     })
     .await;
 }

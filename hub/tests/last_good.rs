@@ -13,7 +13,8 @@ use support::{Hub, K0RDENT, files_by_path, packed_files, service, store};
 async fn content(hub: &Hub, edge: &AgentId, holds: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let now = || {
         let plan = hub.plans.get(edge)?;
-        let unit = plan.content.body.units.first()?;
+        let body = plan.content.body();
+        let unit = body.units.first()?;
         hub.plans.blob(&unit.objects.first()?.digest)
     };
     hub.plan(edge, |_| now().is_some_and(|bytes| holds(&bytes))).await;
@@ -48,7 +49,7 @@ async fn a_device_that_enrolled_anew_gets_the_last_good_secret_sealed_to_its_new
     let second = content(&hub, &edge, |blob| opened(4, blob).is_some()).await;
     assert_eq!(opened(4, &second), opened(3, &first));
     let plan = hub.plans.get(&edge).unwrap();
-    assert_eq!(plan.content.body.units.len(), 1);
+    assert_eq!(plan.content.body().units.len(), 1);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod support;
 
 use protocol::id::AgentId;
 use protocol::report::{Report, UnitState};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{Hub, condition, has};
 
 const K0RDENT: &str = "k0rdent.mirantis.com/v1beta1";
@@ -24,11 +24,10 @@ async fn the_first_cluster_travels_down_and_its_status_comes_back() {
     let units = hub.plan(&eu, |units| units.len() == 1).await;
     assert_eq!(units[0].to_string(), "default/shop-1:default/shop-1");
     let plan = hub.plans.get(&eu).unwrap();
-    let kinds: Vec<_> =
-        plan.content.body.units[0].objects.iter().map(|object| object.key.kind.as_str()).collect();
+    let body = plan.content.body();
+    let kinds: Vec<_> = body.units[0].objects.iter().map(|object| object.key.kind.as_str()).collect();
     assert!(kinds.contains(&"Cluster") && kinds.contains(&"HostedControlPlane"), "{kinds:?}");
-    let cluster =
-        plan.content.body.units[0].objects.iter().find(|object| object.key.kind == "Cluster").unwrap();
+    let cluster = body.units[0].objects.iter().find(|object| object.key.kind == "Cluster").unwrap();
     let content: serde_json::Value =
         serde_json::from_slice(&hub.plans.blob(&cluster.digest).unwrap()).unwrap();
     assert_eq!(content["metadata"]["labels"]["helm.toolkit.fluxcd.io/name"], "shop-1");
@@ -99,7 +98,7 @@ async fn a_hold_of_an_edge_travels_in_its_plan() {
     let edge = hub.enrol("store-1", "kcm-system", "eu", 7, json!({"hold": hold}), json!({})).await;
     hub.plan(&edge, <[_]>::is_empty).await;
     let plan = hub.plans.get(&edge).unwrap();
-    let told = plan.content.body.settings[protocol::policy::HOLD].parse::<serde_json::Value>().unwrap();
+    let told = plan.content.body().settings[protocol::policy::HOLD].parse::<serde_json::Value>().unwrap();
     assert_eq!(told, hold);
 }
 
@@ -113,9 +112,9 @@ async fn an_enrolled_edge_gets_services_by_its_labels_and_loses_them_with_the_la
     let set = units[0].set_name.clone();
     assert!(set.starts_with("store-12-"), "{set}");
     let plan = hub.plans.get(&edge).unwrap();
-    let prices = plan.content.body.settings["prices"].parse::<serde_json::Value>().unwrap();
+    let prices = plan.content.body().settings["prices"].parse::<serde_json::Value>().unwrap();
     assert_eq!(prices["default"]["cpu"], 0.035);
-    let texts: Vec<_> = plan.content.body.digests().filter_map(|digest| hub.plans.blob(&digest)).collect();
+    let texts: Vec<_> = plan.content.body().digests().filter_map(|digest| hub.plans.blob(&digest)).collect();
     assert!(texts.iter().any(|text| String::from_utf8_lossy(text).contains("Store store-12")));
     hub.link(&edge, true);
     hub.carry_out(&edge, UnitState::Deployed);
@@ -267,6 +266,30 @@ async fn a_service_that_others_depend_on_is_kept_until_they_are_gone() {
 }
 
 #[tokio::test]
+async fn a_set_that_is_gone_from_its_edge_waits_for_no_other_service() {
+    let hub = Hub::start().await;
+    template(&hub, "plain", &manifest("plain")).await;
+    service(&hub, "slow", "plain", &[]).await;
+    service(&hub, "leaving", "plain", &[]).await;
+    hub.link(&region("eu"), true);
+    let edge = hub.enrol("store-1", "kcm-system", "eu", 3, json!({}), json!({"site": "store"})).await;
+    let units = hub.plan(&edge, |units| units.len() == 2).await;
+    hub.link(&edge, true);
+    hub.report(&edge, UnitState::Provisioning, None);
+    let set = &units.iter().find(|unit| unit.name == "leaving").unwrap().set_name;
+    hub.until("ServiceSet", "kcm-system", set, |it| it["status"]["services"][0]["state"] == "Provisioning")
+        .await;
+
+    hub.delete(K0RDENT, "MultiClusterService", "", "leaving").await;
+    hub.plan(&edge, |units| units.len() == 1).await;
+    let deleting = |it: &serde_json::Value| it["status"]["services"][0]["state"] == "Deleting";
+    hub.until("ServiceSet", "kcm-system", set, deleting).await;
+    hub.report(&edge, UnitState::Provisioning, None);
+    hub.until_gone("ServiceSet", "kcm-system", set).await;
+    hub.until_gone("MultiClusterService", "", "leaving").await;
+}
+
+#[tokio::test]
 async fn a_manifest_that_cannot_be_read_fails_its_service_and_leaves_what_was_there() {
     let hub = Hub::start().await;
     template(&hub, "plain", &manifest("plain")).await;
@@ -324,7 +347,7 @@ async fn a_paused_set_stays_what_it_is() {
     let go_on = annotated(serde_json::Value::Null);
     hub.api(&go_on).patch(&set, &parameters, &merge(go_on.clone())).await.unwrap();
     let mut changes = hub.plans.subscribe();
-    while hub.plans.get(&edge).unwrap().content.body.units[0].template != "other" {
+    while hub.plans.get(&edge).unwrap().content.body().units[0].template != "other" {
         tokio::time::timeout(support::PATIENCE, changes.next()).await.unwrap();
     }
 }
@@ -343,7 +366,7 @@ async fn a_cluster_whose_credential_is_gone_stays_in_its_region_also_after_a_res
     .await;
     hub.delete(K0RDENT, "Credential", "default", "embedded-eu").await;
     hub.until("ClusterDeployment", "default", "shop-1", |it| has(it, "CredentialReady", "False")).await;
-    assert_eq!(hub.plans.get(&eu).unwrap().content.body.units.len(), 1);
+    assert_eq!(hub.plans.get(&eu).unwrap().content.body().units.len(), 1);
     hub.restart().await;
     let object = hub
         .until("Region", "", "eu", |it| {
@@ -351,4 +374,61 @@ async fn a_cluster_whose_credential_is_gone_stays_in_its_region_also_after_a_res
         })
         .await;
     assert!(hub.plans.get(&eu).is_none(), "{object:#?}");
+}
+
+#[tokio::test]
+async fn a_service_for_no_cluster_yet_is_judged_as_at_the_door_and_again_when_its_template_comes() {
+    let hub = Hub::start().await;
+    let asked = |name: &str| {
+        json!({
+            "apiVersion": K0RDENT, "kind": "MultiClusterService", "metadata": {"name": "early"},
+            "spec": {
+                "clusterSelector": {"matchLabels": {"site": "nowhere"}},
+                "serviceSpec": {"services": [
+                    {"name": name, "namespace": "shop", "template": "late", "templateChain": "late"},
+                ]},
+            },
+        })
+    };
+    let says = |it: &Value, type_: &str, part: &str| {
+        condition(it, type_)["message"].as_str().is_some_and(|text| text.contains(part))
+    };
+    hub.apply(asked("No_Label")).await;
+    hub.until("MultiClusterService", "", "early", |it| {
+        says(it, "ServicesDependencyValidation", "service name \"No_Label\" is not a DNS-1123 label")
+            && says(
+                it,
+                "ServicesReferencesValidation",
+                "ServiceTemplate.k0rdent.mirantis.com \"late\" not found",
+            )
+            && says(
+                it,
+                "ServicesReferencesValidation",
+                "ServiceTemplateChain.k0rdent.mirantis.com \"late\" not found",
+            )
+    })
+    .await;
+    hub.apply(asked("fine")).await;
+    hub.apply(json!({
+        "apiVersion": K0RDENT, "kind": "ServiceTemplate", "metadata": {"name": "late", "namespace": "kcm-system"},
+        "spec": {"helm": {"chartSpec": {"chart": "web", "version": "0.1.0", "interval": "10m",
+            "sourceRef": {"kind": "HelmRepository", "name": "skein-charts"}}}},
+    }))
+    .await;
+    let chain = |supported: &str| {
+        json!({
+            "apiVersion": K0RDENT, "kind": "ServiceTemplateChain",
+            "metadata": {"name": "late", "namespace": "kcm-system"},
+            "spec": {"supportedTemplates": [{"name": supported}]},
+        })
+    };
+    hub.apply(chain("other")).await;
+    hub.until("MultiClusterService", "", "early", |it| {
+        says(it, "ServicesReferencesValidation", "ServiceTemplateChain kcm-system/late")
+            && has(it, "ServicesDependencyValidation", "True")
+    })
+    .await;
+    hub.delete(K0RDENT, "ServiceTemplateChain", "kcm-system", "late").await;
+    hub.apply(chain("late")).await;
+    hub.until("MultiClusterService", "", "early", |it| has(it, "ServicesReferencesValidation", "True")).await;
 }

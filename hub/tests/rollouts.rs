@@ -5,6 +5,8 @@
 
 mod support;
 
+use hub::explain::{Standing, Step, Subject};
+use hub::services::target::{TargetKind, TargetName};
 use k8s_openapi::api::events::v1::Event;
 use protocol::id::AgentId;
 use protocol::report::UnitState;
@@ -68,7 +70,7 @@ async fn fleet(hub: &Hub, count: u8) -> Vec<AgentId> {
 /// The template of the service in an agent's plan.
 fn planned(hub: &Hub, agent: &AgentId) -> Option<String> {
     let plan = hub.plans.get(agent)?;
-    plan.content.body.units.first().map(|unit| unit.template.clone())
+    plan.content.body().units.first().map(|unit| unit.template.clone())
 }
 
 async fn until_planned(hub: &Hub, agent: &AgentId, template: &str) {
@@ -82,6 +84,14 @@ async fn until_phase(hub: &Hub, phase: &str, revision_counts: [i64; 2]) -> Value
         rollout["phase"] == phase && rollout["updated"] == updated && rollout["ready"] == ready
     })
     .await
+}
+
+/// What is told of a store's turn in the rollout.
+async fn turn(hub: &Hub, name: &str) -> Step {
+    let target = Subject::Target(TargetName::new(TargetKind::Edge, "kcm-system", name));
+    let told = hub.controllers.explainer.ask(target, Some("web".to_owned())).await.unwrap();
+    let mut steps = told.services.into_iter().flat_map(|service| service.way);
+    steps.find(|step| step.step == "rollout").expect("its owner has a rollout")
 }
 
 fn canary() -> Value {
@@ -128,6 +138,12 @@ async fn a_change_reaches_wave_after_wave_and_the_others_keep_what_they_have() {
     assert!(has(&shown, "RolloutComplete", "False") && has(&shown, "Ready", "False"));
     assert_eq!(planned(&hub, &edges[1]).as_deref(), Some("web-1"));
     assert_eq!(planned(&hub, &edges[2]).as_deref(), Some("web-1"));
+    let turn = turn(&hub, "store-1").await;
+    assert!(turn.standing == Standing::Done && turn.text.contains("wave canary (1 of 2)"), "{turn:?}");
+    let turn = self::turn(&hub, "store-2").await;
+    assert_eq!(turn.standing, Standing::Waiting);
+    let part = "its turn is in wave rest (2 of 2), which comes after wave canary (1 of 2) since 20";
+    assert!(turn.text.contains(part) && turn.text.contains("until then it has revision"), "{turn:?}");
     hub.carry_out(&edges[0], UnitState::Deployed);
     until_planned(&hub, &edges[1], "web-2").await;
     until_phase(&hub, "Progressing", [2, 1]).await;
@@ -187,7 +203,7 @@ async fn a_hub_that_is_killed_in_the_middle_goes_on_where_it_was() {
 #[tokio::test]
 async fn a_canary_that_fails_takes_everybody_back_and_a_hub_killed_then_stays_there() {
     let mut hub = Hub::start().await;
-    let rollout = json!({"waves": [canary()], "abortOnFailure": 1});
+    let rollout = json!({"waves": [canary()], "abortOnFailure": 1, "failureGrace": "100ms"});
     let edges = settled(&hub, rollout.clone(), 3).await;
     service(&hub, "web-2", rollout.clone()).await;
     until_planned(&hub, &edges[0], "web-2").await;
@@ -367,7 +383,7 @@ async fn who_depends_on_what_has_not_come_yet_waits_for_it() {
         })
         .await;
     assert!(shown.to_string().contains("MultiClusterService web"), "{shown:#}");
-    assert!(hub.plans.get(&edges[1]).is_none_or(|plan| plan.content.body.units.is_empty()));
+    assert!(hub.plans.get(&edges[1]).is_none_or(|plan| plan.content.body().units.is_empty()));
 }
 
 #[tokio::test]

@@ -54,7 +54,8 @@ fn map(name: &str, value: &str) -> String {
 async fn object(hub: &Hub, edge: &AgentId, service: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let content = || {
         let plan = hub.plans.get(edge)?;
-        let unit = plan.content.body.units.iter().find(|unit| unit.id.name == service)?;
+        let body = plan.content.body();
+        let unit = body.units.iter().find(|unit| unit.id.name == service)?;
         let bytes = hub.plans.blob(&unit.objects.first()?.digest)?;
         serde_json::from_slice::<Value>(&bytes).ok()
     };
@@ -246,4 +247,28 @@ async fn a_hub_that_allows_it_lays_remote_bases_beside_a_kustomization() {
         })
         .await;
     assert_eq!(template["status"]["valid"], false);
+}
+
+#[tokio::test]
+async fn policies_come_from_a_url_whatever_the_file_is_called_and_may_be_templates() {
+    let hub = Hub::start().await;
+    let files = Files::default();
+    let address = files.start(&hub).await;
+    files.put("/policies", map("policy", "{{ .Cluster.metadata.name }}"));
+    let url = json!({"url": format!("http://{address}/policies"), "template": true, "interval": "1h"});
+    hub.apply(json!({
+        "apiVersion": support::K0RDENT, "kind": "MultiClusterService", "metadata": {"name": "guard"},
+        "spec": {
+            "clusterSelector": {"matchLabels": {"site": "store"}},
+            "serviceSpec": {"provider": {"config": {"policyRefs": [{"remoteURL": url}]}}, "services": [
+                {"name": "page", "namespace": "shop", "template": "absent"},
+            ]},
+        },
+    }))
+    .await;
+    let edge = store(&hub).await;
+    let units = hub.plan(&edge, |units| !units.is_empty()).await;
+    assert!(units[0].name.starts_with("remoteurl-"), "{units:?}");
+    let policy = object(&hub, &edge, &units[0].name, |it| it["data"]["value"] == "store-1").await;
+    assert_eq!(policy["metadata"]["name"], "policy");
 }

@@ -369,7 +369,7 @@ async fn our_own_services_for_the_management_cluster_wait_for_its_edge_too() {
         (&set["spec"]["cluster"], &set["spec"]["provider"]["selfManagement"]),
         (&json!(""), &json!(true))
     );
-    assert!(hub.plans.get(&other).is_none_or(|plan| plan.content.body.units.is_empty()));
+    assert!(hub.plans.get(&other).is_none_or(|plan| plan.content.body().units.is_empty()));
 
     // Switched off, the services go, and the set with them.
     let off = json!({"spec": {"serviceSpec": {"provider": {"selfManagement": false}}}});

@@ -31,6 +31,11 @@ pub struct AgentIdentity {
     pub not_before: UnixMillis,
     /// End of the leaf's validity.
     pub not_after: UnixMillis,
+    /// How often it has returned after its certificate had expired (see [`crate::recovery`]).
+    pub returns: u64,
+    /// How far the mesh's time is ahead of the machine's clock, in milliseconds, as of the last certificate; 0 when
+    /// they agree well enough.
+    pub clock_ahead_ms: i64,
 }
 
 impl AgentIdentity {

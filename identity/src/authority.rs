@@ -13,18 +13,18 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use protocol::UnixMillis;
 use protocol::codec::encode;
-use protocol::enrolment::{PlanKey, TrustBundle};
+use protocol::enrolment::{PlanKey, TRUST_EXTENSION, TrustBundle, trust_statement};
 use protocol::id::AgentId;
 use protocol::plan::{PlanHeader, SignedPlan};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
-    PublicKeyData, SanType, SerialNumber,
+    PublicKeyData, SanType, SerialNumber, SigningKey as _,
 };
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 use zeroize::Zeroizing;
 
-use crate::certificate::spki_hash;
+use crate::certificate::{sha256, spki_hash};
 use crate::entropy::Entropy;
 use crate::key::{Ed25519, KeyError, KeyKind, TlsKey};
 use crate::pem;
@@ -232,6 +232,16 @@ impl Authority {
         }
     }
 
+    /// The root's word for a bundle, as an extension of the grant that carries it.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Sign`] when the root's key does not sign.
+    pub fn vouch(&self, bundle: &TrustBundle) -> Result<(u16, Bytes), AuthorityError> {
+        let signed = self.root_key.pair().sign(&trust_statement(bundle));
+        let signature = signed.map_err(|error| sign_error("trust bundle", &error))?;
+        Ok((TRUST_EXTENSION, Bytes::from(signature)))
+    }
+
     /// What join tokens pin: SHA-256 of the root's public key.
     pub fn pins(&self) -> Vec<[u8; 32]> {
         vec![self.root_key.spki_hash()]
@@ -323,6 +333,11 @@ fn policy(
     serial[0] = serial[0] & 0x3f | 0x40;
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     params
+}
+
+/// SHA-256 of the public key that a request proves to have.
+pub(crate) fn requested_spki(csr: &[u8]) -> Result<[u8; 32], AuthorityError> {
+    Ok(sha256(&requested_key(csr)?.subject_public_key_info()))
 }
 
 /// The public key that a request proves to have; nothing else of it.

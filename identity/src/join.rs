@@ -15,6 +15,7 @@ use crate::certificate::{PeerCertificate, spki_hash, validity};
 use crate::key::{DeviceKey, ED25519_KEY_BYTES, KeyError, TlsKey, ed25519_verifies};
 use crate::tls::verify_chain;
 use crate::token::{JoinToken, TokenRole};
+use crate::trust::is_vouched;
 
 /// Most labels and facts a request may carry.
 pub const JOIN_ENTRIES_MAX: usize = 64;
@@ -193,6 +194,11 @@ pub enum GrantError {
     /// The grant's roots are not those that the token pins.
     #[error("the grant's trust bundle does not contain the root that the token pins")]
     Root,
+    /// Whoever relayed the grant may have put in roots or plan keys.
+    #[error(
+        "no trusted root has signed the grant's trust bundle: it was altered on the way, or the hub is too old"
+    )]
+    Unvouched,
     /// The grant contradicts the token.
     #[error("the grant is for {granted}, the token is for {role} of region \"{region}\"")]
     Scope {
@@ -218,9 +224,13 @@ pub fn accept_grant(
     tls: TlsKey,
     grant: JoinGrant,
 ) -> Result<AgentIdentity, GrantError> {
-    let pinned = grant.trust.roots.iter().filter_map(|root| spki_hash(root).ok());
-    if !pinned.into_iter().any(|pin| token.pins.contains(&pin)) {
+    let is_pinned = |root: &&Bytes| spki_hash(root).is_ok_and(|pin| token.pins.contains(&pin));
+    let mut pinned = grant.trust.roots.iter().filter(is_pinned).peekable();
+    if pinned.peek().is_none() {
         return Err(GrantError::Root);
+    }
+    if !is_vouched(&grant.trust, &grant.ext, pinned) {
+        return Err(GrantError::Unvouched);
     }
     let role = match &grant.agent {
         AgentId::Region(name) if *name != grant.region => None,
@@ -235,7 +245,20 @@ pub fn accept_grant(
     let (not_before, not_after) = check_chain(&agent, &chain, &trust, &tls, time)?;
     // A hub that does not know yet where the region listens names none: then where the token led goes on to serve.
     let endpoints = if endpoints.is_empty() { token.endpoints.clone() } else { endpoints };
-    Ok(AgentIdentity { agent, name, region, chain, tls, device, trust, endpoints, not_before, not_after })
+    Ok(AgentIdentity {
+        agent,
+        name,
+        region,
+        chain,
+        tls,
+        device,
+        trust,
+        endpoints,
+        not_before,
+        not_after,
+        returns: 0,
+        clock_ahead_ms: 0,
+    })
 }
 
 /// That a chain leads to a trusted root and is for this agent and this key; gives its validity.

@@ -7,7 +7,8 @@
 //! | a newcomer | a [`JoinToken`] that pins the root and proves itself by signature, never by being shown |
 //!
 //! - [`key`], [`token`], [`agent`], [`store`]: what an agent holds
-//! - [`authority`], [`join`], [`renewal`]: how it gets it; certificates follow policy, never the request
+//! - [`authority`], [`join`], [`renewal`], [`recovery`]: how it gets it, keeps it and gets it back; certificates
+//!   follow policy, never the request
 //! - [`plan`]: signatures of plans; [`sealing`]: content that only its recipient reads
 //! - [`trust`], [`certificate`], [`tls`]: whom a link talks to: TLS 1.3 only, no resumption, no 0-RTT
 //!
@@ -25,6 +26,7 @@ pub mod join;
 pub mod key;
 mod pem;
 pub mod plan;
+pub mod recovery;
 pub mod renewal;
 pub mod sealing;
 pub mod store;
@@ -43,6 +45,6 @@ pub use plan::{PlanError, PlanVerifier};
 pub use renewal::{check_renewal, make_renew_request};
 pub use sealing::{SealError, Sealer, SealingKey};
 pub use store::{FileStore, KeyStore};
-pub use time::{Clock, SystemClock};
+pub use time::{Clock, MeshClock, SystemClock};
 pub use token::{JoinToken, TokenError, TokenRole};
 pub use trust::{DenySet, Trust};

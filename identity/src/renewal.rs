@@ -9,6 +9,7 @@ use protocol::id::AgentId;
 use crate::agent::AgentIdentity;
 use crate::join::{GrantError, check_chain};
 use crate::key::{KeyError, TlsKey, ed25519_verifies};
+use crate::trust::is_vouched;
 
 /// The agent's request for a certificate over a new key.
 ///
@@ -45,7 +46,8 @@ pub fn check_renewal(request: &RenewRequest, device_key: &Bytes, peer: &AgentId)
     Ok(())
 }
 
-/// The identity with its new certificate. A trust bundle older than the present one is not taken.
+/// The identity with its new certificate. A trust bundle older than the present one is not taken, and a newer one
+/// only on the word of a root of the present one.
 ///
 /// # Errors
 /// [`GrantError`] when the certificate is not for this agent and key.
@@ -55,6 +57,9 @@ pub fn accept_renewal(
     grant: RenewGrant,
 ) -> Result<AgentIdentity, GrantError> {
     let newer = grant.trust.sequence > identity.trust.sequence;
+    if newer && !is_vouched(&grant.trust, &grant.ext, identity.trust.roots.iter()) {
+        return Err(GrantError::Unvouched);
+    }
     let trust = if newer { grant.trust } else { identity.trust.clone() };
     let (not_before, not_after) = check_chain(&identity.agent, &grant.chain, &trust, &tls, grant.time)?;
     let endpoints = if grant.endpoints.is_empty() { identity.endpoints.clone() } else { grant.endpoints };

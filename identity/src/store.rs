@@ -7,6 +7,7 @@
 //!   identity-00000007/         the highest number counts; the one before stays until the next
 //!     identity.json            who, where, whom to trust: fit for reading
 //!     chain.pem  tls.key
+//!   pending.key                TLS key of a return that is not answered yet
 //! ```
 //! A version is written beside the others under another name, every file is synced, then the directory is
 //! renamed to its number and the parent synced: after a crash at any point the highest number is complete, and
@@ -32,6 +33,8 @@ use crate::pem;
 
 /// Longest file that is read.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// The TLS key of a return that is under way.
+const PENDING_KEY: &str = "pending.key";
 /// Begin of the name of a version's directory.
 const VERSION_PREFIX: &str = "identity-";
 
@@ -91,6 +94,14 @@ pub trait KeyStore: Send + Sync {
     /// # Errors
     /// [`StoreError`]; the one before then still counts.
     fn store(&self, identity: &AgentIdentity) -> Result<(), StoreError>;
+
+    /// The TLS key of a return that is under way: made at the first call, the same until an identity is stored, so
+    /// that an agent which lost the answer, or its power, asks for the same certificate again and is not taken for
+    /// a copy of itself.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn pending_key(&self) -> Result<TlsKey, StoreError>;
 }
 
 /// A directory.
@@ -177,9 +188,7 @@ impl KeyStore for FileStore {
         let chain = pem::decode("CERTIFICATE", &text("chain.pem")?)
             .ok_or_else(|| damaged(&directory.join("chain.pem"), "is not PEM"))?;
         let key_path = directory.join("tls.key");
-        let key = pem::decode("PRIVATE KEY", &text("tls.key")?).and_then(|blocks| blocks.into_iter().next());
-        let key = key.ok_or_else(|| damaged(&key_path, "is not PEM"))?;
-        let tls = TlsKey::from_pkcs8(&key).map_err(|error| damaged(&key_path, &error.to_string()))?;
+        let tls = tls_key(&key_path, &text("tls.key")?)?;
         let device_path = self.directory.join("device.key");
         if !device_path.exists() {
             return Err(damaged(&device_path, "is missing beside an identity"));
@@ -216,6 +225,7 @@ impl KeyStore for FileStore {
         sync_directory(&temporary)?;
         rename(&temporary, &self.version(number))?;
         sync_directory(&self.directory)?;
+        remove_file(&self.directory.join(PENDING_KEY))?;
         // The one before stays as a way back; older ones go. A leftover does no harm.
         for old in versions.iter().rev().skip(1) {
             let path = self.version(*old);
@@ -223,6 +233,33 @@ impl KeyStore for FileStore {
         }
         Ok(())
     }
+
+    fn pending_key(&self) -> Result<TlsKey, StoreError> {
+        let path = self.directory.join(PENDING_KEY);
+        // What a disk has damaged is no reason to stay away.
+        let kept = read(&path).ok().flatten().and_then(|text| tls_key(&path, &text).ok());
+        if let Some(key) = kept {
+            // A crash may have kept it beside the identity that it became part of.
+            let used = self.load()?.is_some_and(|identity| identity.tls.spki_hash() == key.spki_hash());
+            if !used {
+                return Ok(key);
+            }
+        }
+        let key = TlsKey::generate().map_err(|error| damaged(&path, &error.to_string()))?;
+        make_directory(&self.directory)?;
+        let temporary = path.with_extension("new");
+        remove_file(&temporary)?;
+        write(&temporary, pem::encode("PRIVATE KEY", key.pkcs8()).as_bytes())?;
+        rename(&temporary, &path)?;
+        sync_directory(&self.directory)?;
+        Ok(key)
+    }
+}
+
+fn tls_key(path: &Path, text: &str) -> Result<TlsKey, StoreError> {
+    let key = pem::decode("PRIVATE KEY", text).and_then(|blocks| blocks.into_iter().next());
+    let key = key.ok_or_else(|| damaged(path, "is not PEM"))?;
+    TlsKey::from_pkcs8(&key).map_err(|error| damaged(path, &error.to_string()))
 }
 
 /// Stands where a seed must exist already.
@@ -256,6 +293,10 @@ struct Record {
     /// Whether the certificate was asked for by a program that tells its sealing key (see [`crate::sealing::told`]).
     #[serde(default)]
     sealing: bool,
+    #[serde(default)]
+    returns: u64,
+    #[serde(default)]
+    clock_ahead_ms: i64,
     trust: TrustRecord,
 }
 
@@ -290,6 +331,8 @@ impl Record {
             not_before: identity.not_before,
             not_after: identity.not_after,
             sealing: true,
+            returns: identity.returns,
+            clock_ahead_ms: identity.clock_ahead_ms,
             trust: TrustRecord {
                 sequence: trust.sequence,
                 trust_domain: trust.trust_domain.clone(),
@@ -324,6 +367,8 @@ impl Record {
             // key, and until then nothing confidential can be sent here. The certificate itself says what is valid.
             not_before: if self.sealing { self.not_before } else { 0 },
             not_after: self.not_after,
+            returns: self.returns,
+            clock_ahead_ms: self.clock_ahead_ms,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! TLS as links use it: version 1.3 only, mutual, no resumption, no 0-RTT, post-quantum key exchange first.
 //!
-//! One listener serves both protocols. Client certificates are asked for and verified on every connection that
+//! One listener serves all three protocols. Client certificates are asked for and verified on every connection that
 //! shows one, but cannot be demanded, since a newcomer has none: **the listener must close a connection of
 //! [`ALPN_LINK`] without a peer certificate before it reads anything** (the `link` crate does).
 
@@ -24,7 +24,7 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use crate::agent::AgentIdentity;
 use crate::authority::LinkIdentity;
-use crate::certificate::{PeerCertificate, rustls_chain, spki_hash};
+use crate::certificate::{PeerCertificate, rustls_chain, spki_hash, validity};
 use crate::time::{Clock, TlsClock, unix_time};
 use crate::token::JoinToken;
 use crate::trust::{Anchors, Trust, TrustError};
@@ -33,6 +33,8 @@ use crate::trust::{Anchors, Trust, TrustError};
 pub const ALPN_LINK: &[u8] = b"skein/1";
 /// Protocol of joining.
 pub const ALPN_JOIN: &[u8] = b"skein-join/1";
+/// Protocol of the return after expiry.
+pub const ALPN_RECOVER: &[u8] = b"skein-recover/1";
 /// The name that dialling sends; certificates are checked by SPIFFE id, not by it.
 pub const SERVER_NAME: &str = "skein.internal";
 
@@ -107,7 +109,7 @@ pub fn server_config(
         .map_err(TlsError::Configure)?
         .with_client_cert_verifier(Arc::new(LowerVerifier { trust, accepts }))
         .with_cert_resolver(Arc::new(resolver));
-    config.alpn_protocols = vec![ALPN_LINK.to_vec(), ALPN_JOIN.to_vec()];
+    config.alpn_protocols = vec![ALPN_LINK.to_vec(), ALPN_JOIN.to_vec(), ALPN_RECOVER.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
@@ -120,11 +122,24 @@ pub fn server_config(
 /// [`TlsError`] when key and chain do not fit or the bundle has no usable root.
 pub fn client_config(identity: &AgentIdentity, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
     let anchors = Anchors::new(identity.trust.clone()).map_err(TlsError::Trust)?;
-    let verifier = UpperVerifier { anchors, expected: Upper::of(identity) };
+    let verifier = UpperVerifier { anchors, expected: Upper::of(identity), timeless: false };
     let mut config = client_builder(Arc::new(verifier), clock)?
         .with_client_auth_cert(rustls_chain(&identity.chain), identity.tls.rustls_key())
         .map_err(TlsError::Configure)?;
     finish_client(&mut config, ALPN_LINK);
+    Ok(config)
+}
+
+/// The configuration of an agent that wants to return: it shows nothing, and expects whom it always dials, however
+/// long that one's certificate has expired by the clock here.
+///
+/// # Errors
+/// [`TlsError`] when the bundle has no usable root.
+pub fn recover_config(identity: &AgentIdentity, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
+    let anchors = Anchors::new(identity.trust.clone()).map_err(TlsError::Trust)?;
+    let verifier = UpperVerifier { anchors, expected: Upper::of(identity), timeless: true };
+    let mut config = client_builder(Arc::new(verifier), clock)?.with_no_client_auth();
+    finish_client(&mut config, ALPN_RECOVER);
     Ok(config)
 }
 
@@ -148,6 +163,14 @@ pub(crate) fn verify_chain(
     let anchors = Anchors::new(trust.clone()).map_err(other)?;
     let (leaf, rest) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
     verify_path(leaf, rest, &anchors.anchors, unix_time(now), KeyUsage::client_auth())
+}
+
+/// Whether the key of a certificate (DER) made that signature over that message.
+pub(crate) fn certificate_verifies(certificate: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let der = CertificateDer::from(certificate);
+    let Ok(certificate) = EndEntityCert::try_from(&der) else { return false };
+    let algorithms = provider().signature_verification_algorithms.all;
+    algorithms.iter().any(|algorithm| certificate.verify_signature(*algorithm, message, signature).is_ok())
 }
 
 type ClientBuilder = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
@@ -288,6 +311,8 @@ impl ClientCertVerifier for LowerVerifier {
 struct UpperVerifier {
     anchors: Anchors,
     expected: Upper,
+    /// Whether the clock here is not to be believed (see [`crate::recovery`]).
+    timeless: bool,
 }
 
 impl UpperVerifier {
@@ -297,6 +322,7 @@ impl UpperVerifier {
         rest: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
+        let now = if self.timeless { time_of(leaf)? } else { now };
         verify_path(leaf, rest, &self.anchors.anchors, now, KeyUsage::server_auth())?;
         let found = PeerCertificate::read(leaf).map_err(other)?.spiffe;
         let expected = self.expected.spiffe(&self.anchors.bundle.trust_domain);
@@ -315,16 +341,23 @@ impl PinVerifier {
         &self,
         leaf: &CertificateDer<'_>,
         rest: &[CertificateDer<'_>],
-        now: UnixTime,
+        _now: UnixTime,
     ) -> Result<(), Error> {
         let root = rest
             .iter()
             .find(|der| spki_hash(der).is_ok_and(|pin| self.pins.contains(&pin)))
             .ok_or_else(|| other(Unwanted::Pin))?;
         let anchor = webpki::anchor_from_trusted_cert(root).map_err(|error| other(PathError(error)))?;
-        // Only listeners have certificates for servers, so whoever passes is the hub or a region.
-        verify_path(leaf, rest, &[anchor], now, KeyUsage::server_auth())
+        // Only listeners have certificates for servers, so whoever passes is the hub or a region. A newcomer's clock
+        // is nobody's word: a listener whose certificate has expired can relay a join, and learns nothing by it.
+        verify_path(leaf, rest, &[anchor], time_of(leaf)?, KeyUsage::server_auth())
     }
+}
+
+/// A moment at which that certificate is valid.
+fn time_of(leaf: &CertificateDer<'_>) -> Result<UnixTime, Error> {
+    let (not_before, _) = validity(leaf).map_err(other)?;
+    Ok(unix_time(not_before.saturating_add(1000)))
 }
 
 /// A server verifier is its check and the signature rules of TLS 1.3.

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use protocol::enrolment::TrustBundle;
+use bytes::Bytes;
+use protocol::Extensions;
+use protocol::enrolment::{TRUST_EXTENSION, TrustBundle, trust_statement};
 use protocol::id::AgentId;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
 use crate::certificate::PeerCertificate;
+use crate::tls::certificate_verifies;
 
 /// Why a bundle cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +48,17 @@ impl DenySet {
             || self.keys.contains(&certificate.spki_hash)
             || self.serials.contains(&certificate.serial)
     }
+}
+
+/// Whether one of these roots vouches for a bundle among the extensions of a grant.
+pub(crate) fn is_vouched<'a>(
+    bundle: &TrustBundle,
+    told: &Extensions,
+    mut roots: impl Iterator<Item = &'a Bytes>,
+) -> bool {
+    let Some((_, signature)) = told.iter().find(|(tag, _)| *tag == TRUST_EXTENSION) else { return false };
+    let statement = trust_statement(bundle);
+    roots.any(|root| certificate_verifies(root, &statement, signature))
 }
 
 /// A bundle, ready to verify with.

@@ -79,7 +79,7 @@ impl Scene {
             trust: self.authority.trust(),
             endpoints: vec!["eu.example:4433".to_owned()],
             time: NOW,
-            ext: Vec::new(),
+            ext: vec![self.authority.vouch(&self.authority.trust()).unwrap()],
         }
     }
 
@@ -202,6 +202,15 @@ fn a_grant_is_believed_only_if_it_is_what_the_token_promised() {
     let other = Authority::create_kind("fleet.example", KeyKind::Ed25519, NOW, &mut entropy).unwrap();
     let stranger = JoinGrant { trust: other.trust(), ..good.clone() };
     assert_eq!(scene.accept(stranger).unwrap_err(), GrantError::Root);
+    // Whoever relays the grant puts in a root or a plan key, with or without a word of its own for it.
+    let mut altered = good.clone();
+    altered.trust.plan_keys.extend(other.trust().plan_keys);
+    assert_eq!(scene.accept(altered.clone()).unwrap_err(), GrantError::Unvouched);
+    altered.trust.roots.extend(other.trust().roots);
+    altered.ext = vec![other.vouch(&altered.trust).unwrap()];
+    assert_eq!(scene.accept(altered).unwrap_err(), GrantError::Unvouched);
+    let bare = JoinGrant { ext: Vec::new(), ..good.clone() };
+    assert_eq!(scene.accept(bare).unwrap_err(), GrantError::Unvouched);
     let moved = JoinGrant { region: "us".parse().unwrap(), ..good.clone() };
     assert!(matches!(scene.accept(moved), Err(GrantError::Scope { .. })));
     let promoted = scene.grant(&AgentId::Region("eu".parse().unwrap()));
@@ -212,6 +221,19 @@ fn a_grant_is_believed_only_if_it_is_what_the_token_promised() {
     assert!(matches!(scene.accept(old), Err(GrantError::Certificate(_))));
     scene.tls = TlsKey::generate_kind(KeyKind::Ed25519, &mut scene.entropy).unwrap();
     assert!(matches!(scene.accept(good), Err(GrantError::Certificate(text)) if text.contains("another key")));
+}
+
+#[test]
+fn a_root_of_either_kind_vouches_for_its_bundle() {
+    for kind in [KeyKind::P256, KeyKind::Ed25519] {
+        let mut scene = scene(TokenRole::Edge);
+        scene.authority = Authority::create_kind("fleet.example", kind, NOW, &mut scene.entropy).unwrap();
+        scene.token.pins = scene.authority.pins();
+        let mut grant = scene.grant(&edge());
+        assert!(scene.accept(grant.clone()).is_ok(), "{kind:?}");
+        grant.trust.sequence += 1;
+        assert_eq!(scene.accept(grant).unwrap_err(), GrantError::Unvouched);
+    }
 }
 
 #[test]
@@ -248,7 +270,18 @@ fn renewal_needs_the_device_key_and_the_right_link() {
     assert!(renewed.not_after > identity.not_after);
     assert_eq!(renewed.trust, identity.trust, "an older bundle is not taken");
     assert_eq!(renewed.endpoints, identity.endpoints);
-    assert!(accept_renewal(&identity, scene.tls.clone(), grant).is_err());
+    assert!(accept_renewal(&identity, scene.tls.clone(), grant.clone()).is_err());
+
+    // A newer bundle counts on the word of a root that is trusted already.
+    let mut trust = scene.authority.trust();
+    trust.sequence += 1;
+    let vouched = vec![scene.authority.vouch(&trust).unwrap()];
+    let newer = RenewGrant { trust: trust.clone(), ext: vouched.clone(), ..grant.clone() };
+    let tls = renewed.tls.clone();
+    assert_eq!(accept_renewal(&identity, tls.clone(), newer).unwrap().trust, trust);
+    trust.plan_keys.clear();
+    let altered = RenewGrant { trust, ext: vouched, ..grant };
+    assert_eq!(accept_renewal(&identity, tls, altered).unwrap_err(), GrantError::Unvouched);
 }
 
 #[test]

@@ -33,6 +33,8 @@ fn identity(device: DeviceKey, name: &str) -> AgentIdentity {
         endpoints: vec!["eu.example:4433".to_owned()],
         not_before,
         not_after,
+        returns: 0,
+        clock_ahead_ms: 0,
     }
 }
 
@@ -144,4 +146,31 @@ fn a_named_secret_is_drawn_once() {
     let secret = store.secret("link", &mut SystemEntropy).unwrap();
     assert_eq!(FileStore::new(directory.path()).secret("link", &mut SystemEntropy).unwrap(), secret);
     assert_ne!(store.secret("other", &mut SystemEntropy).unwrap(), secret);
+}
+
+#[test]
+fn the_key_of_a_return_stays_until_it_is_answered_and_is_used_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::new(directory.path());
+    let device = store.device_key(&mut SystemEntropy).unwrap();
+    store.store(&identity(device.clone(), "before")).unwrap();
+    let key = store.pending_key().unwrap();
+    // Also for the program after this one.
+    let again = FileStore::new(directory.path());
+    assert_eq!(again.pending_key().unwrap().spki_hash(), key.spki_hash());
+    let mode = fs::metadata(directory.path().join("pending.key")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    let returned =
+        AgentIdentity { tls: key.clone(), returns: 3, clock_ahead_ms: -5, ..identity(device, "after") };
+    store.store(&returned).unwrap();
+    assert!(!directory.path().join("pending.key").exists());
+    let loaded = store.load().unwrap().unwrap();
+    assert_eq!((loaded.returns, loaded.clock_ahead_ms), (3, -5));
+    // A crash may have left the key beside the identity it belongs to.
+    let tls = fs::read(directory.path().join("identity-00000002/tls.key")).unwrap();
+    fs::write(directory.path().join("pending.key"), tls).unwrap();
+    assert_ne!(store.pending_key().unwrap().spki_hash(), key.spki_hash());
+    fs::write(directory.path().join("pending.key"), "nonsense").unwrap();
+    let made = store.pending_key().unwrap();
+    assert_eq!(store.pending_key().unwrap().spki_hash(), made.spki_hash());
 }

@@ -49,6 +49,8 @@ fn identity(authority: &Authority, agent: AgentId) -> AgentIdentity {
         endpoints: Vec::new(),
         not_before,
         not_after,
+        returns: 0,
+        clock_ahead_ms: 0,
     }
 }
 

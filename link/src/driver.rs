@@ -10,7 +10,7 @@ use protocol::frame::{FrameReader, Message};
 use protocol::lane::Lane;
 use protocol::message::Welcome;
 use protocol::session::{Close, CloseCode, Event, Session, State, Transmit};
-use quinn::{Chunk, Connection, ReadError, RecvStream, SendStream, WriteError};
+use quinn::{Chunk, Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
 use tokio::time::Instant;
 
 use crate::transport::{close, describe};
@@ -28,11 +28,21 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 pub(crate) struct Carrier {
     pub(crate) connection: Connection,
     fault: OnceLock<Close>,
+    end: OnceLock<ConnectionError>,
 }
 
 impl Carrier {
     pub(crate) fn new(connection: Connection) -> Arc<Self> {
-        Arc::new(Self { connection, fault: OnceLock::new() })
+        Arc::new(Self { connection, fault: OnceLock::new(), end: OnceLock::new() })
+    }
+
+    /// Why the connection is gone, if it is: what the other side or the network did to it, rather than this side.
+    pub(crate) fn end(&self) -> Option<&ConnectionError> {
+        if let Some(error) = self.connection.close_reason() {
+            // A close of this side hides what was before.
+            return Some(self.end.get_or_init(|| error));
+        }
+        None
     }
 
     /// Closes the connection from any of its tasks; the first reason stays.
@@ -113,16 +123,30 @@ impl Driver {
         self.collect();
     }
 
-    /// Moves bytes until the session has something to say; only writes while `reading` is false, and then
-    /// never says anything. Cancellation loses nothing.
-    pub(crate) async fn event(&mut self, reading: bool) -> Event {
+    /// Moves bytes until the session has something to say.
+    pub(crate) async fn event(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.turn(true).await {
+                return event;
+            }
+        }
+    }
+
+    /// Moves bytes until the session has something to say, or, if there was no room for messages at the start, until
+    /// there is: then there is no event, and who has messages is to look again. Only writes while `reading` is false,
+    /// and then has no events. Cancellation loses nothing.
+    pub(crate) async fn turn(&mut self, reading: bool) -> Option<Event> {
+        let full = !self.has_room();
         loop {
             self.collect();
             if reading && let Some(event) = self.session.poll_event() {
-                return event;
+                return Some(event);
             }
             if self.is_closed() {
                 return std::future::pending().await;
+            }
+            if full && self.has_room() {
+                return None;
             }
             match self.step(reading).await {
                 Moved::Wrote(Ok(written)) => self.wrote(written),
@@ -147,7 +171,7 @@ impl Driver {
     /// Until the session is over and the connection closed.
     pub(crate) async fn finish(&mut self) {
         while !self.is_closed() {
-            self.event(true).await;
+            self.event().await;
         }
     }
 
@@ -187,8 +211,8 @@ impl Driver {
         if let Some(fault) = self.carrier.fault.get() {
             return self.session.handle_fault(fault.clone());
         }
-        let detail = match self.carrier.connection.close_reason() {
-            Some(error) => describe(&error),
+        let detail = match self.carrier.end() {
+            Some(error) => describe(error),
             None => "the peer does not take control messages any more".to_owned(),
         };
         self.session.handle_lost(detail);

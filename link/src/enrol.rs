@@ -98,8 +98,9 @@ pub async fn enrol(params: EnrolParams<'_>) -> Result<AgentIdentity, JoinError> 
     let device = store.device_key(entropy).map_err(JoinError::Store)?;
     let tls = TlsKey::generate().map_err(JoinError::Key)?;
     let request = make_join_request(token, &device, &tls, &name, labels, facts).map_err(JoinError::Key)?;
-    let grant = join(JoinParams { token, request, network, clock, entropy, deadline }).await?;
-    let identity = accept_grant(token, device, tls, grant).map_err(JoinError::Grant)?;
+    let joining = JoinParams { token, request, network, clock: Arc::clone(&clock), entropy, deadline };
+    let grant = join(joining).await?;
+    let identity = accept_grant(token, device, tls, grant).map_err(JoinError::Grant)?.granted_now(&*clock);
     store.store(&identity).map_err(JoinError::Store)?;
     Ok(identity)
 }
@@ -139,7 +140,13 @@ async fn try_endpoints(params: JoinParams<'_>) -> Result<JoinGrant, JoinError> {
                     last = JoinError::Refused(refusal);
                 }
                 Ok(Response::Refused(refusal)) => return Err(JoinError::Refused(refusal)),
-                Ok(Response::Renewed(_) | Response::Answer(_) | Response::TokenRegistered { .. }) => {
+                Ok(
+                    Response::Renewed(_)
+                    | Response::Answer(_)
+                    | Response::TokenRegistered { .. }
+                    | Response::Challenge(_)
+                    | Response::Recovered(_),
+                ) => {
                     last = unreachable(format!("{name} answers something else than was asked"));
                 }
                 Err(reason) => last = unreachable(format!("{name}: {reason}")),

@@ -3,7 +3,7 @@
 //! - [`uplink`]: dials, stays connected, reconnects; one per agent
 //! - [`downlink`]: listens, admits, supersedes; one per hub or region
 //! - [`mod@enrol`]: joining with a token
-//! - [`renewal`]: keeps a certificate fresh over the live link
+//! - [`renewal`]: keeps a certificate fresh over the live link; [`recovery`]: returns after it has expired
 //! - [`network`]: real UDP, or a simulated network in memory (feature `simulated`)
 //! - [`profile`]: windows, keep-alive and limits, checked against the window rule at start
 //!
@@ -21,7 +21,6 @@
 //!
 //! # Places kept for what is not here yet
 //! - TCP on 443: `driver` and `lanes` need an ordered stream of bytes per lane and nothing else of QUIC.
-//! - Recovery after expiry: one more protocol name beside [`identity::tls::ALPN_JOIN`], chosen in the listener.
 //! - Slots for those who return: [`Admission`] may refuse with `retry_after_ms`, and an uplink keeps to it.
 //! - Revocation pushed down: [`DownlinkHandle::deny`] takes the set and ends the links it names.
 //! - Renewal by regions: `Request::Renew` reaches the region first, and the root allows one level below it.
@@ -35,6 +34,7 @@ pub mod downlink;
 pub mod enrol;
 pub mod network;
 pub mod profile;
+pub mod recovery;
 pub mod renewal;
 pub mod types;
 pub mod uplink;
@@ -45,6 +45,7 @@ pub use downlink::{
 pub use enrol::{EnrolParams, JoinError, JoinParams, enrol, join};
 pub use network::{Network, PooledNetwork, UdpNetwork};
 pub use profile::Profile;
+pub use recovery::Recovery;
 pub use types::{CallError, EndpointKeys, LinkState, PeerState, Reason, Responder, SendError};
 pub use uplink::{HelloFacts, HelloSource, Uplink, UplinkConfig, UplinkEvent, UplinkHandle};
 

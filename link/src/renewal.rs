@@ -71,11 +71,16 @@ impl Renewal {
         let grant = match answer.map_err(|error| error.to_string())? {
             Response::Renewed(grant) => grant,
             Response::Refused(refusal) => return Err(format!("refused: {}", refusal.message)),
-            Response::Joined(_) | Response::Answer(_) | Response::TokenRegistered { .. } => {
+            Response::Joined(_)
+            | Response::Answer(_)
+            | Response::TokenRegistered { .. }
+            | Response::Challenge(_)
+            | Response::Recovered(_) => {
                 return Err("the answer is not about a renewal".to_owned());
             }
         };
         let renewed = accept_renewal(identity, tls, grant).map_err(|error| error.to_string())?;
+        let renewed = renewed.granted_now(&*self.clock);
         let store = Arc::clone(&self.store);
         let kept = renewed.clone();
         let stored = tokio::task::spawn_blocking(move || store.store(&kept)).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::tls::{TlsError, client_config, join_config};
+use identity::tls::{TlsError, client_config, join_config, recover_config};
 use identity::{AgentIdentity, Clock, Entropy, JoinToken};
 use protocol::session::{Close, CloseCode};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -19,6 +19,8 @@ const INCOMING_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const INCOMING_ONE_BYTES_MAX: u64 = 16 * 1024;
 /// TLS alerts arrive as QUIC errors from here on.
 const CRYPTO_ERROR: u64 = 0x100;
+/// The alert `certificate_expired`, which also stands for "not valid yet" (RFC 8446, section 6.2).
+pub(crate) const CERTIFICATE_EXPIRED: u64 = CRYPTO_ERROR + 45;
 
 /// The dialling side of a link.
 pub(crate) fn link_client(
@@ -49,6 +51,16 @@ fn quic_client(
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(profile.lower(entropy));
     Ok(config)
+}
+
+/// The dialling side of a return after expiry.
+pub(crate) fn recover_client(
+    identity: &AgentIdentity,
+    profile: &Profile,
+    clock: Arc<dyn Clock>,
+    entropy: &mut dyn Entropy,
+) -> Result<ClientConfig, TlsError> {
+    quic_client(recover_config(identity, clock)?, profile, entropy)
 }
 
 /// The listening side of links and joins.

@@ -49,6 +49,8 @@ fn identity(authority: &Authority, agent: AgentId, endpoint: &str) -> AgentIdent
         endpoints: vec![endpoint.to_owned()],
         not_before,
         not_after,
+        returns: 0,
+        clock_ahead_ms: 0,
     }
 }
 
@@ -131,6 +133,7 @@ fn dial(
                 network: Arc::clone(network),
                 clock: Arc::new(SystemClock),
                 entropy: Box::new(SystemEntropy),
+                recovery: None,
             };
             let (handle, events) =
                 Uplink::start(config, Arc::new(HelloFacts::default), tasks, cancel.clone()).unwrap();

@@ -8,7 +8,6 @@
 
 pub mod arguments;
 pub mod bound;
-pub mod child;
 pub mod http;
 mod logs;
 pub mod metrics;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::encode;
 use crate::id::{AgentId, RegionName};
 use crate::plan::KeyId;
 use crate::{Extensions, UnixMillis};
@@ -110,6 +111,15 @@ pub struct TrustBundle {
     pub roots: Vec<Bytes>,
     /// Keys that may sign plans.
     pub plan_keys: Vec<PlanKey>,
+}
+
+/// Extension of grants: a root's signature over [`trust_statement`], so that whoever relays a grant cannot add a root or
+/// a key for plans.
+pub const TRUST_EXTENSION: u16 = 3;
+
+/// The bytes that vouch for a bundle.
+pub fn trust_statement(bundle: &TrustBundle) -> Vec<u8> {
+    statement(b"skein trust v1\0", &[&encode(bundle)])
 }
 
 /// A key that may sign plans.

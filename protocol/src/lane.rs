@@ -29,9 +29,9 @@ pub const RESPONSE: u16 = 0x0500;
 /// Variants of [`Control`].
 const CONTROL_KINDS: u16 = 13;
 /// Variants of [`Request`].
-const REQUEST_KINDS: u16 = 5;
+const REQUEST_KINDS: u16 = 7;
 /// Variants of [`Response`].
-const RESPONSE_KINDS: u16 = 5;
+const RESPONSE_KINDS: u16 = 7;
 
 /// Longest greeting: Hello, Welcome or refusal.
 pub const GREETING_BYTES_MAX: usize = 32 * 1024;
@@ -48,8 +48,13 @@ pub const BLOB_BYTES_MAX: usize = crate::frame::PLAN_BODY_BYTES_MAX + 128 * 1024
 pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 /// Longest response: a region's part of a query's answer.
 pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Longest join request, from a peer that nobody knows yet.
-pub const JOIN_BYTES_MAX: usize = 16 * 1024;
+/// Kind of [`Request::Challenge`].
+const CHALLENGE: u16 = REQUEST + 5;
+/// Kind of [`Request::Recover`].
+const RECOVER: u16 = REQUEST + 6;
+
+/// Longest request of a peer that nobody knows yet, or not any more.
+pub const STRANGER_BYTES_MAX: usize = 16 * 1024;
 
 /// What a stream is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,6 +71,8 @@ pub enum Lane {
     Response,
     /// The calling direction of a join, from a stranger.
     Join,
+    /// The calling direction of a return, from an agent whose certificate has expired.
+    Recover,
 }
 
 impl Lane {
@@ -79,10 +86,15 @@ impl Lane {
             Self::Blob if kind == BLOB => Some(BLOB_BYTES_MAX),
             Self::Request if within(REQUEST, REQUEST_KINDS) => Some(REQUEST_BYTES_MAX),
             Self::Response if within(RESPONSE, RESPONSE_KINDS) => Some(RESPONSE_BYTES_MAX),
-            Self::Join if kind == REQUEST => Some(JOIN_BYTES_MAX),
-            Self::Control | Self::Telemetry | Self::Blob | Self::Request | Self::Response | Self::Join => {
-                None
-            }
+            Self::Join if kind == REQUEST => Some(STRANGER_BYTES_MAX),
+            Self::Recover if matches!(kind, CHALLENGE | RECOVER) => Some(STRANGER_BYTES_MAX),
+            Self::Control
+            | Self::Telemetry
+            | Self::Blob
+            | Self::Request
+            | Self::Response
+            | Self::Join
+            | Self::Recover => None,
         }
     }
 
@@ -95,6 +107,7 @@ impl Lane {
             Self::Request => "request",
             Self::Response => "response",
             Self::Join => "join",
+            Self::Recover => "recover",
         }
     }
 }
@@ -211,6 +224,8 @@ impl Framed for Request {
                 Self::Query(_) => 2,
                 Self::ClusterToken { .. } => 3,
                 Self::Inquire { .. } => 4,
+                Self::Challenge(_) => CHALLENGE - REQUEST,
+                Self::Recover(_) => RECOVER - REQUEST,
             }
     }
     fn limit() -> usize {
@@ -227,6 +242,8 @@ impl Framed for Response {
                 Self::Answer(_) => 2,
                 Self::TokenRegistered { .. } => 3,
                 Self::Refused(_) => 4,
+                Self::Challenge(_) => 5,
+                Self::Recovered(_) => 6,
             }
     }
     fn limit() -> usize {

@@ -10,7 +10,7 @@
 //! - [`report`]: observed state on its way up
 //! - [`inquiry`]: questions that only an agent can answer
 //! - [`telemetry`]: the envelope of durable telemetry: streams, batches, gaps, acknowledgements
-//! - [`enrolment`]: join, renewal, trust bundles
+//! - [`enrolment`]: join, renewal, trust bundles; [`recovery`]: the return after expiry
 //! - [`message`]: everything that travels on a link, by lane
 //! - [`codec`]: values as bytes; [`blob`]: content as differences
 //! - [`lane`] and [`frame`]: kinds, limits, and how messages lie on a stream
@@ -27,6 +27,7 @@ pub mod message;
 pub mod offer;
 pub mod plan;
 pub mod policy;
+pub mod recovery;
 pub mod report;
 pub mod sealed;
 pub mod session;

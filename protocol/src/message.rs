@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::enrolment::{JoinGrant, JoinRequest, Refusal, RenewGrant, RenewRequest};
 use crate::id::{AgentId, Digest, EdgeId, Generation};
 use crate::plan::SignedPlan;
+use crate::recovery::{RecoverGrant, RecoverRequest};
 use crate::report::Report;
 use crate::telemetry::{StreamEpoch, TelemetryAck, TelemetryClass};
 use crate::{Extensions, UnixMillis};
@@ -132,7 +133,8 @@ pub enum Control {
         /// The report.
         report: Box<Report>,
     },
-    /// Down: the report was taken over by whoever answers for it.
+    /// Down: the report, and all before it, were taken over by whoever answers for it. That of a full one is told at
+    /// once, that of a change with the next message.
     ReportAck {
         /// Whose; `None` is the receiver's own.
         edge: Option<EdgeId>,
@@ -247,6 +249,10 @@ pub enum Request {
         /// The question.
         inquiry: crate::inquiry::Inquiry,
     },
+    /// Up: an agent that wants to return asks for a challenge. Relayed by a region on behalf of the agent.
+    Challenge(AgentId),
+    /// Up: an agent returns. Relayed likewise.
+    Recover(RecoverRequest),
 }
 
 /// The answer to a [`Request`].
@@ -265,4 +271,8 @@ pub enum Response {
     },
     /// No.
     Refused(Refusal),
+    /// What the agent is to sign.
+    Challenge(Bytes),
+    /// Returned.
+    Recovered(RecoverGrant),
 }

@@ -3,6 +3,10 @@
 //! Used alike by the hub towards its regions and by a region towards its edges. The sender guesses from the
 //! receiver's last plan which blobs are missing and puts as many as fit into the offer; the receiver asks for
 //! what is still missing. So a wrong guess costs a round trip, never correctness.
+//!
+//! Blobs that do not fit the offer go on streams of their own, and may come before it; whoever gets one that nothing
+//! waits for drops it. So when the last of them has left, the offer is repeated without blobs ([`reminder`]): who has
+//! all says that it is stored, and who lacks some asks for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,6 +61,11 @@ pub fn prepare(
     });
     let (blobs, later) = fill(body.into_iter().chain(parts));
     Prepared { offer: PlanOffer { edge, plan: plan.clone(), blobs }, later }
+}
+
+/// The offer of a plan again, after its blobs.
+pub fn reminder(edge: Option<EdgeId>, plan: &SignedPlan) -> PlanOffer {
+    PlanOffer { edge, plan: plan.clone(), blobs: Vec::new() }
 }
 
 /// Answers a request for blobs: what fits the control lane, and what goes over the blob lane. Blobs that the sender

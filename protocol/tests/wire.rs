@@ -27,8 +27,8 @@ use protocol::report::Report;
 use protocol::session::{Session, Transmit};
 use protocol::telemetry::{TelemetryAck, TelemetryContent, TelemetryItem};
 
-const LANES: [Lane; 6] =
-    [Lane::Control, Lane::Telemetry, Lane::Blob, Lane::Request, Lane::Response, Lane::Join];
+const LANES: [Lane; 7] =
+    [Lane::Control, Lane::Telemetry, Lane::Blob, Lane::Request, Lane::Response, Lane::Join, Lane::Recover];
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)

@@ -8,12 +8,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use identity::certificate::spki_hash;
 use identity::tls::Accepts;
-use identity::{AgentIdentity, Clock, Entropy, FileStore, SealingKey, SystemClock, SystemEntropy, Trust};
+use identity::{
+    AgentIdentity, Clock, Entropy, FileStore, KeyStore, MeshClock, SealingKey, SystemClock, SystemEntropy,
+    Trust,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use link::renewal::Renewal;
 use link::{
     Downlink, DownlinkConfig, DownlinkEvents, DownlinkHandle, EndpointKeys, HelloFacts, Network, Profile,
-    UdpNetwork, Uplink, UplinkConfig,
+    Recovery, UdpNetwork, Uplink, UplinkConfig,
 };
 use process::{Bound, Process};
 use protocol::id::{AgentId, RegionName};
@@ -106,7 +109,7 @@ pub async fn run(arguments: Run, process: Process) -> Result<Bound> {
     let Run { token, state, kubeconfig, listen, advertise, embedded_host, link_profile, capi_core, common } =
         arguments;
     std::fs::create_dir_all(&state).with_context(|| format!("failed to make {}", state.display()))?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock = Arc::new(MeshClock::new(Arc::new(SystemClock)));
     let network = UdpNetwork::shared();
     // A token is not spent on an agent that has no cluster.
     let client = client(kubeconfig).await?;
@@ -115,6 +118,7 @@ pub async fn run(arguments: Run, process: Process) -> Result<Bound> {
         enrolment::ensure(&state, token.as_deref(), network.clone(), clock.clone(), &mut SystemEntropy)
             .await?;
     drop(joining);
+    clock.resume(&identity);
     let (near, core) = match &embedded_host {
         Some(_) => (LinkProfile::Near, CapiCore::Embedded),
         None => (LinkProfile::Wide, CapiCore::External),
@@ -183,8 +187,10 @@ pub async fn serve(
     let endpoints = endpoints(&settings, &downlink);
     let bundle = identity.trust.clone();
     let (publish, published) = watch::channel(Arc::new(identity));
+    let keystore: Arc<dyn KeyStore> = Arc::new(FileStore::new(enrolment::directory(&settings.state)));
+    let recovery = Recovery { store: keystore.clone(), identity: publish.clone() };
     let (uplink, events) = Uplink::start(
-        uplink_config(&settings, &world, published.clone()),
+        uplink_config(&settings, &world, published.clone(), recovery),
         Arc::new(hello(engine.clone(), endpoints.clone())),
         &process.tasks,
         process.cancel.clone(),
@@ -199,15 +205,7 @@ pub async fn serve(
     };
     prepared.serve(serving, &process);
     let own = OwnPlan::start(engine.clone(), uplink.clone(), &process);
-    let keystore = Arc::new(FileStore::new(enrolment::directory(&settings.state)));
-    let renewal = Renewal {
-        uplink: uplink.clone(),
-        store: keystore.clone(),
-        identity: publish.clone(),
-        clock: world.clock.clone(),
-        entropy: (world.entropy)(),
-    };
-    process.tasks.spawn(renewal.run(process.cancel.clone()));
+    keep_certificate(&uplink, keystore.clone(), publish.clone(), &world, &process);
     let follower = Follower { downlink: downlink.clone(), edges: edges.clone(), keys };
     process.tasks.spawn(follower.run(published.clone(), process.clone()));
     let hub_link = HubLink {
@@ -241,6 +239,18 @@ pub async fn serve(
     tracing::info!(%region, link = %downlink.local_addr(), "serving");
     drop(starting);
     Ok((bound, Running { edges, downlink, uplink, engine, telemetry }))
+}
+
+fn keep_certificate(
+    uplink: &link::UplinkHandle,
+    store: Arc<dyn KeyStore>,
+    identity: watch::Sender<Arc<AgentIdentity>>,
+    world: &World,
+    process: &Process,
+) {
+    let (clock, entropy) = (world.clock.clone(), (world.entropy)());
+    let renewal = Renewal { uplink: uplink.clone(), store, identity, clock, entropy };
+    process.tasks.spawn(renewal.run(process.cancel.clone()));
 }
 
 /// The identity's time of day as the engine wants it.
@@ -337,6 +347,7 @@ fn uplink_config(
     settings: &Settings,
     world: &World,
     identity: watch::Receiver<Arc<AgentIdentity>>,
+    recovery: Recovery,
 ) -> UplinkConfig {
     UplinkConfig {
         identity,
@@ -346,6 +357,7 @@ fn uplink_config(
         network: world.network.clone(),
         clock: world.clock.clone(),
         entropy: (world.entropy)(),
+        recovery: Some(recovery),
     }
 }
 

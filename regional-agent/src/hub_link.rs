@@ -131,6 +131,7 @@ impl HubLink {
                 return;
             }
             Request::Join(_) => "join",
+            Request::Challenge(_) | Request::Recover(_) => "return",
             Request::Renew(_) => "renew",
             Request::ClusterToken { .. } => "clusterToken",
         };

@@ -6,7 +6,7 @@ use crate::template::args::Args;
 use crate::template::fault::Fault;
 use crate::template::funcs::Answer;
 use crate::template::object::Object;
-use crate::template::value::{Dict, Value};
+use crate::template::value::Value;
 
 /// The API versions that `helm template` assumes without a cluster.
 const DEFAULT_API_VERSIONS: [&str; 55] = [
@@ -116,13 +116,12 @@ impl Capabilities {
             minor: part(1),
         };
         let api_versions = VersionSet(self.api_versions.iter().map(|version| Value::text(version)).collect());
-        let helm: Dict = [(Rc::from("version"), Value::text(&self.helm_version))].into_iter().collect();
         Value::Object(Rc::new(Shown {
             kube_version: Value::Object(Rc::new(version)),
             api_versions: Value::Object(Rc::new(api_versions)),
             helm_version: Value::Object(Rc::new(HelmVersion {
                 version: self.helm_version.clone(),
-                data: helm,
+                client: KUBE_CLIENT_VERSION,
             })),
         }))
     }
@@ -153,13 +152,17 @@ impl Object for Shown {
         }
     }
 
+    fn fields(&self) -> Vec<(&'static str, Value)> {
+        let names = ["KubeVersion", "APIVersions", "HelmVersion"];
+        names.into_iter().filter_map(|name| Some((name, self.field(name)?))).collect()
+    }
+
     fn print(&self) -> String {
         "&{capabilities}".to_owned()
     }
 
     fn json_fields(&self) -> Option<Vec<(&'static str, Value)>> {
-        let names = ["KubeVersion", "APIVersions", "HelmVersion"];
-        Some(names.into_iter().filter_map(|name| Some((name, self.field(name)?))).collect())
+        Some(self.fields())
     }
 
     fn data(&self) -> Value {
@@ -202,8 +205,15 @@ impl Object for KubeVersion {
         self.normalized.clone()
     }
 
-    fn print_nested(&self) -> String {
-        format!("{{{} {} {} {}}}", self.version, self.normalized, self.major, self.minor)
+    fn fields(&self) -> Vec<(&'static str, Value)> {
+        let (version, normalized) = (&self.version, &self.normalized);
+        let fields = [
+            ("Version", version),
+            ("normalizedVersion", normalized),
+            ("Major", &self.major),
+            ("Minor", &self.minor),
+        ];
+        fields.map(|(name, text)| (name, Value::text(text))).to_vec()
     }
 
     fn json_fields(&self) -> Option<Vec<(&'static str, Value)>> {
@@ -242,6 +252,10 @@ impl Object for VersionSet {
         }))
     }
 
+    fn parameters(&self, name: &str) -> Option<&'static str> {
+        (name == "Has").then_some("s")
+    }
+
     fn items(&self) -> Option<Vec<Value>> {
         Some(self.0.clone())
     }
@@ -255,10 +269,29 @@ impl Object for VersionSet {
     }
 }
 
+/// The Go release that Helm v4.2.4 is built with.
+const GO_VERSION: &str = "go1.26.8";
+
+/// The Kubernetes that its client speaks.
+const KUBE_CLIENT_VERSION: &str = "v1.36";
+
 #[derive(Debug)]
 struct HelmVersion {
     version: String,
-    data: Dict,
+    client: &'static str,
+}
+
+impl HelmVersion {
+    /// Names of the fields, what they are called in JSON, and their texts; a build that is no release knows no commit.
+    fn all(&self) -> [(&'static str, &'static str, &str); 5] {
+        [
+            ("Version", "version", &self.version),
+            ("GitCommit", "git_commit", ""),
+            ("GitTreeState", "git_tree_state", ""),
+            ("GoVersion", "go_version", GO_VERSION),
+            ("KubeClientVersion", "kube_client_version", self.client),
+        ]
+    }
 }
 
 impl Object for HelmVersion {
@@ -267,18 +300,24 @@ impl Object for HelmVersion {
     }
 
     fn field(&self, name: &str) -> Option<Value> {
-        match name {
-            "Version" => Some(Value::text(&self.version)),
-            "GitCommit" | "GitTreeState" | "GoVersion" | "KubeClientVersion" => Some(Value::text("")),
-            _ => None,
-        }
+        self.fields().into_iter().find_map(|(known, value)| (known == name).then_some(value))
+    }
+
+    fn fields(&self) -> Vec<(&'static str, Value)> {
+        self.all().map(|(name, _, text)| (name, Value::text(text))).to_vec()
     }
 
     fn print(&self) -> String {
-        format!("{{{}}}", self.version)
+        format!("{{{}}}", self.all().map(|(_, _, text)| text).join(" "))
+    }
+
+    fn json_fields(&self) -> Option<Vec<(&'static str, Value)>> {
+        let told = self.all().into_iter().filter(|(_, _, text)| !text.is_empty());
+        Some(told.map(|(_, name, text)| (name, Value::text(text))).collect())
     }
 
     fn data(&self) -> Value {
-        Value::Dict(self.data.clone())
+        let fields = self.json_fields().unwrap_or_default().into_iter();
+        Value::Dict(fields.map(|(name, value)| (Rc::from(name), value)).collect())
     }
 }

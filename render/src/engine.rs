@@ -20,6 +20,7 @@ use crate::template::exec::{Layer, Machine};
 use crate::template::funcs::files::content;
 use crate::template::json::{dict_with, to_json};
 use crate::template::value::{Dict, DictKind, Value};
+use crate::yaml::octets;
 use crate::{Entropy, Lookup};
 
 /// Longest name of a release.
@@ -185,14 +186,25 @@ fn crds(chart: &Instance<'_>, path: &str, limits: &Limits) -> Result<Crds, Rende
     Ok((files, out))
 }
 
-/// Renders every file; the result is (full path, text), in the order of paths.
+/// A rendered file.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct File {
+    /// Its full path.
+    path: String,
+    /// What came out; U+FFFD stands for bytes that are no UTF-8.
+    text: String,
+    /// What is wrong with such bytes, if there are any.
+    flaw: Option<&'static str>,
+}
+
+/// Renders every file, in the order of paths.
 fn render_templates<'h>(
     root: &Instance<'_>,
     values: &Dict,
     input: &Input<'_>,
     env: Env<'h>,
-) -> Result<(Vec<(String, String)>, Env<'h>), RenderError> {
-    let mut scope = Scope { input, renderables: Vec::new(), templates: Vec::new() };
+) -> Result<(Vec<File>, Env<'h>), RenderError> {
+    let mut scope = Scope { input, renderables: Vec::new(), templates: Vec::new(), flaw: None };
     scope.add(root, &root.name, Value::Dict(values.seen_as(DictKind::Values)), true)?;
     let mut order: Vec<usize> = (0..scope.renderables.len()).collect();
     let depth = |at: usize| scope.renderables[at].name.matches('/').count();
@@ -220,8 +232,13 @@ fn render_templates<'h>(
         .collect();
         renderable.context.insert("Template", Value::Dict(template.seen_as(DictKind::Values)));
         let Some(template) = machine.find(&renderable.name) else { continue };
-        let output = machine.execute(&template, &Value::Dict(renderable.context.clone()))?;
-        files.push((renderable.name.clone(), without_no_value(&output).lossy().into_owned()));
+        let output =
+            machine.execute(&template, &Value::Dict(renderable.context.seen_as(DictKind::Values)))?;
+        let output = without_no_value(&output);
+        let text = output.lossy().into_owned();
+        let flaw = octets::flaw(output.bytes())
+            .or_else(|| scope.flaw.filter(|_| text.contains(char::REPLACEMENT_CHARACTER)));
+        files.push(File { path: renderable.name.clone(), text, flaw });
     }
     files.sort();
     Ok((files, machine.env))
@@ -232,6 +249,8 @@ struct Scope<'i> {
     input: &'i Input<'i>,
     renderables: Vec<Renderable>,
     templates: Vec<Vec<Arc<Template>>>,
+    /// What is wrong with the bytes of a template.
+    flaw: Option<&'static str>,
 }
 
 impl Scope<'_> {
@@ -278,6 +297,7 @@ impl Scope<'_> {
             if library && !partial {
                 continue;
             }
+            self.flaw = self.flaw.or(file.flaw);
             let name = format!("{path}/{}", file.path);
             let parsed = file.parsed(&name, self.input.limits.nesting_depth).map_err(|(source, error)| {
                 RenderError::Parse {
@@ -313,7 +333,7 @@ fn release(release: &Release<'_>) -> Value {
 }
 
 /// Turns rendered files into objects, hooks and notes.
-fn collect(files: Vec<(String, String)>, notes_path: &str, limits: &Limits) -> Result<Rendered, RenderError> {
+fn collect(files: Vec<File>, notes_path: &str, limits: &Limits) -> Result<Rendered, RenderError> {
     let mut rendered = Rendered {
         objects: Vec::new(),
         hooks: Vec::new(),
@@ -325,7 +345,7 @@ fn collect(files: Vec<(String, String)>, notes_path: &str, limits: &Limits) -> R
         used_clock: false,
         used_lookup: false,
     };
-    for (path, text) in files {
+    for File { path, text, flaw } in files {
         if path.ends_with("NOTES.txt") {
             if path == notes_path {
                 rendered.notes = Some(text);
@@ -333,7 +353,10 @@ fn collect(files: Vec<(String, String)>, notes_path: &str, limits: &Limits) -> R
             continue;
         }
         for document in split(&text) {
-            let value = object(document, limits)
+            let broken = flaw.filter(|_| document.contains(char::REPLACEMENT_CHARACTER));
+            let broken = broken.map(|flaw| Err(format!("error converting YAML to JSON: yaml: {flaw}")));
+            let value = broken
+                .unwrap_or_else(|| object(document, limits))
                 .map_err(|reason| RenderError::Manifest { file: path.clone(), reason })?;
             let Some(value) = value else {
                 let (source, text) = (path.clone(), Box::from(document));

@@ -198,7 +198,7 @@ impl From<Box<crate::template::fault::ExecError>> for RenderError {
             },
             Fault::Unsupported(function) => Self::Unsupported { position, function: function.clone() },
             Fault::Limit { name, maximum } => Self::Limit { position, limit: name, maximum: *maximum },
-            Fault::Message(_) | Fault::Type(_) | Fault::Nested { .. } => {
+            Fault::Message(_) | Fault::Method(_) | Fault::Type(_) | Fault::Nested { .. } => {
                 Self::Execute { position, function: origin.function.clone(), trace: error.trace() }
             }
         }

@@ -11,16 +11,15 @@
 //! # Where it differs from Helm v4
 //! - Maps are walked in key order wherever Go's order is random (`keys`, `values`, schema violations).
 //! - Local time is UTC; zones are those of the bundled database.
-//! - DSA keys answer [`RenderError::Unsupported`], for which a caller may run Helm; complex number literals (`1i`) are
-//!   refused. Regular expressions do not match bytes that are no letters.
-//! - `fromJson "null"` is an empty map, which can be written to.
+//! - DSA keys answer [`RenderError::Unsupported`], for which a caller may run Helm.
 //! - Integers of rendered objects keep all 64 bits, as Kubernetes reads them; values pass through floats as in Helm.
+//! - Bytes that are no UTF-8 come out as U+FFFD where Helm prints them as they are (in NOTES.txt, in `crds/`); where Helm
+//!   refuses what is no YAML for that, so do we.
 //! - A schema may not refer to other documents: there is no network.
 //! - Texts that YAML 1.1 refuses and YAML 1.2 accepts may be accepted; a tab that indents a node is not. What is wrong
 //!   with broken YAML is said in other words.
-//! - Go's other integers (a byte of a text, the numbers of `semver`) are `int` or `int64`; structs such as
-//!   `.Capabilities.KubeVersion` print as what they stand for under every verb of `printf`.
-//! - `now` has no fractions of a second. A map that contains itself, of which Helm dies, prints up to a bound.
+//! - Where Go prints an address, there is a made-up one. `now` has no monotonic clock beside the other one.
+//! - A map that contains itself, of which Helm dies, prints up to a bound. What is wrong with TOML is said in other words.
 //! - An endless `include` is stopped by [`Limits::call_depth`] rather than by Helm's count of repeats.
 //!
 //! `tests/charts` holds charts with Helm's own output beside them; `tests/refresh` asks Helm again.
@@ -60,6 +59,11 @@ pub trait Entropy {
 
     /// Now, in seconds since 1970.
     fn now_unix_seconds(&mut self) -> i64;
+
+    /// Now, in nanoseconds since 1970, where the clock is that fine.
+    fn now_unix_nanoseconds(&mut self) -> i128 {
+        i128::from(self.now_unix_seconds()) * 1_000_000_000
+    }
 }
 
 /// What `lookup` finds in the cluster.

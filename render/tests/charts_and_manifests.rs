@@ -128,6 +128,19 @@ fn chart_metadata_is_validated_with_helms_words() {
 }
 
 #[test]
+fn files_that_are_no_utf_8_are_refused_as_helm_does_where_they_are_to_be_yaml() {
+    let latin = b"note: caf\xe9 au lait\n";
+    let chart = [META, latin].concat();
+    for (meta, values) in [(META, latin.as_slice()), (&chart, b"a: 1")] {
+        let files = [("Chart.yaml", meta), ("values.yaml", values)];
+        let refused = Chart::from_files(files.map(|(path, data)| (path.to_owned(), data.to_vec())));
+        let refused = refused.unwrap_err().to_string();
+        let cause = "error converting YAML to JSON: yaml: invalid trailing UTF-8 octet";
+        assert!(refused.ends_with(cause), "{refused}");
+    }
+}
+
+#[test]
 fn raw_manifests_are_split_and_lists_expanded() {
     let text = "# head\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret, metadata: {name: b}}\n- apiVersion: v1\n  kind: SecretList\n  items:\n  - {apiVersion: v1, kind: Secret, metadata: {name: c}}\n---\n# tail\n";
     let names: Vec<Value> = parse_yaml_documents(text, &Limits::default())

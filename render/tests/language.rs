@@ -124,11 +124,12 @@ fn templates_are_defined_called_and_included() {
     table(&[
         ("{{ define \"t\" }}[{{ . }}]{{ end }}{{ template \"t\" 1 }}{{ include \"t\" 2 | upper }}", "[1][2]"),
         ("{{ block \"b\" .name }}<{{ . }}>{{ end }}", "<shop>"),
-        ("{{ define \"t\" }}a{{ end }}{{ define \"t\" }}b{{ end }}{{ template \"t\" }}", "b"),
+        ("{{ define \"t\" }} {{ end }}{{ define \"t\" }}b{{ end }}{{ template \"t\" }}", "b"),
         ("{{ tpl \"{{ .name }}-{{ include \\\"t\\\" . }}\" . }}{{ define \"t\" }}T{{ end }}", "shop-T"),
         ("{{ tpl \"{{ define \\\"in\\\" }}I{{ end }}{{ template \\\"in\\\" }}\" . }}", "I"),
     ]);
     refused(&[
+        ("{{ define \"t\" }}a{{ end }}{{ define \"t\" }}b{{ end }}", "multiple definition of template \"t\""),
         ("{{ template \"no\" }}", "template \"no\" not defined"),
         ("{{ include \"no\" . }}", "no template \"no\""),
         ("{{ tpl \"{{ define \\\"in\\\" }}I{{ end }}\" . }}{{ include \"in\" . }}", "no template \"in\""),
@@ -226,18 +227,18 @@ impl Lookup for OneSecret {
     }
 }
 
-fn chart(template: &str) -> Chart {
-    let file = |path: &str, text: &str| (path.to_owned(), text.as_bytes().to_vec());
+fn chart(template: &[u8]) -> Chart {
+    let file = |path: &str, text: &[u8]| (path.to_owned(), text.to_vec());
     Chart::from_files([
-        file("Chart.yaml", "name: one\nversion: 0.1.0\n"),
-        file("templates/_h.tpl", "{{- define \"deep\" }}{{ fail \"no\" }}{{ end }}"),
+        file("Chart.yaml", b"name: one\nversion: 0.1.0\n"),
+        file("templates/_h.tpl", b"{{- define \"deep\" }}{{ fail \"no\" }}{{ end }}"),
         file("templates/cm.yaml", template),
     ])
     .unwrap()
 }
 
-fn run(template: &str, limits: &Limits) -> Result<render::Rendered, RenderError> {
-    let chart = chart(template);
+fn run(template: impl AsRef<[u8]>, limits: &Limits) -> Result<render::Rendered, RenderError> {
+    let chart = chart(template.as_ref());
     let release =
         Release { name: "rel", namespace: "apps", revision: 2, is_install: false, is_upgrade: true };
     let capabilities = Capabilities::default();
@@ -252,6 +253,18 @@ fn run(template: &str, limits: &Limits) -> Result<render::Rendered, RenderError>
         skip_schema_validation: false,
     };
     render(&input, &mut Counting(1), &OneSecret)
+}
+
+#[test]
+fn bytes_that_are_no_utf_8_are_refused_where_they_come_out_as_yaml() {
+    let limits = Limits::default();
+    let refused = |template: &[u8]| run(template, &limits).unwrap_err().to_string();
+    let cause = |octet: &str| {
+        format!("YAML parse error on one/templates/cm.yaml: error converting YAML to JSON: yaml: {octet}")
+    };
+    assert_eq!(refused(b"a: 1 # caf\xe9 au lait"), cause("invalid trailing UTF-8 octet"));
+    assert_eq!(refused(b"a: {{ b64dec \"/w==\" }}"), cause("invalid leading UTF-8 octet"));
+    assert!(run(b"a: 1{{/* caf\xe9 */}}", &limits).is_ok());
 }
 
 #[test]
@@ -418,7 +431,7 @@ fn functions_that_ask_for_the_type_of_nothing_fail_as_go_does() {
 #[track_caller]
 fn charted(rows: &[(&str, &str)]) {
     for (text, want) in rows {
-        let rendered = run(&format!("a: {{{{ {text} | toJson }}}}"), &Limits::default()).expect(text);
+        let rendered = run(format!("a: {{{{ {text} | toJson }}}}"), &Limits::default()).expect(text);
         assert_eq!(rendered.objects[0].value["a"], *want, "{text}");
     }
 }

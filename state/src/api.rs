@@ -283,6 +283,27 @@ impl Api {
         Ok(page.items)
     }
 
+    /// As [`Api::selected`], with spec and status; at most so many.
+    pub(crate) async fn selected_whole(
+        &self,
+        place: &Place,
+        selector: &str,
+        limit: u32,
+    ) -> Result<Vec<Live>, ApiError> {
+        let selector = selector.replace(',', "%2C");
+        let path = format!("{}?labelSelector={selector}&limit={limit}", place.collection());
+        let page: Page = self.call(Method::GET, path, None, Vec::new()).await?;
+        Ok(page.items)
+    }
+
+    /// Events of the kind Warning about an object with this uid.
+    pub(crate) async fn warnings(&self, namespace: &str, uid: &str) -> Result<Vec<Live>, ApiError> {
+        let fields = format!("involvedObject.uid%3D{uid}%2Ctype%3DWarning");
+        let path = format!("/api/v1/namespaces/{namespace}/events?fieldSelector={fields}&limit=20");
+        let page: Page = self.call(Method::GET, path, None, Vec::new()).await?;
+        Ok(page.items)
+    }
+
     /// The events of the objects that carry our label (or of all) after a resource version.
     pub(crate) async fn watch(
         &self,

@@ -45,8 +45,12 @@ impl<U: Upward> Exchange<U> {
         self.answer(offered, None).await;
     }
 
-    /// A blob comes alone. Others are on their way; what is missing in the end is asked for when the last one came.
+    /// A blob comes alone. Others are on their way; what is missing in the end is asked for when the offer is repeated,
+    /// and so is one that came before its plan.
     pub async fn blob(&self, blob: BlobPart) {
+        if !self.engine.waits_for_blobs().await {
+            return;
+        }
         let offered = self.engine.blobs(vec![blob]).await;
         if !matches!(offered, Offered::Missing(_)) {
             self.answer(offered, None).await;

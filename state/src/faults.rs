@@ -11,6 +11,8 @@ pub(crate) struct Faults {
     passed: AtomicI64,
     fatal: AtomicI64,
     dead: AtomicBool,
+    /// Writes to the API server that still go through before a connection breaks; counted down, two per request.
+    unbroken: AtomicI64,
     pub(crate) died: Notify,
 }
 
@@ -44,6 +46,21 @@ impl Faults {
             self.died.notify_one();
         }
         self.dead()
+    }
+
+    /// The connection to the API server breaks, once, at the given point of its writes: before or after the effect.
+    pub(crate) fn break_at(&self, point: i64) {
+        self.unbroken.store(point + 1, Ordering::SeqCst);
+    }
+
+    /// Whether the connection breaks here.
+    pub(crate) fn breaks(&self) -> bool {
+        self.unbroken.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+
+    /// How many points of the connection were passed, if none was to break.
+    pub(crate) fn unbroken(&self) -> i64 {
+        -self.unbroken.load(Ordering::SeqCst)
     }
 
     /// Before an operation's effect.

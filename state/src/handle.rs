@@ -101,6 +101,11 @@ impl EngineHandle {
         }
     }
 
+    /// Whether an offer waits for blobs.
+    pub async fn waits_for_blobs(&self) -> bool {
+        self.inner.waiting.lock().await.is_some()
+    }
+
     /// Takes blobs for the offer that waits for them.
     pub async fn blobs(&self, blobs: Vec<BlobPart>) -> Offered {
         let mut waiting = self.inner.waiting.lock().await;

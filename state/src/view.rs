@@ -42,8 +42,12 @@ pub(crate) struct Shown {
     cluster: ClusterReport,
     units: BTreeMap<UnitId, (u32, UnitReport)>,
     changed: BTreeSet<UnitId>,
-    /// The cluster or the generations changed.
+    /// The cluster changed.
+    moved: bool,
+    /// The generations changed.
     stirred: bool,
+    /// The engine's turn that changed something is over.
+    ready: bool,
     pub(crate) metrics: Metrics,
 }
 
@@ -83,7 +87,18 @@ impl View {
         self.offering.load(Ordering::SeqCst)
     }
 
-    /// Shows a unit; a report follows if anything about it changed.
+    /// The engine's turn is over: what it showed is told, all of it in one report.
+    pub(crate) fn turn_over(&self) {
+        let mut shown = self.lock();
+        if shown.ready || !shown.has_news() {
+            return;
+        }
+        shown.ready = true;
+        drop(shown);
+        self.news.notify_one();
+    }
+
+    /// Shows a unit; a report follows if anything about it changed, once the turn is over.
     pub(crate) fn show(&self, order: u32, unit: UnitReport) {
         let mut shown = self.lock();
         if shown.units.get(&unit.id).is_some_and(|(place, known)| *place == order && *known == unit) {
@@ -91,8 +106,6 @@ impl View {
         }
         shown.changed.insert(unit.id.clone());
         shown.units.insert(unit.id.clone(), (order, unit));
-        drop(shown);
-        self.news.notify_one();
     }
 
     /// Shows the cluster.
@@ -102,9 +115,7 @@ impl View {
             return;
         }
         shown.cluster.clone_from(cluster);
-        shown.stirred = true;
-        drop(shown);
-        self.news.notify_one();
+        shown.moved = true;
     }
 
     /// Shows which plan is stored.
@@ -117,8 +128,6 @@ impl View {
         let mut shown = self.lock();
         shown.applied = Some(generation);
         shown.stirred = true;
-        drop(shown);
-        self.news.notify_one();
     }
 
     /// Waits until something changed, then tells what.
@@ -126,7 +135,7 @@ impl View {
         loop {
             {
                 let mut shown = self.lock();
-                if shown.stirred || !shown.changed.is_empty() {
+                if shown.ready {
                     return shown.report(now(), false);
                 }
             }
@@ -141,6 +150,10 @@ impl View {
 }
 
 impl Shown {
+    fn has_news(&self) -> bool {
+        self.moved || self.stirred || !self.changed.is_empty()
+    }
+
     fn report(&mut self, at: UnixMillis, full: bool) -> Report {
         self.sequence += 1;
         let mut units: Vec<&(u32, UnitReport)> = match full {
@@ -156,12 +169,12 @@ impl Shown {
             stored: self.head.map(|head| head.generation),
             applied: self.applied,
             units,
-            cluster: (full || self.stirred).then(|| self.cluster.clone()),
+            cluster: (full || self.moved).then(|| self.cluster.clone()),
             spool: SpoolReport::default(),
             ext: Vec::new(),
         };
         self.changed.clear();
-        self.stirred = false;
+        (self.moved, self.stirred, self.ready) = (false, false, false);
         // Told once; from now on its absence says it.
         self.units.retain(|_, (_, unit)| unit.state != UnitState::Deleted);
         report

@@ -23,6 +23,9 @@ const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
 const BACKOFF_CAP: Duration = Duration::from_secs(30);
+/// Refusals in a row (about two seconds) after which that is told: an API server that has just started refuses for a
+/// moment what it will allow.
+const REFUSALS_TOLD: u32 = 5;
 
 /// What a watch reports.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(crate) enum Seen {
     Listed { names: BTreeSet<(String, String)>, version: u64 },
     /// The API server does not answer.
     Lost(String),
+    /// The API server does not allow to watch the kind, for this reason; none when it does again.
+    Unwatched(Option<String>),
 }
 
 /// A watch's report with the kind it is about.
@@ -54,6 +59,8 @@ pub(crate) struct Watcher {
     pub(crate) sightings: mpsc::Sender<Sighting>,
     /// The API server answers again: do not wait any longer.
     pub(crate) wake: Arc<Notify>,
+    /// That the kind may not be watched was told.
+    pub(crate) refused: bool,
 }
 
 #[derive(Deserialize)]
@@ -86,7 +93,7 @@ enum End {
 
 impl Watcher {
     /// Watches until the engine is gone.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         let mut version: Option<String> = None;
         let mut failures = 0u32;
         loop {
@@ -118,7 +125,17 @@ impl Watcher {
                 End::Failed(error) => {
                     let unreachable = error.failure == Failure::Unreachable;
                     tracing::debug!(kind = self.resource.kind, %error, "a watch failed");
-                    if unreachable && !self.tell(Seen::Lost(error.text)).await {
+                    let refused =
+                        error.failure == Failure::Refused && failures >= REFUSALS_TOLD && !self.refused;
+                    self.refused |= refused;
+                    let seen = match () {
+                        () if unreachable => Some(Seen::Lost(error.text)),
+                        () if refused => Some(Seen::Unwatched(Some(error.text))),
+                        () => None,
+                    };
+                    if let Some(seen) = seen
+                        && !self.tell(seen).await
+                    {
                         return;
                     }
                     let wait = backoff::delay(BACKOFF_BASE, BACKOFF_CAP, failures, &self.resource.path());
@@ -165,12 +182,15 @@ impl Watcher {
         }
     }
 
-    async fn follow(&self, version: &mut String) -> End {
+    async fn follow(&mut self, version: &mut String) -> End {
         let stream = match self.api.watch(&self.resource, self.all, version).await {
             Ok(stream) => stream,
             Err(error) if error.failure == Failure::Gone => return End::Relist,
             Err(error) => return End::Failed(error),
         };
+        if std::mem::take(&mut self.refused) && !self.tell(Seen::Unwatched(None)).await {
+            return End::Closed;
+        }
         let mut stream = std::pin::pin!(stream);
         let mut line = Vec::new();
         loop {

@@ -9,7 +9,7 @@ use skein_tests::control_plane::ControlPlane;
 use skein_tests::process::output;
 
 use crate::chart::Repository;
-use crate::fleet::{Fleet, SYSTEM, until, until_helm};
+use crate::fleet::{Fleet, SYSTEM, until, until_all, until_gone, until_helm};
 use crate::kubelet::Kubelet;
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/k0rdent-examples");
@@ -223,8 +223,15 @@ async fn priority(stage: &Stage) -> Result<()> {
     let page = stage.fleet.skein(&["explain", "edge/till-7", "policies.policies"])?;
     ensure!(page.contains("it has the release before MultiClusterService policies (priority 100)"), "{page}");
     let management = &stage.fleet.management;
+    // Waited for below: while kubectl waited, no pod would run, for the kubelet lives on this thread.
     output(management.kubectl().args(["delete", "multiclusterservice", "stronger", "--wait=false"]))?;
-    stage.setting("policies", "policies-settings", "note", "from-configmap").await
+    let names = ["get", "multiclusterservices", "-o", "name"];
+    until_gone(management, "it is gone", &names, "stronger").await?;
+    // It took its set with it, and what it had won goes back.
+    let owners = ["get", "serviceset", "-n", SYSTEM, "-o", "jsonpath={.items[*].spec.multiClusterService}"];
+    until_gone(management, "no set of it is left", &owners, "stronger").await?;
+    stage.setting("policies", "policies-settings", "note", "from-configmap").await?;
+    stage.told("policies", "state", "Deployed").await
 }
 
 /// The edge is away: what is asked of it is answered with since when, and with what was known last.
@@ -240,5 +247,5 @@ async fn away(mut stage: Stage) -> Result<()> {
     let collected =
         "jsonpath={.items[*].status.conditions[?(@.type==\"ServiceSetStatusesCollected\")].status}";
     let get = ["get", "serviceset", "-n", SYSTEM, "-o", collected];
-    until(&stage.fleet.management, "offline is unknown, not failed", &get, "Unknown").await
+    until_all(&stage.fleet.management, "offline is unknown of every set, not failed", &get, "Unknown").await
 }

@@ -28,6 +28,15 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Does what README says.
     pub(crate) async fn start() -> Result<Self> {
+        Self::begin(None).await
+    }
+
+    /// The same with an edge agent that may do on the child what these manifests give to the user `edge`.
+    pub(crate) async fn start_limited(rights: &str) -> Result<Self> {
+        Self::begin(Some(rights)).await
+    }
+
+    async fn begin(rights: Option<&str>) -> Result<Self> {
         let parts = parts::require_parts()?;
         let folder = tempfile::Builder::new().prefix("skein-real-").tempdir()?;
         let (hub_folder, child_folder) = (folder.path().join("management"), folder.path().join("child"));
@@ -35,7 +44,16 @@ impl Fleet {
             ControlPlane::start(&parts, &hub_folder),
             ControlPlane::start(&parts, &child_folder)
         )?;
-        let mut reader = Reader::new(folder.path(), &parts, &management, &child)?;
+        let edge = match rights {
+            None => std::fs::read_to_string(child.kubeconfig())?,
+            Some(rights) => {
+                let file = folder.path().join("rights.yaml");
+                std::fs::write(&file, rights)?;
+                output(child.kubectl().args(["apply", "--server-side", "-f"]).arg(file))?;
+                child.kubeconfig_of("edge", "edges")?
+            }
+        };
+        let mut reader = Reader::new(folder.path(), &parts, &management, &edge)?;
         for line in lines() {
             reader.follow(line, &management).await?;
         }
@@ -91,13 +109,13 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(folder: &Path, parts: &Path, management: &ControlPlane, child: &ControlPlane) -> Result<Self> {
+    fn new(folder: &Path, parts: &Path, management: &ControlPlane, edge: &str) -> Result<Self> {
         let home = folder.join("home");
         std::fs::create_dir_all(home.join("bin"))?;
         std::fs::create_dir_all(home.join(".kube"))?;
         std::fs::copy(management.kubeconfig(), home.join(".kube/config"))?;
         std::fs::copy(management.kubeconfig(), home.join("regional.yaml"))?;
-        std::fs::copy(child.kubeconfig(), home.join("edge.yaml"))?;
+        std::fs::write(home.join("edge.yaml"), edge)?;
         let link = |from: &Path, to: &str| std::os::unix::fs::symlink(from, home.join(to));
         link(&Path::new(ROOT).join("deploy"), "deploy")?;
         link(&parts.join("kubectl"), "bin/kubectl")?;
@@ -192,6 +210,17 @@ pub(crate) async fn until_gone(
     unwanted: &str,
 ) -> Result<()> {
     answered(cluster.kubectl(), what, arguments, |text| !text.contains(unwanted)).await
+}
+
+/// Runs kubectl until its answer is words that are all this one.
+pub(crate) async fn until_all(
+    cluster: &ControlPlane,
+    what: &str,
+    arguments: &[&str],
+    wanted: &str,
+) -> Result<()> {
+    let all = |text: &str| !text.trim().is_empty() && text.split_whitespace().all(|word| word == wanted);
+    answered(cluster.kubectl(), what, arguments, all).await
 }
 
 /// Runs Helm until it answers what is wanted.

@@ -118,7 +118,8 @@ fn edge(id: EdgeId) -> Value {
 /// The agent has carried out its newest plan.
 fn carried_out(plans: &PlanBook, observed: &Observed, agent: &AgentId) -> Result<()> {
     let plan = plans.get(agent).context("there is no plan")?;
-    let units = plan.content.body.units.iter().map(|unit| UnitReport {
+    let body = plan.content.body();
+    let units = body.units.iter().map(|unit| UnitReport {
         id: unit.id.clone(),
         version: unit.version.clone(),
         template: unit.template.clone(),
@@ -197,7 +198,7 @@ async fn an_unmodified_k0rdent_on_a_real_api_server_sees_its_services_come_and_g
     output(management.plane.kubectl().args(patch))?;
     observed.link(&agent, Link { up: true, since: 1_700_000_000_000, address: String::new() });
     wait::until("the edge has a plan", PATIENCE, || {
-        let units = plans.get(&agent).map_or(0, |plan| plan.content.body.units.len());
+        let units = plans.get(&agent).map_or(0, |plan| plan.content.body().units.len());
         async move { Ok((units == 1).then_some(())) }
     })
     .await?;

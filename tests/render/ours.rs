@@ -26,6 +26,10 @@ impl Entropy for Counted {
     fn now_unix_seconds(&mut self) -> i64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
     }
+
+    fn now_unix_nanoseconds(&mut self) -> i128 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos().cast_signed())
+    }
 }
 
 /// Enough for what the generator writes; Helm, which has no bounds, is not asked for more.

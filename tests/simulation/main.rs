@@ -12,6 +12,7 @@
 //!        region evil: alters plans, swaps them                  10.0.0.9, one edge, every fourth seed
 //! ```
 //! - [`world`]: starts, ends and breaks the parts
+//! - [`keys`]: who the edges are; every third was off for a year and has to return first
 //! - [`edge`]: an edge with a disk that outlives it; [`plans`]: what plans are made of
 //! - [`model`]: what must be true, whatever happens
 //! - [`script`]: what happens, drawn from the seed; [`malice`]: a region that cheats
@@ -23,6 +24,7 @@
 //! - 6: what an edge dropped is counted by gaps in its region's store
 //! - 7: a plan goes down and its receipt up while bulk telemetry fills a thin line
 //! - 10: an answer of the federation names the region that is cut off
+//! - an edge whose certificate has expired comes back by itself, once, and is not taken for a copy of itself
 //! - and in the end everything holds the newest plan and no outbox has anything left
 //!
 //! # One command per seed
@@ -37,6 +39,7 @@
 //! and nobody hears a goodbye from it; power loss under SQLite is not simulated.
 
 mod edge;
+mod keys;
 mod malice;
 mod model;
 mod plans;

@@ -19,7 +19,7 @@ use super::plans::{self, Blobs};
 use super::world::{REGION_PORT, START, World, edge_id};
 
 /// The edge it has.
-const VICTIM: u8 = 99;
+const VICTIM: u8 = 97;
 /// Another edge, whose plan it has too.
 const OTHER: u8 = 98;
 
@@ -145,7 +145,8 @@ pub(crate) async fn cheat(world: &mut World) -> Result<(), String> {
                 | DownlinkEvent::Down { .. }
                 | DownlinkEvent::Telemetry { .. }
                 | DownlinkEvent::Request { .. }
-                | DownlinkEvent::Join { .. } => {}
+                | DownlinkEvent::Join { .. }
+                | DownlinkEvent::Recover { .. } => {}
             }
         }
     };

@@ -43,6 +43,7 @@ pub(crate) async fn run(seed: u64) -> Result<(), String> {
     script.peace().await?;
     script.control_beside_bulk().await?;
     script.peace().await?;
+    script.world.check_returns().await?;
     let model = script.world.end().await;
     let model = model.lock().unwrap();
     assert!(model.items().0 > 0, "the story of a seed has telemetry");

@@ -18,7 +18,7 @@ use identity::{
     TlsKey,
 };
 use link::network::simulated::{Conditions, SimulatedNetwork, VirtualClock};
-use link::{Profile, Uplink, UplinkConfig};
+use link::{Profile, Recovery, Uplink, UplinkConfig};
 use process::Process;
 use protocol::id::{AgentId, EdgeId};
 use regional_agent::app::{Running, Settings, World as Surroundings, serve};
@@ -29,11 +29,14 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::edge::{Disk, Program};
+use super::keys::{self, Keys};
 use super::model::Model;
 use super::plans;
 
 /// When every story begins.
 pub(crate) const START: u64 = 1_790_000_000_000;
+/// In milliseconds.
+const YEAR: u64 = 365 * 24 * 3600 * 1000;
 /// The regions' names.
 pub(crate) const REGIONS: [&str; 2] = ["eu", "us"];
 const HUB_PORT: u16 = 8443;
@@ -55,6 +58,15 @@ pub(crate) fn edge_address(number: u8) -> IpAddr {
 
 pub(crate) fn edge_id(number: u8) -> EdgeId {
     EdgeId([number; 16])
+}
+
+fn name_of(number: u8) -> String {
+    format!("edge-{number}")
+}
+
+/// Whether an edge was off for so long that its certificate has expired when the story begins.
+fn was_long_off(number: u8) -> bool {
+    number.is_multiple_of(3)
 }
 
 /// The region of an edge.
@@ -82,9 +94,8 @@ pub(crate) struct EdgePlace {
     pub(crate) number: u8,
     pub(crate) version: u64,
     pub(crate) disk: Arc<Mutex<Disk>>,
-    identity: AgentIdentity,
+    keys: Arc<Keys>,
     running: Option<(TaskTracker, CancellationToken)>,
-    _shown: Option<watch::Sender<Arc<AgentIdentity>>>,
 }
 
 pub(crate) struct World {
@@ -127,35 +138,43 @@ impl World {
             identity.store(&folder.path().join("identity")).unwrap();
             world.regions.push(Region { folder, identity, running: None });
         }
+        let client = world.cluster.client();
+        keys::define(&client).await;
         for number in 1..=edges {
             let region = region_of(number);
             let above = SocketAddr::new(region_address(region), REGION_PORT);
             let place = world.edge_place(number, REGIONS[region], above);
+            keys::register(&client, &name_of(number), &place.keys.identity()).await;
             world.edges.push(place);
         }
         world
     }
 
-    /// An edge that has never run.
+    /// An edge whose program has not run yet; some were enrolled a year ago, and off since then.
     pub(crate) fn edge_place(&mut self, number: u8, region: &str, above: SocketAddr) -> EdgePlace {
-        let identity = self.identity(&AgentId::Edge(edge_id(number)), region, above);
+        let issued = if was_long_off(number) { START - YEAR } else { START };
+        let identity = self.identity_of(&AgentId::Edge(edge_id(number)), region, above, issued);
+        let keys = Keys::new(identity, self.entropy.below(u64::MAX));
         let epoch = self.entropy.below(1 << 40);
         let disk = Disk::new(edge_id(number), epoch, self.model.clone());
-        EdgePlace {
-            number,
-            version: 0,
-            disk: Arc::new(Mutex::new(disk)),
-            identity,
-            running: None,
-            _shown: None,
-        }
+        EdgePlace { number, version: 0, disk: Arc::new(Mutex::new(disk)), keys, running: None }
     }
 
     pub(crate) fn identity(&mut self, agent: &AgentId, region: &str, above: SocketAddr) -> AgentIdentity {
+        self.identity_of(agent, region, above, START)
+    }
+
+    fn identity_of(
+        &mut self,
+        agent: &AgentId,
+        region: &str,
+        above: SocketAddr,
+        issued: u64,
+    ) -> AgentIdentity {
         let entropy = &mut self.entropy;
         let device = DeviceKey::generate(entropy);
         let tls = TlsKey::generate_kind(KeyKind::Ed25519, entropy).unwrap();
-        let chain = self.authority.issue(agent, &tls.signing_request().unwrap(), START, entropy).unwrap();
+        let chain = self.authority.issue(agent, &tls.signing_request().unwrap(), issued, entropy).unwrap();
         AgentIdentity {
             agent: agent.clone(),
             name: agent.to_string(),
@@ -165,8 +184,10 @@ impl World {
             device,
             trust: self.authority.trust(),
             endpoints: vec![above.to_string()],
-            not_before: START,
-            not_after: START + LEAF_VALIDITY_MS,
+            not_before: issued,
+            not_after: issued + LEAF_VALIDITY_MS,
+            returns: 0,
+            clock_ahead_ms: 0,
         }
     }
 
@@ -182,7 +203,7 @@ impl World {
         for place in &self.edges {
             let spec =
                 EdgeSpec { region: REGIONS[region_of(place.number)].to_owned(), ..EdgeSpec::default() };
-            let mut edge = Edge::new(&format!("edge-{}", place.number), spec);
+            let mut edge = Edge::new(&name_of(place.number), spec);
             edge.metadata.namespace = Some("skein-system".to_owned());
             let agent_id = Some(edge_id(place.number).to_string());
             edge.status = Some(EdgeStatus { agent_id, ..EdgeStatus::default() });
@@ -288,7 +309,7 @@ impl World {
 
     /// Starts an edge's program on its disk.
     pub(crate) fn run_edge(&mut self, place: &mut EdgePlace, dies_after_storing: bool) {
-        let (shown, identity) = watch::channel(Arc::new(place.identity.clone()));
+        let (shown, identity) = watch::channel(Arc::new(place.keys.identity()));
         let cancel = CancellationToken::new();
         let config = UplinkConfig {
             identity,
@@ -298,6 +319,7 @@ impl World {
             network: self.network.node(edge_address(place.number)),
             clock: Arc::new(self.clock.clone()),
             entropy: Box::new(SeededEntropy::new(self.entropy.below(u64::MAX))),
+            recovery: Some(Recovery { store: place.keys.clone(), identity: shown }),
         };
         let disk = place.disk.clone();
         let source = Arc::new(move || disk.lock().unwrap().hello());
@@ -317,7 +339,6 @@ impl World {
             ended.cancel();
         });
         place.running = Some((tasks, cancel));
-        place._shown = Some(shown);
     }
 
     /// The edge's program dies; nobody hears of it.
@@ -372,6 +393,19 @@ impl World {
     /// Items that wait in outboxes.
     pub(crate) fn waiting(&self) -> usize {
         self.edges.iter().map(|place| place.disk.lock().unwrap().waiting()).sum()
+    }
+
+    /// That those came back whose certificate had expired, once each, and that nobody was taken for somebody else.
+    pub(crate) async fn check_returns(&self) -> Result<(), String> {
+        for place in &self.edges {
+            let name = name_of(place.number);
+            let (counted, wanted) =
+                (keys::returns(&self.cluster.client(), &name).await, u64::from(was_long_off(place.number)));
+            if (counted, place.keys.identity().returns) != (wanted, wanted) {
+                return Err(format!("{name} returned {counted} times, and should have {wanted} times"));
+            }
+        }
+        Ok(())
     }
 
     /// Ends everything and reads what the regions' stores hold.

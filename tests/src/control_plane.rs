@@ -13,10 +13,12 @@
 //! when it comes back, although its clients keep dialling.
 
 mod certificates;
+mod site;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -29,10 +31,13 @@ use crate::parts::require_parts;
 use crate::process::{Process, remove_at_exit};
 use crate::wait::until;
 use certificates::Certificates;
+pub use site::Site;
 
 const READY_WITHIN: Duration = Duration::from_secs(90);
 const READY: &str = "/readyz?exclude=poststarthook/rbac/bootstrap-roles&exclude=poststarthook/scheduling/bootstrap-system-priority-classes";
 const ATTEMPTS: usize = 5;
+/// The administrator's kubeconfig for programs beside the API server.
+const INSIDE: &str = "inside.kubeconfig";
 const PORT_FIRST: u16 = 20_000;
 const PORT_COUNT: u16 = 12_000;
 
@@ -43,8 +48,12 @@ pub struct ControlPlane {
     controller_manager: Option<Process>,
     apiserver: Option<Process>,
     etcd: Process,
+    // Carries connections into its network namespace, where it has one.
+    relay: Vec<Process>,
     parts: PathBuf,
     dir: PathBuf,
+    site: Site,
+    certificates: Arc<Certificates>,
     ports: Ports,
     url: String,
     kubeconfig: PathBuf,
@@ -82,7 +91,16 @@ impl ControlPlane {
     /// # Errors
     /// A binary is missing, ended early or was not ready within 90 s; the text holds the end of its log.
     pub async fn start(parts: &Path, dir: &Path) -> anyhow::Result<Self> {
-        Self::begin(parts, dir, false).await
+        Self::begin(parts, dir, Site::here(), false).await
+    }
+
+    /// As [`ControlPlane::start`], with its programs at `site`, for clusters with nodes. From this program's own
+    /// network it is reached at [`ControlPlane::url`] all the same.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
+    pub async fn start_at(parts: &Path, dir: &Path, site: Site) -> anyhow::Result<Self> {
+        Self::begin(parts, dir, site, false).await
     }
 
     /// As [`ControlPlane::start`], of API server and etcd alone: what is written stays as it is written.
@@ -90,16 +108,16 @@ impl ControlPlane {
     /// # Errors
     /// As [`ControlPlane::start`].
     pub async fn start_bare(parts: &Path, dir: &Path) -> anyhow::Result<Self> {
-        Self::begin(parts, dir, true).await
+        Self::begin(parts, dir, Site::here(), true).await
     }
 
-    async fn begin(parts: &Path, dir: &Path, bare: bool) -> anyhow::Result<Self> {
+    async fn begin(parts: &Path, dir: &Path, site: Site, bare: bool) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("failed to make '{}'", dir.display()))?;
         let dir = dir.canonicalize().with_context(|| format!("failed to resolve '{}'", dir.display()))?;
-        let certificates = Certificates::write(&dir)?;
+        let certificates = Arc::new(Certificates::write(&dir)?);
         let mut attempt = 1;
         loop {
-            match Self::attempt(parts, &dir, &certificates, bare).await {
+            match Self::attempt(parts, &dir, (&certificates, &site), bare).await {
                 Err(error) if attempt < ATTEMPTS && is_port_clash(&error) => attempt += 1,
                 outcome => {
                     return outcome.with_context(|| format!("no control plane in '{}'", dir.display()));
@@ -111,7 +129,7 @@ impl ControlPlane {
     async fn attempt(
         parts: &Path,
         dir: &Path,
-        certificates: &Certificates,
+        (certificates, site): (&Arc<Certificates>, &Site),
         bare: bool,
     ) -> anyhow::Result<Self> {
         let ports = Ports::free()?;
@@ -119,13 +137,20 @@ impl ControlPlane {
         let kubeconfig = dir.join("admin.kubeconfig");
         let text = certificates.kubeconfig(&url);
         std::fs::write(&kubeconfig, text).context("failed to write the kubeconfig")?;
-        let etcd = Process::spawn("etcd", &mut etcd_command(parts, dir, ports), &dir.join("etcd.log"))?;
+        let text = certificates.kubeconfig(&site.url(ports.apiserver));
+        std::fs::write(dir.join(INSIDE), text)
+            .context("failed to write the kubeconfig of its own network")?;
+        let mut etcd = etcd_command(site.command(&parts.join("etcd")), dir, ports);
+        let etcd = Process::spawn("etcd", &mut etcd, &dir.join("etcd.log"))?;
         let mut plane = Self {
             controller_manager: None,
             apiserver: None,
             etcd,
+            relay: site.relay(dir, ports.apiserver)?,
             parts: parts.to_owned(),
             dir: dir.to_owned(),
+            site: site.clone(),
+            certificates: Arc::clone(certificates),
             ports,
             url,
             kubeconfig,
@@ -142,6 +167,14 @@ impl ControlPlane {
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// A kubeconfig for programs at its [`Site`]: of this user, in this group.
+    ///
+    /// # Errors
+    /// The certificate cannot be made.
+    pub fn kubeconfig_of(&self, user: &str, group: &str) -> anyhow::Result<String> {
+        self.certificates.kubeconfig_of(user, group, &self.site.url(self.ports.apiserver))
     }
 
     /// `https://127.0.0.1:PORT`, the same for its whole life.
@@ -216,7 +249,9 @@ impl ControlPlane {
     pub async fn restart_apiserver(&mut self) -> anyhow::Result<()> {
         self.kill_apiserver();
         let log = self.dir.join("kube-apiserver.log");
-        let mut command = apiserver_command(&self.parts, &self.dir, self.ports);
+        let command = self.site.command(&self.parts.join("kube-apiserver"));
+        let mut command = apiserver_command(command, &self.dir, self.ports);
+        command.args(self.site.apiserver_arguments());
         if self.bare {
             command.arg("--disable-admission-plugins=ServiceAccount");
         }
@@ -227,7 +262,9 @@ impl ControlPlane {
 
     async fn start_controller_manager(&mut self) -> anyhow::Result<()> {
         let log = self.dir.join("kube-controller-manager.log");
-        let mut command = controller_manager_command(&self.parts, &self.dir);
+        let command = self.site.command(&self.parts.join("kube-controller-manager"));
+        let mut command = controller_manager_command(command, &self.dir);
+        command.args(self.site.controller_manager_arguments());
         self.controller_manager = Some(Process::spawn("kube-controller-manager", &mut command, &log)?);
         let client = self.client().await?;
         let account = "/api/v1/namespaces/default/serviceaccounts/default";
@@ -259,11 +296,12 @@ impl ControlPlane {
     }
 
     fn processes(&self) -> impl Iterator<Item = &Process> {
-        std::iter::once(&self.etcd).chain(&self.apiserver).chain(&self.controller_manager)
+        std::iter::once(&self.etcd).chain(&self.relay).chain(&self.apiserver).chain(&self.controller_manager)
     }
 
     fn check_running(&mut self) -> anyhow::Result<()> {
         self.etcd.check_running()?;
+        self.relay.iter_mut().try_for_each(Process::check_running)?;
         self.apiserver.iter_mut().chain(&mut self.controller_manager).try_for_each(Process::check_running)
     }
 
@@ -286,7 +324,7 @@ async fn answers(client: &Client, path: &str) -> bool {
 }
 
 fn is_port_clash(error: &anyhow::Error) -> bool {
-    format!("{error:#}").contains("address already in use")
+    format!("{error:#}").to_lowercase().contains("address already in use")
 }
 
 impl Ports {
@@ -312,12 +350,11 @@ fn free_port() -> anyhow::Result<u16> {
     anyhow::bail!("no free port from {PORT_FIRST} to {}", PORT_FIRST + PORT_COUNT - 1)
 }
 
-fn etcd_command(parts: &Path, dir: &Path, ports: Ports) -> Command {
+fn etcd_command(mut command: Command, dir: &Path, ports: Ports) -> Command {
     let client = format!("http://127.0.0.1:{}", ports.etcd);
     let peer = format!("http://127.0.0.1:{}", ports.etcd_peer);
     // A data folder of an attempt with other ports would make etcd refuse its own peer URL.
     let data = dir.join(format!("etcd-{}", ports.etcd));
-    let mut command = Command::new(parts.join("etcd"));
     command
         .args(["--name", "skein", "--log-level", "warn", "--unsafe-no-fsync"])
         .arg("--data-dir")
@@ -328,16 +365,12 @@ fn etcd_command(parts: &Path, dir: &Path, ports: Ports) -> Command {
     command
 }
 
-fn apiserver_command(parts: &Path, dir: &Path, ports: Ports) -> Command {
-    let mut command = Command::new(parts.join("kube-apiserver"));
+fn apiserver_command(mut command: Command, dir: &Path, ports: Ports) -> Command {
     command
         .current_dir(dir)
         .arg(format!("--etcd-servers=http://127.0.0.1:{}", ports.etcd))
         .arg(format!("--secure-port={}", ports.apiserver))
         .args([
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",
             "--tls-cert-file=apiserver.crt",
             "--tls-private-key-file=apiserver.key",
             "--client-ca-file=ca.crt",
@@ -355,10 +388,8 @@ fn apiserver_command(parts: &Path, dir: &Path, ports: Ports) -> Command {
     command
 }
 
-fn controller_manager_command(parts: &Path, dir: &Path) -> Command {
-    let mut command = Command::new(parts.join("kube-controller-manager"));
-    command.current_dir(dir).args([
-        "--kubeconfig=admin.kubeconfig",
+fn controller_manager_command(mut command: Command, dir: &Path) -> Command {
+    command.current_dir(dir).arg(format!("--kubeconfig={INSIDE}")).args([
         "--secure-port=0",
         "--leader-elect=false",
         "--use-service-account-credentials=true",

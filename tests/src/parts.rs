@@ -32,8 +32,20 @@ pub fn require_parts() -> anyhow::Result<PathBuf> {
     parts().context("the real parts are not installed: run tests/parts/install")
 }
 
+/// The folder of what nodes with real containers run: the core, kube-scheduler, kubelet and kube-proxy; `None` where
+/// they or the Debian packages beside them are not installed.
+#[must_use]
+pub fn node_parts() -> Option<PathBuf> {
+    static NODES: OnceLock<Option<PathBuf>> = OnceLock::new();
+    NODES.get_or_init(|| answer("nodes/install", &["path"])).clone()
+}
+
 fn ask(arguments: &[&str]) -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("parts").join("path");
+    answer("path", arguments)
+}
+
+fn answer(script: &str, arguments: &[&str]) -> Option<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("parts").join(script);
     let answer = Command::new(script).args(arguments).stderr(Stdio::inherit()).output().ok()?;
     if !answer.status.success() {
         return None;

@@ -17,16 +17,26 @@ use anyhow::Context as _;
 
 const REAPER: &str = r#"
 trap '' INT TERM HUP
-pids= folders=
+pids= folders= cgroups=
 while read -r verb what; do
     case $verb in
         born) pids="$pids $what" ;;
         dead) left=; for pid in $pids; do [ "$pid" = "$what" ] || left="$left $pid"; done; pids=$left ;;
         folder) folders="$folders$what
 " ;;
+        cgroup) cgroups="$cgroups $what" ;;
     esac
 done
 [ -z "$pids" ] || kill -9 $pids 2>/dev/null
+for cgroup in $cgroups; do
+    tries=0
+    while [ -d "$cgroup" ] && [ "$tries" -lt 100 ]; do
+        find "$cgroup" -name cgroup.procs -exec cat {} + 2>/dev/null | xargs -r kill -9 2>/dev/null
+        find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null
+        [ ! -d "$cgroup" ] || sleep 0.1
+        tries=$((tries + 1))
+    done
+done
 printf %s "$folders" | while read -r folder; do rm -rf -- "$folder"; done
 "#;
 
@@ -132,6 +142,15 @@ impl Drop for Process {
 pub fn remove_at_exit(folder: &Path) -> anyhow::Result<()> {
     let path = folder.to_str().filter(|path| !path.contains('\n'));
     tell_reaper("folder", path.with_context(|| format!("'{}' cannot be told to a shell", folder.display()))?)
+}
+
+/// Has the processes of a cgroup killed, and it and those below removed, when this program ends.
+///
+/// # Errors
+/// The path holds white space, or the reaper cannot be started.
+pub fn remove_cgroups_at_exit(cgroup: &Path) -> anyhow::Result<()> {
+    let path = cgroup.to_str().filter(|path| !path.contains(char::is_whitespace));
+    tell_reaper("cgroup", path.with_context(|| format!("'{}' cannot be told to a shell", cgroup.display()))?)
 }
 
 /// Runs a program to its end and answers what it wrote to standard output.

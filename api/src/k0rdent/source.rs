@@ -101,6 +101,28 @@ pub struct RemoteSourceSpec {
     pub oci: Option<OciSource>,
 }
 
+/// How the content of any described source is fetched: the fields that Flux' kinds share.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Fetching {
+    /// Files to leave out, in the format of .gitignore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore: Option<String>,
+    /// Secret with the address of an HTTP proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_secret_ref: Option<LocalObjectReference>,
+    /// Secret with the credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<LocalObjectReference>,
+    /// Stop looking for changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+    /// How long one download may take.
+    #[serde(default = "minute")]
+    #[schemars(regex(pattern = TIMEOUT))]
+    pub timeout: String,
+}
+
 fn five_minutes() -> String {
     "5m".to_owned()
 }
@@ -117,29 +139,16 @@ pub struct HttpSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"))]
     pub digest: Option<String>,
-    /// Files of an archive to leave out, in the format of .gitignore.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ignore: Option<String>,
     /// How often to look for changes.
     #[serde(default = "five_minutes")]
     #[schemars(regex(pattern = INTERVAL))]
     pub interval: String,
-    /// Secret with the address of an HTTP proxy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy_secret_ref: Option<LocalObjectReference>,
-    /// Secret with the credentials.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<LocalObjectReference>,
-    /// Stop looking for changes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspend: Option<bool>,
-    /// How long one download may take.
-    #[serde(default = "minute")]
-    #[schemars(regex(pattern = TIMEOUT))]
-    pub timeout: String,
     /// Address of the file.
     #[schemars(regex(pattern = "^(http|https)://.*$"))]
     pub url: String,
+    /// How it is fetched.
+    #[serde(flatten)]
+    pub fetching: Fetching,
 }
 
 /// The spec of a Flux Bucket (source.toolkit.fluxcd.io/v1).
@@ -183,9 +192,6 @@ pub struct BucketSource {
     pub cert_secret_ref: Option<LocalObjectReference>,
     /// Address of the object store.
     pub endpoint: String,
-    /// Files to leave out, in the format of .gitignore.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ignore: Option<String>,
     /// Speak plain HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub insecure: Option<bool>,
@@ -198,28 +204,18 @@ pub struct BucketSource {
     /// Who runs the store; decides how to authenticate.
     #[serde(default)]
     pub provider: BucketProvider,
-    /// Secret with the address of an HTTP proxy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy_secret_ref: Option<LocalObjectReference>,
     /// Region of the bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Secret with the access key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<LocalObjectReference>,
     /// ServiceAccount whose token authenticates at a cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,
     /// A security token service to get credentials from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sts: Option<BucketSts>,
-    /// Stop looking for changes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspend: Option<bool>,
-    /// How long one download may take.
-    #[serde(default = "minute")]
-    #[schemars(regex(pattern = TIMEOUT))]
-    pub timeout: String,
+    /// How it is fetched.
+    #[serde(flatten)]
+    pub fetching: Fetching,
 }
 
 /// Who runs an object store.
@@ -273,9 +269,6 @@ pub enum StsProvider {
     "serviceAccountName can only be set when provider is 'azure' or 'aws'",
 )])))]
 pub struct GitSource {
-    /// Files to leave out, in the format of .gitignore.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ignore: Option<String>,
     /// Other repositories whose content is mixed in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<GitInclude>,
@@ -285,37 +278,27 @@ pub struct GitSource {
     /// Who hosts the repository; decides how to authenticate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<GitProvider>,
-    /// Secret with the address of an HTTP proxy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy_secret_ref: Option<LocalObjectReference>,
     /// Fetch submodules as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recurse_submodules: Option<bool>,
     /// What to check out; the branch master when absent.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<GitRef>,
-    /// Secret with the credentials.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<LocalObjectReference>,
     /// ServiceAccount whose token authenticates at a cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,
     /// Only these folders.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sparse_checkout: Vec<String>,
-    /// Stop looking for changes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspend: Option<bool>,
-    /// How long one clone may take.
-    #[serde(default = "minute")]
-    #[schemars(regex(pattern = TIMEOUT))]
-    pub timeout: String,
     /// Address of the repository.
     #[schemars(regex(pattern = "^(http|https|ssh)://.*$"))]
     pub url: String,
     /// Which signatures are demanded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<GitVerification>,
+    /// How it is fetched.
+    #[serde(flatten)]
+    pub fetching: Fetching,
 }
 
 /// Who hosts a Git repository.
@@ -402,9 +385,6 @@ pub struct OciSource {
     /// Secret with a client certificate or CA for the registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cert_secret_ref: Option<LocalObjectReference>,
-    /// Files to leave out, in the format of .gitignore.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ignore: Option<String>,
     /// Speak plain HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub insecure: Option<bool>,
@@ -417,31 +397,21 @@ pub struct OciSource {
     /// Who hosts the registry; decides how to authenticate.
     #[serde(default)]
     pub provider: OciProvider,
-    /// Secret with the address of an HTTP proxy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy_secret_ref: Option<LocalObjectReference>,
     /// What to pull; the tag latest when absent.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<OciRef>,
-    /// Secret with the credentials.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<LocalObjectReference>,
     /// ServiceAccount with the image pull secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,
-    /// Stop looking for changes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspend: Option<bool>,
-    /// How long one pull may take.
-    #[serde(default = "minute")]
-    #[schemars(regex(pattern = TIMEOUT))]
-    pub timeout: String,
     /// Address of the artifact without a tag.
     #[schemars(regex(pattern = "^oci://.*$"))]
     pub url: String,
     /// Which signatures are demanded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<OciVerification>,
+    /// How it is fetched.
+    #[serde(flatten)]
+    pub fetching: Fetching,
 }
 
 /// Who hosts an OCI registry.

@@ -32,6 +32,11 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration")]
     pub deadline: Option<String>,
+    /// How long a cluster must fail before it counts as failed, such as 30s; 10s when absent. Being well for a shorter
+    /// while in between does not begin that anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "duration")]
+    pub failure_grace: Option<String>,
     /// How many clusters may be unavailable at once because of the rollout; 25% when absent, at least one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "amount")]

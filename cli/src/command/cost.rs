@@ -5,10 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::Output;
 use super::query::form_urlencoded;
-use crate::hub_api;
-use crate::state_dir::StateDir;
+use super::{Asking, Output};
 
 /// What to show.
 #[derive(Debug, clap::Args)]
@@ -19,17 +17,13 @@ pub(crate) struct Arguments {
     /// How far back: a duration such as 1h or 7d, "today", or two times joined by a comma
     #[arg(long, default_value = "1h", value_name = "WINDOW")]
     window: String,
-    /// The hub's HTTP address
-    #[arg(long, value_name = "URL", env = "SKEIN_HUB")]
-    hub: Option<String>,
-    /// How to show the answer
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    asking: Asking,
 }
 
 /// Asks and shows; warnings about what is missing are part of the answer.
 pub(crate) async fn show(state: Option<PathBuf>, arguments: Arguments) -> Result<()> {
-    let url = hub_api::hub_url(arguments.hub.as_deref(), StateDir::find(state).ok().as_ref())?;
+    let url = arguments.asking.url(state)?;
     let query = form_urlencoded(&[
         ("window", arguments.window),
         ("aggregate", arguments.by),
@@ -43,7 +37,7 @@ pub(crate) async fn show(state: Option<PathBuf>, arguments: Arguments) -> Result
         let reason = [&answer["message"], &answer["error"]].into_iter().find_map(Value::as_str);
         bail!("{}", reason.unwrap_or("the hub refused without a reason"));
     }
-    if arguments.output == Output::Json {
+    if arguments.asking.output == Output::Json {
         super::print(&serde_json::to_string_pretty(&answer)?);
         return Ok(());
     }

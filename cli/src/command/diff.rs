@@ -6,10 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::Output;
 use super::explain::{ask, asked};
-use crate::hub_api;
-use crate::state_dir::StateDir;
+use super::{Asking, text};
 
 /// What to compare.
 #[derive(Debug, clap::Args)]
@@ -24,32 +22,20 @@ pub(crate) struct Arguments {
     /// Namespace of the object; needed only where several have one of that name
     #[arg(short, long)]
     namespace: Option<String>,
-    /// The hub's HTTP address
-    #[arg(long, value_name = "URL", env = "SKEIN_HUB")]
-    hub: Option<String>,
-    /// How to show the answer
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    asking: Asking,
 }
 
 /// Asks and shows.
 pub(crate) async fn show(state: Option<PathBuf>, arguments: Arguments) -> Result<()> {
-    let url = hub_api::hub_url(arguments.hub.as_deref(), StateDir::find(state).ok().as_ref())?;
+    let url = arguments.asking.url(state)?;
     if let Some(file) = &arguments.file {
         let answer = would(&url, file).await?;
-        super::print(&match arguments.output {
-            Output::Json => serde_json::to_string_pretty(&answer)?,
-            Output::Table => would_told(&answer),
-        });
-        return Ok(());
+        return arguments.asking.show(&answer, would_told);
     }
     let subject = asked(&arguments.words)?;
     let answer = ask(&url, "diff", &subject, arguments.namespace.as_deref()).await?;
-    super::print(&match arguments.output {
-        Output::Json => serde_json::to_string_pretty(&answer)?,
-        Output::Table => told(&answer),
-    });
-    Ok(())
+    arguments.asking.show(&answer, told)
 }
 
 /// Asks what the objects of a file would change.
@@ -207,15 +193,6 @@ fn told(answer: &Value) -> String {
         let _ = writeln!(out, "{more} more did not fit the answer: name a service");
     }
     out
-}
-
-/// A text, or nothing.
-pub(super) fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => other.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::Output;
-use crate::hub_api;
-use crate::state_dir::StateDir;
+use super::{Asking, text};
 
 /// What to explain.
 #[derive(Debug, clap::Args)]
@@ -20,12 +18,8 @@ pub(crate) struct Arguments {
     /// Namespace of the object; needed only where several have one of that name
     #[arg(short, long)]
     namespace: Option<String>,
-    /// The hub's HTTP address
-    #[arg(long, value_name = "URL", env = "SKEIN_HUB")]
-    hub: Option<String>,
-    /// How to show the answer
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    asking: Asking,
 }
 
 /// What is asked about.
@@ -99,17 +93,13 @@ pub(super) async fn ask(url: &str, path: &str, subject: &Subject, namespace: Opt
 
 /// Asks and shows.
 pub(crate) async fn show(state: Option<PathBuf>, arguments: Arguments) -> Result<()> {
-    let url = hub_api::hub_url(arguments.hub.as_deref(), StateDir::find(state).ok().as_ref())?;
+    let url = arguments.asking.url(state)?;
     let subject = asked(&arguments.words)?;
     let answer = ask(&url, "explain", &subject, arguments.namespace.as_deref()).await?;
-    match arguments.output {
-        Output::Json => super::print(&serde_json::to_string_pretty(&answer)?),
-        Output::Table => super::print(&match &subject.service {
-            Some(wanted) => page(&answer, wanted),
-            None => told(&answer),
-        }),
-    }
-    Ok(())
+    arguments.asking.show(&answer, |answer| match &subject.service {
+        Some(wanted) => page(answer, wanted),
+        None => told(answer),
+    })
 }
 
 /// For a person who asks why one service is not there: the answer first, then its way, then what it is made of.
@@ -253,15 +243,6 @@ impl Lines {
         let (objects, hooks, sealed) = (&service["objects"], &service["hooks"], &service["sealed"]);
         self.line("objects", &format!("{objects}, hooks {hooks}, sealed {sealed}"));
         self.line("hash", &field("hash"));
-    }
-}
-
-/// A text, or nothing.
-fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => other.to_string(),
     }
 }
 

@@ -5,11 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde_json::Value;
 
-use super::Output;
-use super::diff::{head, text};
+use super::diff::head;
 use super::explain::{ask, asked};
-use crate::hub_api;
-use crate::state_dir::StateDir;
+use super::{Asking, text};
 
 /// Whose history.
 #[derive(Debug, clap::Args)]
@@ -20,24 +18,16 @@ pub(crate) struct Arguments {
     /// Namespace of the object; needed only where several have one of that name
     #[arg(short, long)]
     namespace: Option<String>,
-    /// The hub's HTTP address
-    #[arg(long, value_name = "URL", env = "SKEIN_HUB")]
-    hub: Option<String>,
-    /// How to show the answer
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    asking: Asking,
 }
 
 /// Asks and shows.
 pub(crate) async fn show(state: Option<PathBuf>, arguments: Arguments) -> Result<()> {
-    let url = hub_api::hub_url(arguments.hub.as_deref(), StateDir::find(state).ok().as_ref())?;
+    let url = arguments.asking.url(state)?;
     let subject = asked(&arguments.words)?;
     let answer = ask(&url, "history", &subject, arguments.namespace.as_deref()).await?;
-    super::print(&match arguments.output {
-        Output::Json => serde_json::to_string_pretty(&answer)?,
-        Output::Table => told(&answer),
-    });
-    Ok(())
+    arguments.asking.show(&answer, told)
 }
 
 fn told(answer: &Value) -> String {

@@ -11,7 +11,15 @@ pub(crate) mod query;
 pub(crate) mod render;
 pub(crate) mod rollout;
 pub(crate) mod status;
+pub(crate) mod test;
 pub(crate) mod token;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::hub_api;
+use crate::state_dir::StateDir;
 
 /// Prints a result. This is the only place where `skein` writes to standard output.
 ///
@@ -33,6 +41,48 @@ pub(crate) enum Output {
     Table,
     /// For programs.
     Json,
+}
+
+/// What is said of every question to the hub.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Asking {
+    /// The hub's HTTP address
+    #[arg(long, value_name = "URL", env = "SKEIN_HUB")]
+    hub: Option<String>,
+    /// How to show the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+impl Asking {
+    /// Where the hub answers: as given, or that of the mesh in the state directory.
+    ///
+    /// # Errors
+    /// When there is neither.
+    fn url(&self, state: Option<PathBuf>) -> anyhow::Result<String> {
+        hub_api::hub_url(self.hub.as_deref(), StateDir::find(state).ok().as_ref())
+    }
+
+    /// Prints the answer for programs, or as `told` tells it.
+    ///
+    /// # Errors
+    /// Never for JSON that was read.
+    fn show(&self, answer: &Value, told: impl FnOnce(&Value) -> String) -> anyhow::Result<()> {
+        print(&match self.output {
+            Output::Json => serde_json::to_string_pretty(answer)?,
+            Output::Table => told(answer),
+        });
+        Ok(())
+    }
+}
+
+/// A text, or nothing.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => other.to_string(),
+    }
 }
 
 /// A table without borders, as kubectl prints it.

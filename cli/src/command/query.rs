@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::Output;
-use crate::hub_api;
-use crate::state_dir::StateDir;
+use super::{Asking, Output};
 
 /// What to ask.
 #[derive(Debug, clap::Args)]
@@ -17,17 +15,13 @@ pub(crate) struct Arguments {
     /// At which moment (RFC 3339 or Unix seconds); now if not given
     #[arg(long, value_name = "TIME")]
     time: Option<String>,
-    /// The hub's HTTP address
-    #[arg(long, value_name = "URL", env = "SKEIN_HUB")]
-    hub: Option<String>,
-    /// How to show the answer
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    asking: Asking,
 }
 
 /// Asks and shows; warnings about what is missing are part of the answer.
 pub(crate) async fn show(state: Option<PathBuf>, arguments: Arguments) -> Result<()> {
-    let url = hub_api::hub_url(arguments.hub.as_deref(), StateDir::find(state).ok().as_ref())?;
+    let url = arguments.asking.url(state)?;
     let mut form = vec![("query", arguments.query)];
     form.extend(arguments.time.map(|time| ("time", time)));
     let answer = reqwest::Client::new()
@@ -41,7 +35,7 @@ pub(crate) async fn show(state: Option<PathBuf>, arguments: Arguments) -> Result
     if answer["status"] != "success" {
         bail!("{}: {}", text(&answer["errorType"]), text(&answer["error"]));
     }
-    if arguments.output == Output::Json {
+    if arguments.asking.output == Output::Json {
         super::print(&serde_json::to_string_pretty(&answer)?);
         return Ok(());
     }

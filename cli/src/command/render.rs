@@ -345,4 +345,8 @@ impl render::Entropy for System {
     fn now_unix_seconds(&mut self) -> i64 {
         i64::try_from(SystemClock.now() / 1_000).unwrap_or(i64::MAX)
     }
+
+    fn now_unix_nanoseconds(&mut self) -> i128 {
+        i128::from(SystemClock.now()) * 1_000_000
+    }
 }

@@ -15,8 +15,7 @@
 //!
 //! # Why MultiClusterService is not refused
 //! k0rdent has no webhook for it: its controller tells in conditions. Who applies a MultiClusterService before its
-//! templates must not be refused here when k0rdent accepts it. The same functions that judge services here fill those
-//! conditions.
+//! templates must not be refused here when k0rdent accepts it.
 //!
 //! # Why some rules ask only where there is something to ask
 //! What providers an installation has is told by `Management` and `Region`, and which identities a provider takes by

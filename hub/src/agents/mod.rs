@@ -8,13 +8,15 @@
 //! ```
 //! - `admission`: who may link at all
 //! - `server`: routes events to sessions
-//! - `session`: one region: what it and its edges hold, what they are to have
+//! - `ledger`: one region: what it and its edges hold, and what is still to be sent
+//! - `session`: one region: sends it
 //!
 //! # Why
-//! A session only remembers which agents are dirty, never a queue of offers: however slow a region is, it costs
+//! A session only remembers which agents lack something, never a queue of offers: however slow a region is, it costs
 //! one entry per edge, gets the newest plan when its turn comes, and keeps no other region waiting.
 
 mod admission;
+mod ledger;
 mod server;
 mod session;
 

@@ -15,11 +15,12 @@ use link::{
 use process::Process;
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::{AgentId, EdgeId, RegionName};
-use protocol::message::{Control, Hello, Request, Response};
+use protocol::message::{Control, EdgeLink, Hello, Request, Response};
+use protocol::recovery::remote;
 use protocol::report::Report;
 
 use super::admission::RegionsOnly;
-use super::session::{Handle, Input, Session, Shared};
+use super::session::{Handle, Session, Shared};
 use crate::authority::Registrar;
 use crate::changes::Changes;
 use crate::observed::{Link, Observed};
@@ -148,7 +149,7 @@ impl Router {
                 changed = self.changed_plans.next() => self.mark(changed),
                 changed = self.changed_roster.next() => self.mark(changed),
                 event = events.recv() => match event {
-                    Some(event) => self.handle(event).await,
+                    Some(event) => self.handle(event),
                     None => return,
                 },
             }
@@ -176,7 +177,7 @@ impl Router {
         }
     }
 
-    async fn handle(&mut self, event: DownlinkEvent) {
+    fn handle(&mut self, event: DownlinkEvent) {
         match event {
             DownlinkEvent::Up { peer, hello } => self.up(peer, *hello),
             DownlinkEvent::Down { peer, reason } => {
@@ -187,7 +188,7 @@ impl Router {
                 }
             }
             DownlinkEvent::Control { peer: AgentId::Region(region), control } => {
-                self.control(&region, control).await
+                self.control(&region, control)
             }
             DownlinkEvent::Request { peer, request, responder } => self.request(peer, request, responder),
             DownlinkEvent::Join { remote, request, responder } => {
@@ -195,6 +196,12 @@ impl Router {
                 let registrar = self.registrar.clone();
                 self.process.tasks.spawn(async move {
                     responder.respond(registrar.join(None, &request).await);
+                });
+            }
+            DownlinkEvent::Recover { remote, request, responder } => {
+                let registrar = self.registrar.clone();
+                self.process.tasks.spawn(async move {
+                    responder.respond(returning(&registrar, &remote.to_string(), *request).await);
                 });
             }
             DownlinkEvent::Control { peer, .. } | DownlinkEvent::Telemetry { peer, .. } => {
@@ -231,35 +238,37 @@ impl Router {
         self.shared.observed.link(&AgentId::Region(region.clone()), away);
     }
 
-    async fn control(&mut self, region: &RegionName, message: Control) {
+    fn control(&self, region: &RegionName, message: Control) {
         let edge_is_foreign = |edge: Option<EdgeId>| {
             edge.is_some_and(|edge| self.shared.roster.edge(&edge).is_some_and(|edge| edge.region != *region))
         };
         let Some(session) = self.sessions.get(region) else { return };
         match message {
             Control::Report { edge, .. } if edge_is_foreign(edge) => {}
-            Control::Report { edge, report } => self.report(region, edge, *report).await,
-            Control::EdgeLinks { links, last } => session.tell(Input::Links { links, last }).await,
-            Control::BlobsWanted { edge, digests } => session.tell(Input::Wanted { edge, digests }).await,
+            Control::Report { edge, report } => self.report(region, edge, *report),
+            Control::EdgeLinks { links, last } => self.links(region, session, links, last),
+            Control::BlobsWanted { edge, digests } => {
+                session.wanted(edge, digests, |digest| self.shared.plans.blob(digest).is_some());
+            }
             Control::PlanStored { edge, head } => {
                 let agent = edge.map_or_else(|| AgentId::Region(region.clone()), AgentId::Edge);
                 if edge.is_none() {
-                    session.tell(Input::Stored { edge, head }).await;
+                    session.stored(edge, head);
                 }
                 self.shared.observed.update(&agent, |view| view.stored.replace(head) != Some(head));
             }
             Control::PlanRefused { edge, generation, refusal } => {
                 let generation = generation.map(|generation| generation.to_string());
                 tracing::warn!(%region, ?edge, generation, message = refusal.message, "a plan was refused");
-                session.tell(Input::Refused { edge }).await;
+                session.refused(edge);
             }
             Control::Goodbye(refusal) => {
                 tracing::info!(%region, message = refusal.message, "the region says goodbye")
             }
             Control::Ping { nonce, reply: false } => {
                 let pong = Control::Ping { nonce, reply: true };
-                // If the link is down, there is nobody to answer.
-                let _ = self.shared.downlink.send(&AgentId::Region(region.clone()), pong).await;
+                // If the link is down, there is nobody to answer; if it is busy, it is alive.
+                let _ = self.shared.downlink.try_send(&AgentId::Region(region.clone()), pong);
             }
             Control::Ping { reply: true, .. } => {}
             Control::Plan(_)
@@ -275,14 +284,37 @@ impl Router {
         }
     }
 
-    async fn report(&self, region: &RegionName, edge: Option<EdgeId>, report: Report) {
+    /// Takes over what the region knows of its edges.
+    fn links(&self, region: &RegionName, session: &Handle, links: Vec<EdgeLink>, last: bool) {
+        if session.links(&links, last) {
+            // It may not know of some yet.
+            session.mark(self.shared.roster.of_region(region).into_iter().map(AgentId::Edge));
+        }
+        for EdgeLink { edge, up, since, software, stored, .. } in links {
+            if self.shared.roster.edge(&edge).is_none_or(|listed| listed.region != *region) {
+                continue;
+            }
+            self.shared.observed.update(&AgentId::Edge(edge), |view| {
+                let before = (view.link.clone(), view.stored, view.region.clone());
+                view.link = Link { up, since, address: String::new() };
+                view.region = Some(region.clone());
+                view.stored = stored.or(view.stored);
+                if !software.is_empty() {
+                    view.software = software;
+                }
+                before != (view.link.clone(), view.stored, view.region.clone())
+            });
+        }
+    }
+
+    fn report(&self, region: &RegionName, edge: Option<EdgeId>, report: Report) {
         let peer = AgentId::Region(region.clone());
         let agent = edge.map_or_else(|| peer.clone(), AgentId::Edge);
         let sequence = report.sequence;
         self.reports.increment();
         self.shared.observed.report(&agent, report, self.clock.now());
-        // If the link is down, the report comes again with the next one.
-        let _ = self.shared.downlink.send(&peer, Control::ReportAck { edge, sequence }).await;
+        // For whoever wants to know: nobody waits for it, and everything is told again after a connection.
+        let _ = self.shared.downlink.try_send(&peer, Control::ReportAck { edge, sequence });
     }
 
     fn request(&self, peer: AgentId, request: Request, responder: Responder) {
@@ -293,6 +325,9 @@ impl Router {
                     registrar.join(Some(region), &request).await
                 }
                 (_, Request::Renew(request)) => registrar.renew(&peer, &request).await,
+                (AgentId::Region(region), request @ (Request::Challenge(_) | Request::Recover(_))) => {
+                    returning(&registrar, &format!("region {region}"), request).await
+                }
                 (AgentId::Region(region), Request::ClusterToken { namespace, name, public_key, token }) => {
                     registrar.cluster_token(region, &namespace, &name, token, &public_key).await
                 }
@@ -301,14 +336,34 @@ impl Router {
                     Request::Query(_)
                     | Request::Join(_)
                     | Request::ClusterToken { .. }
-                    | Request::Inquire { .. },
-                ) => Response::Refused(Refusal {
-                    reason: RefusalReason::Forbidden,
-                    message: format!("{peer} may not ask this of the hub"),
-                    retry_after_ms: None,
-                }),
+                    | Request::Inquire { .. }
+                    | Request::Challenge(_)
+                    | Request::Recover(_),
+                ) => forbidden(&peer),
             };
             responder.respond(response);
         });
+    }
+}
+
+fn forbidden(peer: &impl std::fmt::Display) -> Response {
+    let message = format!("{peer} may not ask this of the hub");
+    Response::Refused(Refusal { reason: RefusalReason::Forbidden, message, retry_after_ms: None })
+}
+
+/// Both halves of a return. Who relays it does not matter: the device key vouches for it.
+async fn returning(registrar: &Registrar, relayed: &str, request: Request) -> Response {
+    match request {
+        Request::Challenge(agent) => registrar.challenge(&agent),
+        Request::Recover(request) => {
+            let from =
+                remote(&request).map_or_else(|| relayed.to_owned(), |remote| format!("{remote} ({relayed})"));
+            registrar.recover(&from, &request).await
+        }
+        Request::Join(_)
+        | Request::Renew(_)
+        | Request::Query(_)
+        | Request::ClusterToken { .. }
+        | Request::Inquire { .. } => forbidden(&relayed),
     }
 }

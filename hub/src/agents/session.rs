@@ -1,89 +1,33 @@
-//! One region's session: what it and its edges hold, and what they are to have.
+//! One region's session: sends what the region and its edges lack.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Deref;
+use std::sync::Arc;
 
-use bytes::Bytes;
 use link::{DownlinkHandle, SendError};
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::{AgentId, Digest, EdgeId, RegionName};
-use protocol::message::{Control, EdgeLink, PlanHead};
+use protocol::message::{Control, PlanHead};
 use protocol::offer::{self, Content};
-use tokio::sync::{Notify, mpsc};
+use protocol::plan::PlanBody;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::observed::{Link, Observed};
+use super::ledger::{Due, Ledger};
+use crate::observed::Observed;
 use crate::plans::{Plan, PlanBook};
 use crate::roster::Roster;
 
-/// Messages of one region that wait for its session.
-const MESSAGES_MAX: usize = 256;
-
-/// What the server tells a session.
-pub(super) enum Input {
-    /// Links and holdings of the region's edges.
-    Links {
-        /// The edges.
-        links: Vec<EdgeLink>,
-        /// Whether the list that followed the connection is complete.
-        last: bool,
-    },
-    /// Blobs that are missing at the region or one of its edges.
-    Wanted {
-        /// For whose plan.
-        edge: Option<EdgeId>,
-        /// Which ones.
-        digests: Vec<Digest>,
-    },
-    /// Somebody has stored this plan.
-    Stored {
-        /// Whose plan.
-        edge: Option<EdgeId>,
-        /// Which one.
-        head: PlanHead,
-    },
-    /// Somebody refused a plan; what it holds is unknown now.
-    Refused {
-        /// Whose plan.
-        edge: Option<EdgeId>,
-    },
-}
-
 /// The server's end of a session. Dropping it ends the session.
 pub(super) struct Handle {
-    dirty: Arc<Dirty>,
-    inputs: mpsc::Sender<Input>,
+    ledger: Arc<Ledger>,
     cancel: CancellationToken,
 }
 
-#[derive(Default)]
-struct Dirty {
-    agents: Mutex<BTreeSet<AgentId>>,
-    some: Notify,
-}
+impl Deref for Handle {
+    type Target = Ledger;
 
-impl Dirty {
-    fn mark(&self, agents: impl IntoIterator<Item = AgentId>) {
-        self.agents.lock().unwrap_or_else(PoisonError::into_inner).extend(agents);
-        self.some.notify_one();
-    }
-
-    fn take(&self) -> BTreeSet<AgentId> {
-        std::mem::take(&mut *self.agents.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Handle {
-    /// Says that agents of this region are to have something else.
-    pub(super) fn mark(&self, agents: impl IntoIterator<Item = AgentId>) {
-        self.dirty.mark(agents);
-    }
-
-    /// Hands over an input; waits while the session is busy, which slows down only this region.
-    pub(super) async fn tell(&self, input: Input) {
-        // A session that ended needs no inputs.
-        let _ = self.inputs.send(input).await;
+    fn deref(&self) -> &Ledger {
+        &self.ledger
     }
 }
 
@@ -107,16 +51,7 @@ pub(super) struct Session {
     shared: Shared,
     peer: AgentId,
     region: RegionName,
-    /// What each agent holds, as far as it is known or was sent.
-    held: BTreeMap<AgentId, PlanHead>,
-    /// Edges the region listed since it connected.
-    listed: BTreeSet<EdgeId>,
-    /// Whether the region has told all it holds; edges get offers only afterwards, so that nothing is sent twice.
-    complete: bool,
-    /// Whole blobs that were sent on streams of their own since, and that nobody has asked for yet: an agent that
-    /// gets a plan asks for all it lacks, what is on its way included.
-    on_their_way: BTreeMap<AgentId, BTreeSet<Digest>>,
-    dirty: Arc<Dirty>,
+    ledger: Arc<Ledger>,
 }
 
 impl Session {
@@ -127,114 +62,44 @@ impl Session {
         stored: Option<PlanHead>,
         cancel: &CancellationToken,
     ) -> (Handle, impl Future<Output = ()> + use<>) {
-        let (inputs, receiver) = mpsc::channel(MESSAGES_MAX);
-        let (dirty, cancel) = (Arc::<Dirty>::default(), cancel.child_token());
-        let peer = AgentId::Region(region.clone());
-        let session = Self {
-            shared,
-            held: stored.map(|head| (peer.clone(), head)).into_iter().collect(),
-            listed: BTreeSet::new(),
-            complete: false,
-            on_their_way: BTreeMap::new(),
-            dirty: dirty.clone(),
-            peer: peer.clone(),
-            region,
-        };
-        dirty.mark([peer]);
-        let handle = Handle { dirty, inputs, cancel: cancel.clone() };
+        let (ledger, cancel) = (Arc::new(Ledger::new(&region, stored)), cancel.child_token());
+        let session =
+            Self { shared, peer: AgentId::Region(region.clone()), region, ledger: Arc::clone(&ledger) };
+        let handle = Handle { ledger, cancel: cancel.clone() };
         (handle, async move {
             tokio::select! {
                 () = cancel.cancelled() => {}
-                ended = session.run(receiver) => if let Err(error) = ended {
-                    tracing::debug!(%error, "the session ended with its link");
-                }
+                () = session.run() => tracing::debug!("the session ended with its link"),
             }
         })
     }
 
-    async fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<(), SendError> {
-        let dirty = self.dirty.clone();
+    /// Sends what is due, until the link is gone.
+    async fn run(&self) {
         loop {
-            tokio::select! {
-                biased;
-                input = inputs.recv() => match input {
-                    Some(input) => self.handle(input).await?,
-                    None => return Ok(()),
-                },
-                () = dirty.some.notified() => {
-                    for agent in dirty.take() {
-                        self.bring_up_to_date(&agent).await?;
-                    }
+            let due = self.ledger.due().await;
+            let sent = match &due {
+                Due::Blobs(agent, digests) => self.send_blobs(agent, digests).await,
+                Due::Agent(agent) => self.bring_up_to_date(agent).await,
+            };
+            match sent {
+                Ok(()) => {}
+                // The planner holds back what is too large, so this is a fault of ours; it concerns one agent only.
+                Err(SendError::TooLarge(error)) => {
+                    let (Due::Blobs(agent, _) | Due::Agent(agent)) = &due;
+                    tracing::error!(%agent, %error, "an agent gets nothing more: what it lacks cannot be sent");
+                    self.ledger.refused(agent.edge());
                 }
+                Err(SendError::Down | SendError::Busy) => return,
             }
         }
-    }
-
-    async fn handle(&mut self, input: Input) -> Result<(), SendError> {
-        match input {
-            Input::Links { links, last } => {
-                for link in links {
-                    self.observe(link);
-                }
-                if last && !self.complete {
-                    self.complete = true;
-                    let stale: Vec<_> = self.listed.iter().copied().map(AgentId::Edge).collect();
-                    self.dirty.mark(stale);
-                    self.dirty
-                        .mark(self.shared.roster.of_region(&self.region).into_iter().map(AgentId::Edge));
-                }
-            }
-            Input::Wanted { edge, digests } => self.send_wanted(edge, digests).await?,
-            Input::Stored { edge, head } => {
-                let agent = self.agent(edge);
-                self.on_their_way.remove(&agent);
-                self.held.insert(agent, head);
-            }
-            Input::Refused { edge } => {
-                let agent = self.agent(edge);
-                self.on_their_way.remove(&agent);
-                self.held.remove(&agent);
-            }
-        }
-        Ok(())
-    }
-
-    fn agent(&self, edge: Option<EdgeId>) -> AgentId {
-        edge.map_or_else(|| self.peer.clone(), AgentId::Edge)
-    }
-
-    /// Takes over what the region knows of an edge.
-    fn observe(&mut self, link: EdgeLink) {
-        let EdgeLink { edge, up, since, software, stored, held } = link;
-        let agent = AgentId::Edge(edge);
-        self.on_their_way.remove(&agent);
-        self.listed.insert(edge);
-        match held {
-            Some(held) => self.held.insert(agent.clone(), held),
-            None => self.held.remove(&agent),
-        };
-        if self.shared.roster.edge(&edge).is_none_or(|listed| listed.region != self.region) {
-            self.dirty.mark([agent]);
-            return;
-        }
-        let region = self.region.clone();
-        self.shared.observed.update(&agent, |view| {
-            let before = (view.link.clone(), view.stored, view.region.clone());
-            view.link = Link { up, since, address: String::new() };
-            view.region = Some(region);
-            view.stored = stored.or(view.stored);
-            if !software.is_empty() {
-                view.software = software;
-            }
-            before != (view.link.clone(), view.stored, view.region.clone())
-        });
     }
 
     /// Sends what an agent lacks: its newest plan, or word that it does not belong here any more.
-    async fn bring_up_to_date(&mut self, agent: &AgentId) -> Result<(), SendError> {
+    async fn bring_up_to_date(&self, agent: &AgentId) -> Result<(), SendError> {
         let edge = agent.edge();
         if let Some(edge) = edge {
-            if !self.complete {
+            if !self.ledger.is_complete() {
                 return Ok(());
             }
             let listed = self.shared.roster.edge(&edge);
@@ -245,7 +110,7 @@ impl Session {
             }
         }
         let Some(plan) = self.shared.plans.get(agent) else { return Ok(()) };
-        let held = self.held.get(agent).copied();
+        let held = self.ledger.held(agent);
         if held == Some(plan.head) {
             return Ok(());
         }
@@ -253,50 +118,46 @@ impl Session {
         if let Some(origin) = &plan.origin {
             process::story::continue_from(&span, origin);
         }
-        self.send_plan(edge, &plan, held).instrument(span).await?;
-        // The control lane is ordered: whatever is offered next may build on this one.
-        self.held.insert(agent.clone(), plan.head);
-        Ok(())
+        self.send_plan(edge, &plan, held).instrument(span).await
     }
 
     async fn send_plan(
-        &mut self,
+        &self,
         edge: Option<EdgeId>,
         plan: &Plan,
         held: Option<PlanHead>,
     ) -> Result<(), SendError> {
         let prepared = self.prepare(edge, plan, held);
-        self.shared.downlink.send(&self.peer, Control::Plan(prepared.offer)).await?;
         // A difference may turn out to be of no use, and is then asked for; a whole blob cannot.
         let whole = prepared.later.iter().filter(|blob| blob.base.is_none()).map(|blob| blob.digest);
-        self.on_their_way.insert(plan.agent.clone(), whole.collect());
+        self.ledger.offered(&plan.agent, plan.head, whole.collect());
+        self.shared.downlink.send(&self.peer, Control::Plan(prepared.offer)).await?;
+        if prepared.later.is_empty() {
+            return Ok(());
+        }
         for blob in prepared.later {
             self.shared.downlink.send_blob(&self.peer, edge, blob).await?;
         }
-        Ok(())
+        // One may have come before the plan that it is for.
+        self.ledger.sent(&plan.agent);
+        self.shared.downlink.send(&self.peer, Control::Plan(offer::reminder(edge, &plan.signed))).await
     }
 
     fn prepare(&self, edge: Option<EdgeId>, plan: &Plan, held: Option<PlanHead>) -> offer::Prepared {
-        let content = |content: &crate::plans::Content| -> (Digest, Bytes) {
-            (content.digest, content.encoded.clone())
-        };
-        let (digest, encoded) = content(&plan.content);
-        let target = Content { body: &plan.content.body, encoded: &encoded, digest };
         let known = held.and_then(|held| {
             [Some(&plan.content), plan.previous.as_ref()]
                 .into_iter()
                 .flatten()
                 .find(|one| one.digest == held.body)
         });
-        let known =
-            known.map(|known| Content { body: &known.body, encoded: &known.encoded, digest: known.digest });
+        let bodies = (plan.content.body(), known.map(|known| (known, known.body())));
+        let target = content(&plan.content, &bodies.0);
+        let known = bodies.1.as_ref().map(|(known, body)| content(known, body));
         offer::prepare(edge, &plan.signed, &target, known.as_ref(), |digest| self.shared.plans.blob(digest))
     }
 
-    async fn remove(&mut self, edge: EdgeId, revoked: bool) -> Result<(), SendError> {
-        self.held.remove(&AgentId::Edge(edge));
-        self.on_their_way.remove(&AgentId::Edge(edge));
-        if !self.listed.remove(&edge) && !revoked {
+    async fn remove(&self, edge: EdgeId, revoked: bool) -> Result<(), SendError> {
+        if !self.ledger.removed(edge) && !revoked {
             return Ok(());
         }
         let message = if revoked { "the edge was revoked" } else { "the edge is not one of this region" };
@@ -305,18 +166,15 @@ impl Session {
         self.shared.downlink.send(&self.peer, Control::EdgeRemoved { edge, refusal }).await
     }
 
-    async fn send_wanted(&mut self, edge: Option<EdgeId>, mut digests: Vec<Digest>) -> Result<(), SendError> {
-        if let Some(sent) = self.on_their_way.remove(&self.agent(edge)) {
-            // Once: who asks again did not get it.
-            digests.retain(|digest| !sent.contains(digest));
-        }
-        let digests = &digests;
+    async fn send_blobs(&self, agent: &AgentId, digests: &[Digest]) -> Result<(), SendError> {
+        let edge = agent.edge();
         let (inline, later) = offer::answer(digests, |digest| self.shared.plans.blob(digest));
         if inline.len() + later.len() < digests.len() {
-            // The plan they belong to is history; the newest one follows.
-            self.held.remove(&self.agent(edge));
-            self.dirty.mark([self.agent(edge)]);
+            // The plan they belong to has become history; the newest one follows.
+            self.ledger.refused(edge);
+            self.ledger.mark([agent.clone()]);
         }
+        self.ledger.sending(agent, later.iter().map(|blob| blob.digest));
         if !inline.is_empty() {
             self.shared.downlink.send(&self.peer, Control::Blobs { edge, blobs: inline }).await?;
         }
@@ -325,4 +183,8 @@ impl Session {
         }
         Ok(())
     }
+}
+
+fn content<'a>(of: &'a crate::plans::Content, body: &'a PlanBody) -> Content<'a> {
+    Content { body, encoded: &of.encoded, digest: of.digest }
 }

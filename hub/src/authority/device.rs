@@ -8,12 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use identity::sealing::{told_key, verified_key};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Resource, ResourceExt};
 use protocol::Extensions;
 use protocol::id::{IdError, RegionName};
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::state_management::{endpoints_of, region_of};
 
@@ -87,41 +88,71 @@ impl Registered {
         matches!(self, Self::Edge(edge) if edge.spec.revoked)
     }
 
+    /// What Events are about.
+    pub(super) fn object_ref(&self) -> ObjectReference {
+        match self {
+            Self::Region(region) => region.object_ref(&()),
+            Self::Record(record) => record.object_ref(&()),
+            Self::Edge(edge) => edge.object_ref(&()),
+        }
+    }
+
+    fn version(&self) -> Option<String> {
+        match self {
+            Self::Region(region) => region.resource_version(),
+            Self::Record(record) => record.resource_version(),
+            Self::Edge(edge) => edge.resource_version(),
+        }
+    }
+
     /// Sees to it that the object says what its device told.
     pub(super) async fn keep_told(&self, client: &kube::Client, told: &Annotations) -> kube::Result<()> {
+        let kept = self.annotations();
+        if told.iter().all(|(key, value)| kept.get(key) == Some(value)) {
+            return Ok(());
+        }
+        self.annotate(client, told).await
+    }
+
+    /// Writes annotations.
+    pub(super) async fn annotate(&self, client: &kube::Client, written: &Annotations) -> kube::Result<()> {
+        self.patch(client, &json!({"metadata": {"annotations": written}})).await
+    }
+
+    /// Writes annotations unless the object was changed since it was read; says whether it did.
+    pub(super) async fn annotate_as_read(
+        &self,
+        client: &kube::Client,
+        written: &Annotations,
+    ) -> kube::Result<bool> {
+        let metadata = json!({"annotations": written, "resourceVersion": self.version()});
+        match self.patch(client, &json!({"metadata": metadata})).await {
+            Ok(()) => Ok(true),
+            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn patch(&self, client: &kube::Client, patch: &Value) -> kube::Result<()> {
         match self {
-            Self::Region(region) => keep_told(&Api::all(client.clone()), &**region, told).await,
+            Self::Region(region) => merge(&Api::all(client.clone()), &**region, patch).await,
             Self::Record(record) => {
                 let namespace = record.namespace().unwrap_or_default();
-                keep_told(&Api::namespaced(client.clone(), &namespace), &**record, told).await
+                merge(&Api::namespaced(client.clone(), &namespace), &**record, patch).await
             }
             Self::Edge(edge) => {
                 let namespace = edge.namespace().unwrap_or_default();
-                keep_told(&Api::namespaced(client.clone(), &namespace), &**edge, told).await
+                merge(&Api::namespaced(client.clone(), &namespace), &**edge, patch).await
             }
         }
     }
 }
 
-/// Sees to it that an object says what its device told.
-pub(super) async fn keep_told<K>(api: &Api<K>, object: &K, told: &Annotations) -> kube::Result<()>
+async fn merge<K>(api: &Api<K>, object: &K, patch: &Value) -> kube::Result<()>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let kept = object.annotations();
-    if told.iter().all(|(key, value)| kept.get(key) == Some(value)) {
-        return Ok(());
-    }
-    annotate(api, &object.name_any(), told).await
-}
-
-/// Writes annotations.
-pub(super) async fn annotate<K>(api: &Api<K>, name: &str, annotations: &Annotations) -> kube::Result<()>
-where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
-{
-    let patch = serde_json::json!({"metadata": {"annotations": annotations}});
-    api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(|_| ())
+    api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await.map(|_| ())
 }
 
 #[cfg(test)]

@@ -44,25 +44,25 @@ const AGENT_ID: &str = "skein.dev/agent-id";
 /// How long a token for a cluster that a region made can be used.
 const CLUSTER_TOKEN_MS: UnixMillis = 3_600_000;
 /// Rounds of reading and binding before the device is asked to come back.
-const ROUNDS: u32 = 5;
+pub(super) const ROUNDS: u32 = 5;
 
 /// Decides who becomes an agent.
 #[derive(Clone)]
 pub struct Registrar {
-    client: kube::Client,
+    pub(super) client: kube::Client,
     namespace: String,
-    authority: Arc<Authority>,
+    pub(super) authority: Arc<Authority>,
     endpoints: Arc<OnceLock<Vec<String>>>,
     /// Held while a token is bound; within, the token bound last, as it then was.
     turn: Arc<tokio::sync::Mutex<Option<JoinToken>>>,
     tokens: Arc<OnceLock<Store<JoinToken>>>,
-    clock: Arc<dyn Clock>,
-    events: Recorder,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) events: Recorder,
     regions: Regions,
 }
 
 /// Why a request is not granted: the peer's fault, or the API server's.
-enum Denied {
+pub(super) enum Denied {
     Refused(Refusal),
     Api(kube::Error),
 }
@@ -249,7 +249,8 @@ impl Registrar {
             .issue(&agent, &request.csr, self.clock.now(), &mut SystemEntropy)
             .map_err(malformed)?;
         let (trust, time) = (self.authority.trust(), self.clock.now());
-        Ok(JoinGrant { agent, name, region, chain, trust, endpoints, time, ext: Vec::new() })
+        let ext = vec![self.authority.vouch(&trust).map_err(malformed)?];
+        Ok(JoinGrant { agent, name, region, chain, trust, endpoints, time, ext })
     }
 
     async fn region_endpoints(&self, region: &RegionName) -> Result<Vec<String>, Denied> {
@@ -284,7 +285,7 @@ impl Registrar {
         let told = device::annotations(&request.device_key, &request.ext);
         if let Some(there) = edges.get_opt(name).await? {
             if there.labels().get(AGENT_ID) == Some(&uuid) {
-                return Ok(device::keep_told(&edges, &there, &told).await?);
+                return Ok(Registered::Edge(Box::new(there)).keep_told(&self.client, &told).await?);
             }
             let message = format!("the name \"{name}\" belongs to another edge in namespace \"{namespace}\"");
             return Err(Refusal { reason: RefusalReason::OutOfScope, message, retry_after_ms: None }.into());
@@ -338,42 +339,54 @@ impl Registrar {
 
     async fn try_renew(&self, peer: &AgentId, request: &RenewRequest) -> Result<RenewGrant, Denied> {
         let registered = self.registered(&request.agent).await?;
-        if registered.is_revoked() {
-            let message = format!("{} was revoked", request.agent);
-            return Err(Refusal { reason: RefusalReason::Revoked, message, retry_after_ms: None }.into());
-        }
+        let key = self.device_key_of(&registered, &request.agent)?;
         let region = registered.region().map_err(malformed)?;
         let via_region = matches!(peer, AgentId::Region(name) if *name == region);
         if *peer != request.agent && !via_region {
             let message = format!("{peer} may not renew the certificate of {}", request.agent);
             return Err(Refusal { reason: RefusalReason::Forbidden, message, retry_after_ms: None }.into());
         }
-        let key = device::device_key(registered.annotations()).ok_or_else(|| Refusal {
-            reason: RefusalReason::Forbidden,
-            message: format!("no device key of {} is known: let it join again", request.agent),
-            retry_after_ms: None,
-        })?;
         check_renewal(request, &key, &request.agent)?;
         registered.keep_told(&self.client, &device::annotations(&key, &request.ext)).await?;
-        let chain = self
-            .authority
-            .issue(&request.agent, &request.csr, self.clock.now(), &mut SystemEntropy)
-            .map_err(malformed)?;
-        let endpoints = match &request.agent {
+        self.renewed(&request.agent, &region, &request.csr).await
+    }
+
+    /// A fresh certificate for an agent of that region, and what goes with it.
+    pub(super) async fn renewed(
+        &self,
+        agent: &AgentId,
+        region: &RegionName,
+        csr: &[u8],
+    ) -> Result<RenewGrant, Denied> {
+        let chain =
+            self.authority.issue(agent, csr, self.clock.now(), &mut SystemEntropy).map_err(malformed)?;
+        let endpoints = match agent {
             AgentId::Region(_) => self.hub_endpoints(),
-            AgentId::Edge(_) => self.region_endpoints(&region).await?,
+            AgentId::Edge(_) => self.region_endpoints(region).await?,
         };
-        Ok(RenewGrant {
-            chain,
-            trust: self.authority.trust(),
-            endpoints,
-            time: self.clock.now(),
-            ext: Vec::new(),
+        let (trust, time) = (self.authority.trust(), self.clock.now());
+        let ext = vec![self.authority.vouch(&trust).map_err(malformed)?];
+        Ok(RenewGrant { chain, trust, endpoints, time, ext })
+    }
+
+    /// The device key of an agent that may have certificates.
+    ///
+    /// # Errors
+    /// The refusal of one that was revoked or is not known well enough.
+    pub(super) fn device_key_of(&self, registered: &Registered, agent: &AgentId) -> Result<Bytes, Refusal> {
+        if registered.is_revoked() {
+            let message = format!("{agent} was revoked");
+            return Err(Refusal { reason: RefusalReason::Revoked, message, retry_after_ms: None });
+        }
+        device::device_key(registered.annotations()).ok_or_else(|| Refusal {
+            reason: RefusalReason::Forbidden,
+            message: format!("no device key of {agent} is known: let it join again"),
+            retry_after_ms: None,
         })
     }
 
     /// The object of an agent that joined.
-    async fn registered(&self, agent: &AgentId) -> Result<Registered, Denied> {
+    pub(super) async fn registered(&self, agent: &AgentId) -> Result<Registered, Denied> {
         let unknown = || Refusal {
             reason: RefusalReason::Revoked,
             message: format!("{agent} is not known here: its object was deleted"),
@@ -493,7 +506,7 @@ impl Registrar {
         }
     }
 
-    fn denied(&self, what: &str, denied: Denied) -> Response {
+    pub(super) fn denied(&self, what: &str, denied: Denied) -> Response {
         match denied {
             Denied::Refused(refusal) => {
                 tracing::warn!(reason = ?refusal.reason, message = refusal.message, "{what} refused");
@@ -514,7 +527,7 @@ impl Registrar {
         Api::namespaced(self.client.clone(), &token.namespace().unwrap_or_default())
     }
 
-    fn now(&self) -> jiff::Timestamp {
+    pub(super) fn now(&self) -> jiff::Timestamp {
         jiff::Timestamp::from_millisecond(self.clock.now().cast_signed()).unwrap_or_default()
     }
 }

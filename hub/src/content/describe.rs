@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api::k0rdent::{
-    BucketProvider, BucketSource, ChartVerification, GitProvider, GitSource, GitVerificationMode, HttpSource,
-    LocalObjectReference, OciLayerOperation, OciProvider, OciSource, OciVerification, VerificationProvider,
+    BucketProvider, BucketSource, ChartVerification, Fetching, GitProvider, GitSource, GitVerificationMode,
+    HttpSource, LocalObjectReference, OciLayerOperation, OciProvider, OciSource, OciVerification,
+    VerificationProvider,
 };
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
@@ -115,8 +116,7 @@ impl Describer<'_, '_> {
             None | Some(GitProvider::Generic) => {}
             Some(provider) => return Err(unsupported_provider("GitRepository", &format!("{provider:?}"))),
         }
-        let mut access = self.access(spec.secret_ref.as_ref(), None, spec.proxy_secret_ref.as_ref())?;
-        access.timeout = duration(&spec.timeout).unwrap_or(access.timeout);
+        let access = self.access_of(&spec.fetching, None)?;
         if spec.url.starts_with("ssh://") && access.ssh.is_none() {
             return Err(format!(
                 "GitRepository \"{}\" needs a secretRef with identity and known_hosts: SSH is never used without the host's key",
@@ -139,7 +139,7 @@ impl Describer<'_, '_> {
             folders: spec.sparse_checkout.clone(),
             submodules: spec.recurse_submodules == Some(true),
         });
-        let mut source = described(origin, access, &spec.interval, spec.suspend, spec.ignore.clone());
+        let mut source = described(origin, access, &spec.interval, &spec.fetching);
         if let Some(verify) = &spec.verify {
             let keys = self.keyring(&verify.secret_ref.name)?;
             let (commit, tag) = match verify.mode {
@@ -166,8 +166,10 @@ impl Describer<'_, '_> {
                     .to_owned(),
             );
         }
-        let mut access = self.access(None, spec.cert_secret_ref.as_ref(), spec.proxy_secret_ref.as_ref())?;
-        if let Some(name) = &spec.secret_ref {
+        // Its Secret holds other keys than those of other sources.
+        let others = Fetching { secret_ref: None, ..spec.fetching.clone() };
+        let mut access = self.access_of(&others, spec.cert_secret_ref.as_ref())?;
+        if let Some(name) = &spec.fetching.secret_ref {
             let secret = self.secret(&name.name)?;
             let (Some(key), Some(hidden)) = (text(&secret, "accesskey"), text(&secret, "secretkey")) else {
                 return Err(self.lacks(&name.name, "accesskey and secretkey"));
@@ -175,7 +177,6 @@ impl Describer<'_, '_> {
             access.credentials = Some(Credentials::Basic { username: key, password: Hidden::new(hidden) });
         }
         access.insecure = spec.insecure == Some(true);
-        access.timeout = duration(&spec.timeout).unwrap_or(access.timeout);
         let origin = Origin::Bucket(Bucket {
             endpoint: spec.endpoint.clone(),
             bucket: spec.bucket_name.clone(),
@@ -183,7 +184,7 @@ impl Describer<'_, '_> {
             region: spec.region.clone().unwrap_or_default(),
             addressing: Addressing::Usual,
         });
-        Ok(described(origin, access, &spec.interval, spec.suspend, spec.ignore.clone()))
+        Ok(described(origin, access, &spec.interval, &spec.fetching))
     }
 
     /// An artifact of an OCI registry.
@@ -200,13 +201,8 @@ impl Describer<'_, '_> {
                     .to_owned(),
             );
         }
-        let mut access = self.access(
-            spec.secret_ref.as_ref(),
-            spec.cert_secret_ref.as_ref(),
-            spec.proxy_secret_ref.as_ref(),
-        )?;
+        let mut access = self.access_of(&spec.fetching, spec.cert_secret_ref.as_ref())?;
         access.insecure = spec.insecure == Some(true);
-        access.timeout = duration(&spec.timeout).unwrap_or(access.timeout);
         let reference = spec.reference.clone().unwrap_or_default();
         let reference = match reference {
             one if one.digest.is_some() => RegistryReference::Digest(one.digest.unwrap_or_default()),
@@ -221,7 +217,7 @@ impl Describer<'_, '_> {
             Some(OciLayerOperation::Extract) | None => Layer::Extract(selector.media_type),
         };
         let origin = Origin::Registry(Registry { url: spec.url.clone(), reference, layer });
-        let mut source = described(origin, access, &spec.interval, spec.suspend, spec.ignore.clone());
+        let mut source = described(origin, access, &spec.interval, &spec.fetching);
         if let Some(verify) = &spec.verify {
             source.verification.push(self.oci_verification(verify)?);
         }
@@ -233,15 +229,10 @@ impl Describer<'_, '_> {
     /// # Errors
     /// What is wrong with the spec or its Secrets.
     pub fn http(&self, spec: &HttpSource) -> Result<Source, String> {
-        let mut access = self.access(
-            spec.secret_ref.as_ref(),
-            spec.cert_secret_ref.as_ref(),
-            spec.proxy_secret_ref.as_ref(),
-        )?;
-        access.timeout = duration(&spec.timeout).unwrap_or(access.timeout);
+        let access = self.access_of(&spec.fetching, spec.cert_secret_ref.as_ref())?;
         let origin = RemoteFile { url: spec.url.clone(), digest: spec.digest.clone(), revision: None };
         let origin = Origin::RemoteFile(origin);
-        Ok(described(origin, access, &spec.interval, spec.suspend, spec.ignore.clone()))
+        Ok(described(origin, access, &spec.interval, &spec.fetching))
     }
 
     /// What a Secret of this name gives for a Git repository or a file; nothing where there is no such Secret.
@@ -299,6 +290,17 @@ impl Describer<'_, '_> {
             return Err(self.lacks(name, "a keyring, as \"gpg --export\" writes it"));
         }
         Ok(keys)
+    }
+
+    /// How to get at what is fetched so.
+    fn access_of(
+        &self,
+        fetching: &Fetching,
+        certificates: Option<&LocalObjectReference>,
+    ) -> Result<Access, String> {
+        let access =
+            self.access(fetching.secret_ref.as_ref(), certificates, fetching.proxy_secret_ref.as_ref())?;
+        Ok(Access { timeout: duration(&fetching.timeout).unwrap_or(access.timeout), ..access })
     }
 
     /// Credentials, certificates and proxy of Secrets.
@@ -400,18 +402,12 @@ pub fn annotated<K: kube::Resource>(mut source: Source, object: &K) -> Source {
     source
 }
 
-fn described(
-    origin: Origin,
-    access: Access,
-    interval: &str,
-    suspend: Option<bool>,
-    ignore: Option<String>,
-) -> Source {
+fn described(origin: Origin, access: Access, interval: &str, fetching: &Fetching) -> Source {
     Source {
         access,
-        ignore,
+        ignore: fetching.ignore.clone(),
         interval: duration(interval).unwrap_or(INTERVAL),
-        suspended: suspend == Some(true),
+        suspended: fetching.suspend == Some(true),
         ..Source::new(origin)
     }
 }

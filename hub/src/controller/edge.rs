@@ -9,11 +9,13 @@ use api::skein::{
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt as _;
 use protocol::message::PlanHead;
 use protocol::report::{ObjectHealth, ObjectReport, UnitReport, UnitState};
 
 use super::sheet::Sheet;
 use super::{since, timestamp};
+use crate::authority::quarantine;
 use crate::observed::AgentView;
 
 /// Services that a status tells of one by one, and objects of each (the definition says the same).
@@ -66,6 +68,9 @@ pub(super) fn status(facts: &Facts<'_>) -> EdgeStatus {
         );
     } else {
         sheet.set(kind::ENROLLED, status::TRUE, reason::JOINED, "");
+    }
+    if let Some(cloned) = quarantine(facts.object.annotations()) {
+        sheet.set(kind::QUARANTINED, status::TRUE, reason::CLONE_REFUSED, cloned);
     }
     match (state, at) {
         (LinkState::Up, _) => sheet.set(kind::LINKED, status::TRUE, reason::LINK_UP, ""),

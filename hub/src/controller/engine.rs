@@ -1,6 +1,7 @@
 //! The deciding task: takes changes, finds whom they concern, plans, then writes statuses.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::Settings;
 use super::cluster_deployment::ClusterPlan;
 use super::events::Events;
 use super::identities::Identities;
+use super::later::Later;
 use super::releases::Releases;
 use super::seeds::Secrets;
 use super::writer::Writer;
@@ -35,8 +37,16 @@ use crate::state_management::adoption::{Adoption, management_cluster};
 
 /// Statuses of objects that sum up many others are written no more often than this.
 const SUM_PAUSE: Duration = Duration::from_millis(20);
+/// And for each cluster summed up this much longer: a list of clusters is written whole, 200 bytes for each, and etcd keeps
+/// every version until it is compacted. So such statuses make at most 1.6 MB a second, however many reports come.
+const SUM_PAUSE_PER_CLUSTER: Duration = Duration::from_micros(125);
+/// How long the status of what was just planned waits for its agent's word.
+const PLANNED_PAUSE: Duration = Duration::from_millis(150);
 /// Statuses decided before new changes are looked for.
 const STATUS_BATCH: usize = 8;
+/// Writes that may wait: while there are more, no status is decided. What is decided late is decided once, from the newest
+/// that is known, and takes no memory meanwhile; and whatever is urgent never waits behind ten thousand writes.
+const WRITES_MAX: usize = 256;
 
 /// What the engine is made of.
 pub(super) struct Parts {
@@ -103,8 +113,12 @@ pub(super) struct Engine {
     pub dirty_targets: BTreeSet<TargetName>,
     pub dirty_regions: BTreeSet<RegionName>,
     pub dirty_statuses: BTreeSet<Key>,
+    /// The status decided last.
+    turn: Option<Key>,
     /// Statuses that must wait a moment, and until when.
-    pub later: BTreeMap<Key, Instant>,
+    pub later: Later,
+    /// What is decided in a moment, unless something decides it before.
+    pub coming: Later,
     /// When statuses that sum up others may be decided again.
     not_before: HashMap<Key, Instant>,
     pub seen: HashMap<AgentId, super::wakeups::Seen>,
@@ -176,7 +190,9 @@ impl Engine {
             dirty_targets: BTreeSet::new(),
             dirty_regions: BTreeSet::new(),
             dirty_statuses: BTreeSet::new(),
-            later: BTreeMap::new(),
+            turn: None,
+            later: Later::default(),
+            coming: Later::default(),
             not_before: HashMap::new(),
             seen: HashMap::new(),
             adoption: Adoption::default(),
@@ -193,7 +209,9 @@ impl Engine {
         loop {
             self.plan();
             let mut count = 0;
-            while let Some(key) = self.dirty_statuses.pop_first() {
+            while !self.writer.is_full(WRITES_MAX)
+                && let Some(key) = self.next_status()
+            {
                 self.status(&key);
                 count += 1;
                 if count % STATUS_BATCH == 0 {
@@ -203,31 +221,48 @@ impl Engine {
                     self.plan();
                 }
             }
-            let due = self.later.values().min().copied();
+            let due = self.later.next().into_iter().chain(self.coming.next()).min();
+            let full = !self.dirty_statuses.is_empty();
+            let writer = self.writer.clone();
             tokio::select! {
                 biased;
                 changed = changes.next() => self.take(changed, agents.take()),
                 reported = agents.next() => self.take(changes.take(), reported),
                 Some(question) = questions.recv() => self.answer(question),
+                () = writer.room(WRITES_MAX), if full => {}
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.due(),
             }
         }
     }
 
+    /// The status that is decided next: in turn, so that none waits for ever behind those that change all the time.
+    fn next_status(&mut self) -> Option<Key> {
+        let after = self.turn.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.dirty_statuses.range((after, Bound::Unbounded)).next();
+        let next = next.or_else(|| self.dirty_statuses.first()).cloned()?;
+        self.dirty_statuses.remove(&next);
+        self.coming.forget(&next);
+        self.turn = Some(next.clone());
+        Some(next)
+    }
+
     /// Statuses whose time has come.
     fn due(&mut self) {
         let now = Instant::now();
-        let due: Vec<_> =
-            self.later.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
-        for key in due {
-            self.later.remove(&key);
+        while let Some(key) = self.later.pop(now).or_else(|| self.coming.pop(now)) {
             self.dirty_statuses.insert(key);
         }
     }
 
     /// Decides a status in a moment, so that several changes in a row cost one write.
     pub(super) fn soon(&mut self, key: Key) {
-        self.no_later_than(key, Instant::now() + SUM_PAUSE);
+        self.coming.no_later_than(key, Instant::now() + SUM_PAUSE);
+    }
+
+    /// Decides the status of what was just planned, unless its agent reports before: then at once. What is through
+    /// in a moment costs one write, and not another one that says that it is on its way.
+    pub(super) fn planned(&mut self, key: Key) {
+        self.coming.no_later_than(key, Instant::now() + PLANNED_PAUSE);
     }
 
     /// Decides a status of an object that sums up many others: at once, but not again within a moment.
@@ -235,7 +270,7 @@ impl Engine {
         let now = Instant::now();
         match self.not_before.get(&key).copied().filter(|at| *at > now) {
             Some(at) => {
-                self.no_later_than(key, at);
+                self.later.no_later_than(key, at);
             }
             None => {
                 self.dirty_statuses.insert(key);
@@ -243,22 +278,17 @@ impl Engine {
         }
     }
 
-    /// A sum was decided and took this long: sums never take more than a fifth of the time.
-    pub(super) fn summed(&mut self, key: Key, took: Duration) {
-        self.not_before.insert(key, Instant::now() + SUM_PAUSE.max(took * 4));
+    /// A sum over so many clusters was decided and took this long: sums never take more than a fifth of the time.
+    pub(super) fn summed(&mut self, key: Key, took: Duration, clusters: usize) {
+        let size = SUM_PAUSE_PER_CLUSTER * u32::try_from(clusters).unwrap_or(u32::MAX);
+        self.not_before.insert(key, Instant::now() + SUM_PAUSE.max(took * 4).max(size));
     }
 
     /// Decides a status at a moment.
     pub(super) fn at(&mut self, key: Key, when: Timestamp) {
         let wait = when.duration_since(Timestamp::now());
         let wait = Duration::try_from(wait).unwrap_or_default().min(Duration::from_secs(86_400));
-        self.no_later_than(key, Instant::now() + wait);
-    }
-
-    /// Whoever waits for several moments is looked at at the first.
-    fn no_later_than(&mut self, key: Key, at: Instant) {
-        let due = self.later.entry(key).or_insert(at);
-        *due = at.min(*due);
+        self.later.no_later_than(key, Instant::now() + wait);
     }
 
     /// Finds whom changes concern.

@@ -6,6 +6,7 @@ use api::k0rdent::{DeploymentState, ServiceState};
 use api::skein::LinkState;
 use kube::ResourceExt;
 use protocol::id::AgentId;
+use protocol::plan::HookEvent;
 use protocol::sealed::is_sealed;
 
 use super::engine::{Engine, TargetState};
@@ -210,6 +211,7 @@ impl Engine {
             declared,
             selected: multi.is_none() || selects(selector.as_ref(), &target.labels),
             rivals: rivals.map(|other| (owner_told(&other.owner, target), other.carrying.priority)).collect(),
+            turn: multi.as_ref().and_then(|multi| self.turn(&target.name, set, multi)),
             blocked_by: unready(state, states, &depends_on),
             states,
             source,
@@ -217,7 +219,7 @@ impl Engine {
             pause: edge.as_ref().and_then(|edge| edge.spec.hold.as_ref()),
             in_plan: plan
                 .as_ref()
-                .is_some_and(|plan| plan.content.body.units.iter().any(|unit| unit.id == service.id)),
+                .is_some_and(|plan| plan.content.body().units.iter().any(|unit| unit.id == service.id)),
             plan: plan.map(|plan| (plan.head.generation, plan.issued_at)),
             agent: target.agent.is_some(),
             link: edge::link(view.as_deref(), region.as_deref()),
@@ -267,7 +269,7 @@ pub(super) fn described(target: &Target) -> String {
 }
 
 fn told(built: &Built) -> BuiltTold {
-    let bundle = &built.bundle;
+    let bundle = built.content().unpack();
     BuiltTold {
         origin: built.origin.clone(),
         rendered_by: if bundle.by_helm.is_some() { "helm" } else { "engine" },
@@ -276,7 +278,8 @@ fn told(built: &Built) -> BuiltTold {
         random: bundle.entropy,
         objects: bundle.objects.len(),
         hooks: bundle.hooks.len(),
+        tests: built.unit().hooks.iter().filter(|hook| hook.events.contains(&HookEvent::Test)).count(),
         sealed: bundle.blobs().filter(|(_, content)| is_sealed(content)).count(),
-        hash: built.unit.hash.to_string(),
+        hash: built.hash.to_string(),
     }
 }

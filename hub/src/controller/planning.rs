@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use api::k0rdent::{DeploymentState, MultiClusterService, ServiceState};
 use kube::ResourceExt;
@@ -16,6 +17,7 @@ use protocol::report::{UnitReport, UnitState};
 
 use super::cluster_deployment;
 use super::engine::{Engine, Subject, TargetState};
+use crate::cache::view::Reads;
 use crate::cache::{Key, Kind, View};
 use crate::planner::{self, prices};
 use crate::roster::ObjectName;
@@ -25,49 +27,109 @@ use crate::services::resolve::{Knowledge, Problem, Resolution, SetPlan, resolve}
 use crate::services::target::{Target, TargetKind, TargetName};
 use crate::services::template::Sight;
 
+/// Targets that are decided before any of them is published: few enough that the first plans leave at once.
+const BATCH: usize = 64;
+/// Fewer targets for each thread are not worth one.
+const EACH_MIN: usize = 8;
+
+/// What was decided for a target, and what was read for it.
+struct Decision {
+    next: Option<TargetState>,
+    read: Reads,
+}
+
 impl Engine {
     /// Plans everything that waits: targets, then the regions they concern.
     pub(super) fn plan(&mut self) {
-        while let Some(name) = self.dirty_targets.pop_first() {
-            self.plan_target(&name);
+        while !self.dirty_targets.is_empty() {
+            let some = std::iter::from_fn(|| self.dirty_targets.pop_first()).take(BATCH).collect::<Vec<_>>();
+            for (name, decision) in some.iter().zip(self.decided(&some)) {
+                self.take_over(name, decision);
+            }
         }
         while let Some(region) = self.dirty_regions.pop_first() {
             self.plan_region(&region);
         }
     }
 
-    fn plan_target(&mut self, name: &TargetName) {
+    /// What is decided for these targets, in their order. Nothing that is decided for one is read for another.
+    ///
+    /// # Why threads
+    /// What takes long is rendering, and ten thousand targets are planned at once when the hub starts or a template of
+    /// theirs changes. Everything else stays with the one deciding task.
+    fn decided(&self, names: &[TargetName]) -> Vec<Decision> {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let threads = threads.min(names.len() / EACH_MIN).max(1);
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut decided = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(name) = names.get(at) else { return decided };
+                decided.push((at, self.decide(name)));
+            }
+        };
+        // Sources are asked for what is missing, and fetch on the runtime.
+        let runtime = tokio::runtime::Handle::try_current().ok();
+        let other = || {
+            let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            work()
+        };
+        let mut all = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(other)).collect();
+            let mut all = work();
+            for other in others {
+                match other.join() {
+                    Ok(decided) => all.extend(decided),
+                    // As if it had happened here.
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            all
+        });
+        all.sort_unstable_by_key(|(at, _)| *at);
+        all.into_iter().map(|(_, decision)| decision).collect()
+    }
+
+    fn decide(&self, name: &TargetName) -> Decision {
         let TargetName { kind, namespace, name: of } = name;
         let _span = tracing::debug_span!("reconcile", ?kind, namespace, name = of).entered();
+        let before = self.targets.get(name);
+        let namespace = &self.settings.system_namespace;
+        let view = View::new(&self.cache);
+        let sight = Sight { view, sources: &self.sources, system_namespace: namespace };
+        let next = match name.kind {
+            _ if self.settings.serving.is_some() => self.served_target(name, &sight, before),
+            TargetKind::ClusterDeployment => self.cluster_target(name, &sight, before),
+            TargetKind::Edge => self.edge_target(name, &sight, before),
+        };
+        Decision { next, read: sight.view.into_read() }
+    }
+
+    fn take_over(&mut self, name: &TargetName, decision: Decision) {
+        let Decision { next, read } = decision;
         let before = self.targets.remove(name);
         if let Some(before) = &before {
             self.unlist(name, before);
         }
-        let next = {
-            let cache = self.cache.clone();
-            let sources = self.sources.clone();
-            let namespace = self.settings.system_namespace.clone();
-            let sight = Sight { view: View::new(&cache), sources: &sources, system_namespace: &namespace };
-            let next = match name.kind {
-                _ if self.settings.serving.is_some() => self.served_target(name, &sight, before.as_ref()),
-                TargetKind::ClusterDeployment => self.cluster_target(name, &sight, before.as_ref()),
-                TargetKind::Edge => self.edge_target(name, &sight, before.as_ref()),
-            };
-            self.record(Subject::Plan(name.clone()), sight.view.into_read());
-            next
-        };
+        self.record(Subject::Plan(name.clone()), read);
         self.touch_regions(before.as_ref(), next.as_ref());
         if let Some(mut next) = next {
             let now = u64::try_from(self.now().as_millisecond()).unwrap_or_default();
             stamp(&mut next, before.as_ref(), now);
             let units = next.resolution.sets.iter().flat_map(|set| &set.services);
-            let units = units.filter_map(|service| service.built.as_ref().map(|built| &*built.unit));
-            let large = planner::too_large(units);
+            let weights = units.filter_map(|service| service.built.as_ref().map(|built| built.weight));
+            let large = planner::too_large(weights);
             next.held = next.held.or(large);
             self.publish(&next);
             self.rollout_planned(&next);
             self.list(name, &next);
             self.targets.insert(name.clone(), next);
+        }
+        for set in before.iter().flat_map(|before| &before.resolution.sets) {
+            if !self.sets.contains_key(&set.set) {
+                self.dirty_statuses.insert(Key::new(Kind::ServiceSet, &set.set.0, &set.set.1));
+            }
         }
         self.wake_leaving(name);
         match name.kind {
@@ -89,10 +151,11 @@ impl Engine {
         let known = before.and_then(|before| before.cluster.as_ref());
         let cluster = cluster_deployment::plan(&deployment, sight, &self.bundles, known);
         let region = cluster.region.as_ref().ok().map(ToString::to_string);
-        let rendered = cluster.planned.as_ref().and_then(|built| built.bundle.cluster.as_ref());
-        let mut target = Target::of_cluster(&deployment, region, rendered);
-        if let Some(built) = &cluster.planned {
-            target.refer(&built.bundle);
+        let rendered = cluster.planned.as_ref().map(|built| built.content().unpack());
+        let shown = rendered.as_ref().and_then(|bundle| bundle.cluster.as_ref());
+        let mut target = Target::of_cluster(&deployment, region, shown);
+        if let Some(bundle) = &rendered {
+            target.refer(bundle);
         }
         self.with_agent(&mut target);
         if target.kubernetes_version.is_none() {
@@ -150,7 +213,14 @@ impl Engine {
         let released = |service: &MultiClusterService, set: &(String, String)| {
             self.releases.of(&self.cache, service, set)
         };
-        self.carried(target, &claims(target, own, &all, kept, released), sight, before)
+        let mut claims = claims(target, own, &all, kept, released);
+        for claim in &mut claims {
+            let set = self.cache.service_sets.get(&claim.set.0, &claim.set.1);
+            if let (Some(set), Ok(orders)) = (set, &mut claim.carrying.orders) {
+                *orders = std::mem::take(orders).tested(set.annotations());
+            }
+        }
+        self.carried(target, &claims, sight, before)
     }
 
     /// What the target is to have of these claims.
@@ -247,8 +317,8 @@ impl Engine {
                 .flat_map(|set| &set.services)
                 .filter_map(|service| service.built.as_ref())
         };
-        let body = planner::body(built().map(|built| built.unit.clone()), self.edge_settings(&state.target));
-        let blobs = built().flat_map(|built| built.bundle.blobs());
+        let body = planner::body(built().map(Built::unit), self.edge_settings(&state.target));
+        let blobs = built().flat_map(Built::blobs);
         let (head, new) = self.plans.publish(&AgentId::Edge(edge), body, blobs);
         if new {
             tracing::debug!(%edge, generation = %head.generation, "plan published");
@@ -295,10 +365,10 @@ impl Engine {
                 .filter(|state| !state.target.deleting)
                 .filter_map(|state| state.cluster.as_ref()?.planned.as_ref())
         };
-        let held = held.or_else(|| planner::too_large(built().map(|built| &*built.unit)));
+        let held = held.or_else(|| planner::too_large(built().map(|built| built.weight)));
         if held.is_none() {
-            let body = planner::body(built().map(|built| built.unit.clone()), BTreeMap::new());
-            self.plans.publish(&agent, body, built().flat_map(|built| built.bundle.blobs()));
+            let body = planner::body(built().map(Built::unit), BTreeMap::new());
+            self.plans.publish(&agent, body, built().flat_map(Built::blobs));
         }
         self.dirty_statuses.insert(Key::new(Kind::Region, "", region.as_str()));
         // Those being deleted wait for this very plan.
@@ -316,8 +386,8 @@ impl Engine {
             let state = state?;
             let cluster = state.cluster.as_ref()?;
             let region = cluster.region.as_ref().ok()?.clone();
-            let unit =
-                cluster.planned.as_ref().filter(|_| !state.target.deleting).map(|built| built.unit.clone());
+            let planned = cluster.planned.as_ref().filter(|_| !state.target.deleting);
+            let unit = planned.map(|built| built.encoded().clone());
             Some((region, unit))
         };
         let (old, new) = (part(before), part(next));
@@ -354,7 +424,7 @@ impl Engine {
     fn list(&mut self, name: &TargetName, state: &TargetState) {
         for (index, set) in state.resolution.sets.iter().enumerate() {
             self.sets.insert(set.set.clone(), (name.clone(), index));
-            self.dirty_statuses.insert(Key::new(Kind::ServiceSet, &set.set.0, &set.set.1));
+            self.planned(Key::new(Kind::ServiceSet, &set.set.0, &set.set.1));
             if let Owner::MultiClusterService(service) = &set.owner {
                 self.by_service.entry(service.clone()).or_default().insert(name.clone());
                 self.sum(Key::new(Kind::MultiClusterService, "", service));
@@ -374,7 +444,6 @@ impl Engine {
             if self.sets.get(&set.set).is_some_and(|(at, _)| at == name) {
                 self.sets.remove(&set.set);
             }
-            self.dirty_statuses.insert(Key::new(Kind::ServiceSet, &set.set.0, &set.set.1));
             if let Owner::MultiClusterService(service) = &set.owner {
                 if let Some(targets) = self.by_service.get_mut(service) {
                     targets.remove(name);
@@ -397,15 +466,10 @@ fn stamp(next: &mut TargetState, before: Option<&TargetState>, now: u64) {
         let own = state.cluster.as_ref().and_then(|cluster| cluster.planned.as_ref());
         services.filter_map(|service| service.built.as_ref()).chain(own)
     }
-    let known: BTreeMap<_, _> = before
-        .into_iter()
-        .flat_map(all)
-        .map(|built| (&built.unit.id, (built.unit.hash, built.since)))
-        .collect();
-    let since = |built: &Built| match known.get(&built.unit.id) {
-        Some((hash, since)) if *hash == built.unit.hash => *since,
-        _ => now,
-    };
+    // The hash is over the release's name as well.
+    let known: BTreeMap<_, _> =
+        before.into_iter().flat_map(all).map(|built| (built.hash, built.since)).collect();
+    let since = |built: &Built| known.get(&built.hash).copied().unwrap_or(now);
     let services = next.resolution.sets.iter_mut().flat_map(|set| &mut set.services);
     let own = next.cluster.as_mut().and_then(|cluster| cluster.planned.as_mut());
     for built in services.filter_map(|service| service.built.as_mut()).chain(own) {

@@ -18,6 +18,7 @@ use crate::cache::view::{Interest, Reads};
 use crate::cache::{Cached, Key, Kind, View};
 use crate::services::claim::Owner;
 use crate::services::dependency::check_multi_cluster_services;
+use crate::services::judge;
 use crate::services::target::{TargetKind, TargetName};
 use crate::services::template::Sight;
 
@@ -33,8 +34,8 @@ impl Engine {
             Kind::ClusterDeployment => self.cluster_deployment(key),
             Kind::MultiClusterService => {
                 let begun = tokio::time::Instant::now();
-                self.multi_cluster_service(key);
-                self.summed(key.clone(), begun.elapsed());
+                let clusters = self.multi_cluster_service(key);
+                self.summed(key.clone(), begun.elapsed(), clusters);
             }
             Kind::ServiceSet => self.service_set(key),
             Kind::Edge => self.edge(key),
@@ -173,7 +174,9 @@ impl Engine {
                 let template = plan.template.as_ref().ok()?;
                 crate::admission::rules::compatible(&object, template, &self.cache).err()
             }),
-            dependencies: own.and_then(|set| set.dependencies.clone()),
+            dependencies: own
+                .and_then(|set| set.dependencies.clone())
+                .or_else(|| judge::dependencies(asked).err()),
             upgrade_paths,
             upgrades: self.upgrades(&key.namespace, &object.spec.template),
             kubernetes_version: state.target.agent.and(state.target.kubernetes_version.clone()),
@@ -253,45 +256,20 @@ impl Engine {
         services.iter().map(path).collect()
     }
 
-    fn multi_cluster_service(&mut self, key: &Key) {
-        let Some(object) = self.cache.multi_cluster_services.get("", &key.name) else { return };
+    /// Answers over how many clusters the status sums up.
+    fn multi_cluster_service(&mut self, key: &Key) -> usize {
+        let Some(object) = self.cache.multi_cluster_services.get("", &key.name) else { return 0 };
         let deleting = object.metadata.deletion_timestamp.is_some();
         if !deleting {
             self.ensure_finalizer(key, &*object, names::finalizer::MULTI_CLUSTER_SERVICE);
         }
-        let mut deletion = None;
-        if deleting {
-            let all = self.cache.multi_cluster_services.list();
-            let users = all
-                .iter()
-                .filter(|one| {
-                    one.metadata.deletion_timestamp.is_none() && one.spec.depends_on.contains(&key.name)
-                })
-                .count();
-            let left = self
-                .cache
-                .service_sets
-                .list()
-                .iter()
-                .filter(|set| set.spec.multi_cluster_service.as_ref() == Some(&key.name))
-                .count();
-            deletion = match (users, left) {
-                (0, 0) => {
-                    return self.drop_finalizer(key, &*object, names::finalizer::MULTI_CLUSTER_SERVICE);
-                }
-                (0, left) => Some((
-                    api::conditions::reason::WAITING_FOR_SERVICE_SETS_DELETION,
-                    format!("waiting for {left} ServiceSets to be removed"),
-                )),
-                (users, _) => Some((
-                    api::conditions::reason::FAILED,
-                    format!(
-                        "failed to delete MultiClusterService {} because {users} other MultiClusterServices depend on it",
-                        key.name
-                    ),
-                )),
-            };
-        }
+        let deletion = match deleting.then(|| self.service_held(&key.name)) {
+            Some(None) => {
+                self.drop_finalizer(key, &*object, names::finalizer::MULTI_CLUSTER_SERVICE);
+                return 0;
+            }
+            held => held.flatten(),
+        };
         let names = self.by_service.get(&key.name).cloned().unwrap_or_default();
         let all = object.spec.rollout.as_ref().map(|_| names.clone()).unwrap_or_default();
         let (mut references, mut dependencies, mut clusters) = (None, None, Vec::new());
@@ -310,9 +288,9 @@ impl Engine {
                 },
                 regional: state.target.is_regional(),
                 uid: state.target.uid.clone(),
-                services: states.get(at).cloned().unwrap_or_default(),
                 waits: set.release.as_ref().is_some_and(|release| release.revision.is_none()),
                 blocked_by: blocked_by(state, &states, &object.spec.depends_on),
+                states: (states, at),
                 namespace: name.namespace,
                 name: name.name,
             });
@@ -320,12 +298,12 @@ impl Engine {
         let rollout = if deleting { None } else { self.rollout(&object, &all) };
         let services =
             object.spec.service_spec.as_ref().map(|spec| spec.services.as_slice()).unwrap_or_default();
+        let count = clusters.len();
         let after = multi_cluster_service::status(multi_cluster_service::Facts {
             object: &object,
             clusters,
             references: references.or_else(|| self.references(services)),
-            dependencies: dependencies
-                .or_else(|| crate::services::dependency::check_services(services).err()),
+            dependencies: dependencies.or_else(|| judge::dependencies(services).err()),
             graph: self.dependency_fault(&object),
             rollout,
             deletion,
@@ -334,6 +312,31 @@ impl Engine {
             now: self.now(),
         });
         self.write_status(key, &*object, object.status.as_ref(), &after);
+        count
+    }
+
+    /// What the deletion of a MultiClusterService waits for: reason and message.
+    fn service_held(&self, name: &String) -> Option<(&'static str, String)> {
+        let all = self.cache.multi_cluster_services.list();
+        let uses = |one: &&Arc<api::k0rdent::MultiClusterService>| {
+            one.metadata.deletion_timestamp.is_none() && one.spec.depends_on.contains(name)
+        };
+        let users = all.iter().filter(uses).count();
+        let sets = self.cache.service_sets.list();
+        let left = sets.iter().filter(|set| set.spec.multi_cluster_service.as_ref() == Some(name)).count();
+        match (users, left) {
+            (0, 0) => None,
+            (0, left) => Some((
+                api::conditions::reason::WAITING_FOR_SERVICE_SETS_DELETION,
+                format!("waiting for {left} ServiceSets to be removed"),
+            )),
+            (users, _) => Some((
+                api::conditions::reason::FAILED,
+                format!(
+                    "failed to delete MultiClusterService {name} because {users} other MultiClusterServices depend on it"
+                ),
+            )),
+        }
     }
 
     /// What is wrong with what a MultiClusterService waits for; with a thousand of them the graph is not made for those
@@ -350,17 +353,9 @@ impl Engine {
     /// Templates that a MultiClusterService names must exist in the system namespace.
     fn references(&self, services: &[api::k0rdent::Service]) -> Option<String> {
         let namespace = &self.settings.system_namespace;
-        let missing: Vec<_> = services
-            .iter()
-            .filter(|service| self.cache.service_templates.get(namespace, &service.template).is_none())
-            .map(|service| {
-                format!(
-                    "failed to get ServiceTemplate {namespace}/{0}: ServiceTemplate.k0rdent.mirantis.com \"{0}\" not found",
-                    service.template
-                )
-            })
-            .collect();
-        (!missing.is_empty()).then(|| format!("some services have invalid templates\n{}", missing.join("\n")))
+        let judged: Vec<_> =
+            services.iter().filter(|one| judge::is_judged(&self.cache, namespace, one)).cloned().collect();
+        judge::references(&self.cache, namespace, &judged).err()
     }
 
     fn edge(&mut self, key: &Key) {

@@ -16,6 +16,7 @@ use protocol::plan::UnitId;
 use crate::cache::Cache;
 use crate::rollout::record::{self, Part, revision_of, short};
 use crate::rollout::state::State;
+use crate::rollout::steady::Steady;
 use crate::roster::ObjectName;
 use crate::services::claim::Released;
 
@@ -25,6 +26,8 @@ pub(super) struct Releases {
     pub started: UnixMillis,
     /// What sets had failed with when they were planned with the revision they have.
     pub begun: HashMap<ObjectName, Begun>,
+    /// How sets' targets have been since they were given what they have.
+    pub steady: HashMap<ObjectName, Steady>,
     books: HashMap<String, Book>,
     /// MultiClusterServices without a rollout, as they are: what they say is what everybody has.
     plain: HashMap<String, Arc<MultiClusterService>>,
@@ -85,6 +88,7 @@ impl Default for Releases {
         Self {
             started: now_millis(),
             begun: HashMap::new(),
+            steady: HashMap::new(),
             books: HashMap::new(),
             plain: HashMap::new(),
             under_way: HashMap::new(),
@@ -249,6 +253,7 @@ impl Releases {
     pub(super) fn gone(&mut self, set: &ObjectName) {
         self.under_way.remove(set);
         self.begun.remove(set);
+        self.steady.remove(set);
     }
 
     /// What must still be written of a set.

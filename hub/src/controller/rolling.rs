@@ -3,7 +3,7 @@
 //! A look at a rollout is a part of deciding its MultiClusterService's status, for that gathers the same facts. See
 //! [`crate::rollout`] for what is decided and why in this order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use api::conditions::reason;
 use api::k0rdent::{DeploymentState, MultiClusterService, ServiceState, SyncMode};
@@ -28,6 +28,7 @@ use crate::rollout::planner::{self, Decision, Input};
 use crate::rollout::record::{self, Part as Kept};
 use crate::rollout::settings::{Settings, SettingsError};
 use crate::rollout::state::{Command, Stage, State};
+use crate::rollout::steady::Steady;
 use crate::roster::ObjectName;
 use crate::services::claim::Owner;
 use crate::services::resolve::SetPlan;
@@ -167,7 +168,10 @@ impl Engine {
         let Some(base) = base.filter(|_| noted) else {
             return waits("the revision is being noted".to_owned(), "Progressing", RolloutPhase::Progressing);
         };
-        let decision = self.look(object, names, (&settings, &revision, &base));
+        // Apart while the rest is looked at.
+        let mut steady = std::mem::take(&mut self.releases.steady);
+        let decision = self.look(object, names, (&settings, &revision, &base), &mut steady);
+        self.releases.steady = steady;
         self.carry_out(object, names, &base, &decision);
         Some(self.told(object, spec, &settings, &decision, &before))
     }
@@ -252,25 +256,39 @@ impl Engine {
         object: &MultiClusterService,
         names: &BTreeSet<TargetName>,
         (settings, revision, state): (&Settings, &str, &State),
+        steady: &mut HashMap<ObjectName, Steady>,
     ) -> Decision {
         let name = object.name_any();
         let members = self.members(&name, names);
         let given: Vec<_> =
             members.iter().map(|member| self.releases.given(&self.cache, &name, &member.set.set)).collect();
-        let facts: Vec<_> =
-            members.iter().zip(&given).map(|(member, given)| self.fact(member, given.as_ref())).collect();
+        let now = now_millis();
+        let seen = |(member, given): (&Member<'_>, &Option<Given>)| {
+            let (link, health) = self.seen(member, given.as_ref());
+            let Some(given) = given else { return (link, health) };
+            let steady = steady.entry(member.set.set.clone()).or_default();
+            steady.see((&given.revision, given.at), (link, health), (now, settings.failure_grace))
+        };
+        let seen: Vec<_> = members.iter().zip(&given).map(seen).collect();
+        let facts: Vec<_> = members
+            .iter()
+            .zip(&given)
+            .zip(seen)
+            .map(|((member, given), seen)| self.fact(member, given.as_ref(), seen))
+            .collect();
         planner::decide(Input {
             settings,
             revision,
             state,
             targets: &facts,
             command: object.annotations().get(annotation::ROLLOUT).map(String::as_str),
-            now: now_millis(),
+            now,
         })
     }
 
-    fn fact<'a>(&'a self, member: &'a Member<'_>, given: Option<&'a Given>) -> Fact<'a> {
-        let Member { shown, state, set, services } = member;
+    /// How a target's link and health are at this moment.
+    fn seen(&self, member: &Member<'_>, given: Option<&Given>) -> (Link, Health) {
+        let Member { state, set, services, .. } = member;
         let view = state.target.agent.and_then(|agent| self.observed.agent(&AgentId::Edge(agent)));
         let region = state.target.region.as_ref().and_then(|region| self.region_view(region));
         let link = match edge::link(view.as_deref(), region.as_deref()) {
@@ -281,12 +299,22 @@ impl Engine {
                 if settled { Link::Away(None) } else { Link::Unsettled }
             }
         };
+        (link, self.health(set, services, given, view.as_deref()))
+    }
+
+    fn fact<'a>(
+        &self,
+        member: &'a Member<'_>,
+        given: Option<&'a Given>,
+        (link, health): (Link, Health),
+    ) -> Fact<'a> {
+        let Member { shown, state, set, .. } = member;
         Fact {
             name: shown,
             labels: &state.target.labels,
             given: given.map(|given| given.revision.as_str()),
             given_at: given.map_or(0, |given| given.at),
-            health: self.health(set, services, given, view.as_deref()),
+            health,
             link,
             held: set.paused || self.is_held(state),
         }
@@ -324,7 +352,7 @@ impl Engine {
         let unbuilt =
             set.services.iter().any(|one| one.problem.as_ref().is_some_and(|problem| problem.failed));
         let failed = unbuilt || self.has_failed(set, services, view);
-        if failed { Health::Failed } else { Health::Waiting }
+        if failed { Health::Failed(now_millis()) } else { Health::Waiting }
     }
 
     /// Whether the agent is through with the plan that brought the revision.

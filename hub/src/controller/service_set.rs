@@ -169,7 +169,7 @@ fn reported(state: &mut ServiceState, service: &ServicePlan, report: &UnitReport
     state.failure_message = some(&report.message);
     state.state = word(report.state);
     state.conditions = health::conditions(report);
-    let wanted = service.built.as_ref().map(|built| built.unit.hash);
+    let wanted = service.built.as_ref().map(|built| built.hash);
     let settled = wanted.is_none() || report.deployed_hash == wanted;
     if report.state == UnitState::Deployed && !settled {
         // It works, and is not what it should be: the newest plan has not arrived or not been carried out.
@@ -303,7 +303,7 @@ fn profile(sheet: &mut Sheet, facts: &Facts<'_>) {
 /// `HelmFallback`: which services a `helm` binary rendered, and for want of what; absent where the engine did all.
 fn fallback(sheet: &mut Sheet, facts: &Facts<'_>) {
     let services = facts.set.services.iter().filter_map(|service| {
-        let why = service.built.as_ref()?.bundle.by_helm.as_deref()?;
+        let why = service.built.as_ref()?.content().by_helm.as_deref()?;
         Some(format!("{}/{} is rendered by the helm binary: {why}", service.name.0, service.name.1))
     });
     let message = services.collect::<Vec<_>>().join("; ");

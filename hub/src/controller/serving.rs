@@ -274,7 +274,7 @@ impl Engine {
         let there = self.has_record(&record).then_some(None);
         complete &= self.put(&record, there, || registration::region_record(&namespace, names::LOCAL_REGION));
         if !complete {
-            self.later.insert(smp, Instant::now() + TRY_AGAIN);
+            self.later.no_later_than(smp, Instant::now() + TRY_AGAIN);
         }
     }
 
@@ -363,9 +363,8 @@ impl Engine {
             return done();
         }
         let plan = self.plans.get(&agent).map(|plan| plan.head.generation);
-        let told = view.as_deref().filter(|view| view.complete);
-        let carried_out = told.is_some_and(|view| view.applied >= plan) && state.held.is_none();
-        if after.services.is_empty() && carried_out {
+        let obeyed = view.is_some_and(|view| view.complete && view.obeys(plan)) && state.held.is_none();
+        if after.services.is_empty() && obeyed {
             return done();
         }
         let reference = reference(&state.target, is_self_management(object));

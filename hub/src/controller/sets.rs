@@ -134,8 +134,8 @@ impl Engine {
         let facts = self.facts(state, &set, Some(object), view.as_deref(), None);
         let status = service_set::status(&facts);
         let plan = self.plans.get(&agent).map(|plan| plan.head.generation);
-        let carried_out = view.as_ref().and_then(|view| view.applied) >= plan;
-        if facts.silent_since.is_some() || view.is_none() || (status.services.is_empty() && carried_out) {
+        let obeyed = view.as_ref().is_none_or(|view| status.services.is_empty() && view.obeys(plan));
+        if facts.silent_since.is_some() || obeyed {
             return self.writer.submit(key, Part::Object, delete);
         }
         self.leaving.entry(name.clone()).or_default().insert(key.clone());

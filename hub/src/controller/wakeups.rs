@@ -1,9 +1,11 @@
 //! Whom a change concerns: changes of objects, and reports of agents.
 
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
+use api::k0rdent::{MultiClusterService, Service};
 use kube::ResourceExt;
 use protocol::id::{AgentId, Generation, RegionName};
 use protocol::plan::UnitId;
@@ -14,6 +16,8 @@ use crate::cache::{Change, Key, Kind};
 use crate::observed::Link;
 use crate::services::claim::Owner;
 use crate::services::health;
+use crate::services::orders::TEST;
+use crate::services::resolve::SetPlan;
 use crate::services::selector::selects;
 use crate::services::target::{TargetKind, TargetName};
 
@@ -22,6 +26,7 @@ use crate::services::target::{TargetKind, TargetName};
 pub(super) struct Seen {
     link: Link,
     applied: Option<Generation>,
+    reported: Option<Generation>,
     complete: bool,
     units: HashMap<UnitId, u64>,
 }
@@ -67,21 +72,7 @@ impl Engine {
                     self.dirty_regions.insert(region);
                 }
             }
-            Kind::ServiceSet => {
-                let name = (key.namespace.clone(), key.name.clone());
-                let paused = self.is_paused(&name);
-                if self.cache.service_sets.get(&name.0, &name.1).is_none() {
-                    self.dirty_statuses.extend(self.services_leaving());
-                }
-                if let Some((target, index)) = self.sets.get(&name).cloned()
-                    && let Some(state) = self.targets.get_mut(&target)
-                {
-                    state.states = None;
-                    if state.resolution.sets.get(index).is_some_and(|set| set.paused != paused) {
-                        self.dirty_targets.insert(target);
-                    }
-                }
-            }
+            Kind::ServiceSet => self.set_seen(key),
             Kind::Credential => self.wake(key),
             Kind::Region
             | Kind::ClusterDeployment
@@ -105,10 +96,60 @@ impl Engine {
             | Kind::Resource
             | Kind::Plan => {}
         }
+        if matches!(key.kind, Kind::ServiceTemplate | Kind::ServiceTemplateChain) {
+            self.judge_again(key);
+        }
         if key.kind == Kind::MultiClusterService {
             self.sum(key.clone());
         } else if super::writer::resource(key.kind).is_some() {
             self.dirty_statuses.insert(key.clone());
+        }
+    }
+
+    /// Sums up MultiClusterServices without a target that name a template or chain: those with one hear of it from there.
+    fn judge_again(&mut self, key: &Key) {
+        if key.namespace != self.settings.system_namespace {
+            return;
+        }
+        let names = |service: &Service| {
+            let by = if key.kind == Kind::ServiceTemplate {
+                Some(&service.template)
+            } else {
+                service.template_chain.as_ref()
+            };
+            by == Some(&key.name)
+        };
+        let concerned = |one: &Arc<MultiClusterService>| {
+            self.by_service.get(&one.name_any()).is_none_or(BTreeSet::is_empty)
+                && one.spec.service_spec.iter().flat_map(|spec| &spec.services).any(names)
+        };
+        let all = self.cache.multi_cluster_services.list();
+        let concerned: Vec<_> = all.iter().filter(|one| concerned(one)).map(|one| one.name_any()).collect();
+        for name in concerned {
+            self.sum(Key::new(Kind::MultiClusterService, "", &name));
+        }
+    }
+
+    /// A ServiceSet is another one, or is gone: its states are summed up anew, and pausing it decides its target.
+    fn set_seen(&mut self, key: &Key) {
+        let name = (key.namespace.clone(), key.name.clone());
+        let paused = self.is_paused(&name);
+        let object = self.cache.service_sets.get(&name.0, &name.1);
+        let test = object.and_then(|object| object.annotations().get(TEST).cloned());
+        if self.cache.service_sets.get(&name.0, &name.1).is_none() {
+            self.dirty_statuses.extend(self.services_leaving());
+        }
+        if let Some((target, index)) = self.sets.get(&name).cloned()
+            && let Some(state) = self.targets.get_mut(&target)
+        {
+            state.states = None;
+            let news = |set: &SetPlan| {
+                let orders = set.carrying.orders.as_ref().ok();
+                set.paused != paused || orders.is_some_and(|orders| test.is_some() && orders.test != test)
+            };
+            if state.resolution.sets.get(index).is_some_and(news) {
+                self.dirty_targets.insert(target);
+            }
         }
     }
 
@@ -191,11 +232,14 @@ impl Engine {
         let seen = Seen {
             link: view.link.clone(),
             applied: view.applied,
+            reported: view.reported,
             complete: view.complete,
             units: view.units.iter().map(|(id, unit)| (id.clone(), fingerprint(unit))).collect(),
         };
         let linked = before.link != seen.link;
         let settled = before.applied != seen.applied || before.complete != seen.complete;
+        // Of interest to what leaves, and nobody else.
+        let obeys = before.reported != seen.reported;
         let units: Vec<UnitId> = seen
             .units
             .iter()
@@ -208,14 +252,16 @@ impl Engine {
             AgentId::Edge(id) => {
                 let Some(edge) = self.roster.edge(id) else { return };
                 self.soon(Key::new(Kind::Edge, &edge.namespace, &edge.name));
+                let target = match &edge.cluster_deployment {
+                    Some((namespace, name)) => {
+                        TargetName::new(TargetKind::ClusterDeployment, namespace, name)
+                    }
+                    None => TargetName::new(TargetKind::Edge, &edge.namespace, &edge.name),
+                };
                 if linked || settled || !units.is_empty() {
-                    let target = match &edge.cluster_deployment {
-                        Some((namespace, name)) => {
-                            TargetName::new(TargetKind::ClusterDeployment, namespace, name)
-                        }
-                        None => TargetName::new(TargetKind::Edge, &edge.namespace, &edge.name),
-                    };
                     self.target_reported(&target, &units);
+                } else if obeys {
+                    self.wake_leaving(&target);
                 }
             }
             AgentId::Region(region) => {
@@ -230,9 +276,13 @@ impl Engine {
                 if linked {
                     self.region_linked(region);
                 }
-                if linked || settled {
+                if linked || settled || obeys {
                     let targets = self.by_region.get(region).cloned().unwrap_or_default();
-                    self.dirty_statuses.extend(targets.iter().map(TargetName::key));
+                    let leaves = |name: &&TargetName| {
+                        self.targets.get(*name).is_none_or(|state| state.target.deleting)
+                    };
+                    let concerned = targets.iter().filter(|name| linked || settled || leaves(name));
+                    self.dirty_statuses.extend(concerned.map(TargetName::key));
                 }
             }
         }

@@ -26,6 +26,8 @@ pub(super) struct Facts<'a> {
     pub selected: bool,
     /// Owners of the other sets that name the same release, with their priorities.
     pub rivals: Vec<(String, i32)>,
+    /// How far the rollout of its owner is with the target, if there is one.
+    pub turn: Option<Step>,
     /// The MultiClusterServices that come first and are not deployed, and the states of the target's services.
     pub blocked_by: Option<String>,
     /// The states of all services of the target.
@@ -56,6 +58,7 @@ pub(super) struct Facts<'a> {
 pub(super) fn way(facts: &Facts<'_>) -> Vec<Step> {
     let mut steps = vec![asked(facts)];
     steps.extend(won(facts));
+    steps.extend(facts.turn.clone());
     steps.extend(in_force(facts));
     steps.push(rendered(facts));
     steps.extend(after(facts));
@@ -77,11 +80,16 @@ pub(super) fn unsettled(report: &UnitReport) -> Vec<ObjectTold> {
     told.collect()
 }
 
-fn done(step: &'static str, text: impl Into<String>) -> Step {
+pub(super) fn done(step: &'static str, text: impl Into<String>) -> Step {
     Step { step, standing: Standing::Done, text: text.into(), cure: None }
 }
 
-fn open(step: &'static str, standing: Standing, text: impl Into<String>, cure: impl Into<String>) -> Step {
+pub(super) fn open(
+    step: &'static str,
+    standing: Standing,
+    text: impl Into<String>,
+    cure: impl Into<String>,
+) -> Step {
     Step { step, standing, text: text.into(), cure: Some(cure.into()) }
 }
 
@@ -153,24 +161,27 @@ fn rendered(facts: &Facts<'_>) -> Step {
     let service = facts.service;
     let Some(problem) = service.problem.as_ref().filter(|problem| !problem.withdraw) else {
         return match &service.built {
-            Some(built) => done(
-                "rendered",
-                format!(
-                    "version {} of template {}: {} objects and {} hooks at {}",
-                    service.version,
-                    service.template,
-                    built.bundle.objects.len(),
-                    built.bundle.hooks.len(),
-                    since(built.since)
-                ),
-            ),
+            Some(built) => {
+                let unit = built.unit();
+                done(
+                    "rendered",
+                    format!(
+                        "version {} of template {}: {} objects and {} hooks at {}",
+                        service.version,
+                        service.template,
+                        unit.objects.len(),
+                        unit.hooks.len(),
+                        since(built.since)
+                    ),
+                )
+            }
             None => {
                 open("rendered", Standing::Waiting, "it is not rendered: another one has the release", "")
             }
         };
     };
     let kept = match &service.built {
-        Some(built) => format!("; version {} stays until then", built.unit.version),
+        Some(built) => format!("; version {} stays until then", built.version),
         None => String::new(),
     };
     let fetch = facts.source.and_then(|source| source.failing.as_ref().map(|why| (source, why)));
@@ -326,8 +337,7 @@ fn deployed(facts: &Facts<'_>) -> Step {
         Some(_) => String::new(),
         None => "; it never was well".to_owned(),
     };
-    let newest =
-        facts.service.built.as_ref().is_none_or(|built| report.deployed_hash == Some(built.unit.hash));
+    let newest = facts.service.built.as_ref().is_none_or(|built| report.deployed_hash == Some(built.hash));
     match report.state {
         UnitState::Deployed if newest => done("cluster", what),
         UnitState::Deployed => open(

@@ -169,18 +169,19 @@ fn changed(before: Option<&ServicePlan>, after: &ServicePlan) -> Option<Change> 
         namespace: after.name.0.clone(),
         name: after.name.1.clone(),
         version: after.version.clone(),
-        before: was.map(|was| was.unit.version.clone()),
+        before: was.map(|was| was.version.to_string()),
         problem: problem.clone(),
         ..Change::default()
     };
     match (was, &after.built) {
         (Some(was), Some(will)) => {
             let objects = objects(was, will);
-            let same = objects.is_empty() && was.unit.version == will.unit.version;
+            let same = objects.is_empty() && was.version == will.version;
             (!same).then_some(Change { change: "Changed", objects, ..change })
         }
         (None, Some(will)) => {
-            let objects = will.plain().objects.iter().map(|piece| ObjectChange {
+            let content = will.plain();
+            let objects = content.objects.iter().map(|piece| ObjectChange {
                 object: piece.entry.key.to_string(),
                 change: "Created",
                 fields: Vec::new(),
@@ -202,7 +203,8 @@ fn objects(was: &Built, will: &Built) -> Vec<ObjectChange> {
             let content = serde_json::from_slice(&piece.content).unwrap_or_default();
             (entry.key.to_string(), (piece.confidential || hidden, content))
         };
-        built.plain().objects.iter().map(piece).collect()
+        let content = built.plain();
+        content.objects.iter().map(piece).collect()
     };
     let (old, new) = (pieces(was), pieces(will));
     let mut changes = Vec::new();

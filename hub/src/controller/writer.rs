@@ -18,7 +18,7 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Po
 use process::Process;
 use process::metrics::Counter;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::cache::{Key, Kind};
 use crate::content::flux::{
@@ -63,6 +63,8 @@ struct Shared {
     process: Process,
     permits: Semaphore,
     slots: Mutex<HashMap<(Key, Part), Slot>>,
+    /// Told whenever a write is done with.
+    done: Notify,
     written: Counter,
     failed: Counter,
 }
@@ -70,6 +72,8 @@ struct Shared {
 struct Slot {
     current: Write,
     next: Option<Write>,
+    /// It failed and waits before it is tried again: whoever has something to write need not wait for it.
+    resting: bool,
 }
 
 impl Writer {
@@ -79,6 +83,7 @@ impl Writer {
             process: process.clone(),
             permits: Semaphore::new(CONCURRENCY),
             slots: Mutex::default(),
+            done: Notify::new(),
             written: process
                 .metrics
                 .counter("skein_hub_api_writes_total", "Writes to the API that were accepted."),
@@ -105,7 +110,7 @@ impl Writer {
             }
             return;
         }
-        slots.insert(at.clone(), Slot { current: write, next: None });
+        slots.insert(at.clone(), Slot { current: write, next: None, resting: false });
         drop(slots);
         let writer = self.clone();
         self.0.process.tasks.spawn(async move {
@@ -117,6 +122,23 @@ impl Writer {
     /// Writes that wait or are under way.
     fn backlog(&self) -> usize {
         self.0.slots.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether so many writes wait or are under way, not counting those that failed and rest.
+    pub(super) fn is_full(&self, most: usize) -> bool {
+        let slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.len() >= most && slots.values().filter(|slot| !slot.resting).count() >= most
+    }
+
+    /// Waits until fewer writes wait or are under way.
+    pub(super) async fn room(&self, most: usize) {
+        loop {
+            let done = self.0.done.notified();
+            if !self.is_full(most) {
+                return;
+            }
+            done.await;
+        }
     }
 
     async fn drain(&self, at: (Key, Part)) {
@@ -134,7 +156,9 @@ impl Writer {
                     if transient(&error) {
                         failures = failures.saturating_add(1);
                         tracing::warn!(object = %at.0, %error, failures, "a write failed and is tried again");
+                        self.rest(&at, true);
                         tokio::time::sleep(backoff(failures)).await;
+                        self.rest(&at, false);
                         self.replace(&at);
                         continue;
                     }
@@ -150,6 +174,15 @@ impl Writer {
 
     fn current(&self, at: &(Key, Part)) -> Option<Write> {
         self.0.slots.lock().unwrap_or_else(PoisonError::into_inner).get(at).map(|slot| slot.current.clone())
+    }
+
+    fn rest(&self, at: &(Key, Part), resting: bool) {
+        if let Some(slot) = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
+            slot.resting = resting;
+        }
+        if resting {
+            self.0.done.notify_one();
+        }
     }
 
     /// A newer write takes the place of the one that failed.
@@ -172,6 +205,7 @@ impl Writer {
             }
             None => {
                 slots.remove(at);
+                self.0.done.notify_one();
                 false
             }
         }

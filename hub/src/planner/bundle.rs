@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::canonical::canonical;
+use super::parcel::Packing;
 
 /// Says that an object is for its cluster only, as a Secret is.
 const SEALED_ANNOTATION: &str = "skein.dev/sealed";
@@ -35,6 +36,8 @@ pub struct Bundle {
     pub by_helm: Option<Arc<str>>,
     /// The Cluster API `Cluster` among the objects.
     pub cluster: Option<Value>,
+    /// The same packed, once somebody asked for it.
+    pub packing: Packing,
 }
 
 /// An entry of a plan with its content.

@@ -2,7 +2,7 @@
 //!
 //! Beside the deciding task, since a process takes its time: the first question starts it, the answer is announced and
 //! whoever asked decides again. A run is bounded in time, memory, output and files, has no network where the system
-//! lets (see [`process::child`]), and works in a folder of its own with an empty environment; few run at once.
+//! lets (see [`child`]), and works in a folder of its own with an empty environment; few run at once.
 //!
 //! # Why everything it prints is kept
 //! Nobody can tell whether a chart asked Helm for randomness or the clock. So what it printed is kept in Secrets beside
@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use child::{Bounds, ChildError};
 use lru::LruCache;
 use process::Process;
-use process::child::{self, Bounds, ChildError};
 use protocol::id::Digest;
 use serde_json::Value;
 use source::Content;

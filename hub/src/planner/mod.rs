@@ -6,6 +6,7 @@ mod charts;
 pub mod helm;
 pub mod latitude;
 mod manifests;
+pub mod parcel;
 pub mod patches;
 pub mod prices;
 mod remembered;
@@ -14,7 +15,6 @@ pub mod sealing;
 pub mod unit;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use protocol::frame::PLAN_BODY_BYTES_MAX;
 use protocol::plan::{ObjectKey, PlanBody, Unit, UnitId};
@@ -27,8 +27,8 @@ fn release_key(namespace: &str, name: &str) -> String {
     format!("{namespace}.{name}")
 }
 
-/// Why a plan of these units cannot be published: agents take no longer one.
-pub fn too_large<'a>(units: impl IntoIterator<Item = &'a Unit>) -> Option<String> {
+/// Bytes that a unit takes in the body of a plan, about.
+pub fn weight(unit: &Unit) -> usize {
     // Digest, lengths, and what hooks have besides.
     const ENTRY_BYTES: usize = 64;
     const UNIT_BYTES: usize = 256;
@@ -38,16 +38,16 @@ pub fn too_large<'a>(units: impl IntoIterator<Item = &'a Unit>) -> Option<String
     let name = |UnitId { set_namespace, set_name, namespace, name }: &UnitId| {
         set_namespace.len() + set_name.len() + namespace.len() + name.len()
     };
-    let bytes: usize = units
-        .into_iter()
-        .map(|unit| {
-            let keys = unit.objects.iter().map(|object| &object.key);
-            let keys = keys.chain(unit.hooks.iter().map(|hook| &hook.object.key));
-            let before = unit.depends_on.iter().map(|id| name(id) + 4);
-            let text = unit.template.len() + unit.version.len();
-            UNIT_BYTES + name(&unit.id) + text + keys.map(entry).sum::<usize>() + before.sum::<usize>()
-        })
-        .sum();
+    let keys = unit.objects.iter().map(|object| &object.key);
+    let keys = keys.chain(unit.hooks.iter().map(|hook| &hook.object.key));
+    let before = unit.depends_on.iter().map(|id| name(id) + 4);
+    let text = unit.template.len() + unit.version.len();
+    UNIT_BYTES + name(&unit.id) + text + keys.map(entry).sum::<usize>() + before.sum::<usize>()
+}
+
+/// Why a plan of units of these weights cannot be published: agents take no longer one.
+pub fn too_large(weights: impl IntoIterator<Item = usize>) -> Option<String> {
+    let bytes: usize = weights.into_iter().sum();
     (bytes > PLAN_BODY_BYTES_MAX).then(|| {
         format!(
             "the plan is held back: the names of its objects take about {bytes} bytes, at most {PLAN_BODY_BYTES_MAX} \
@@ -57,8 +57,8 @@ pub fn too_large<'a>(units: impl IntoIterator<Item = &'a Unit>) -> Option<String
 }
 
 /// The plan of units and settings: units by (priority, id), as an agent begins them.
-pub fn body(units: impl IntoIterator<Item = Arc<Unit>>, settings: BTreeMap<String, String>) -> PlanBody {
-    let mut units: Vec<_> = units.into_iter().map(|unit| Unit::clone(&unit)).collect();
+pub fn body(units: impl IntoIterator<Item = Unit>, settings: BTreeMap<String, String>) -> PlanBody {
+    let mut units: Vec<_> = units.into_iter().collect();
     units.sort_by(|one, other| (one.priority, &one.id).cmp(&(other.priority, &other.id)));
     PlanBody { units, settings, ext: Vec::new() }
 }

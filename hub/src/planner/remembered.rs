@@ -1,49 +1,25 @@
 //! Bundles by the digest of what went into them.
 //!
-//! # Why packed
-//! A fleet's bundles differ by a name here and there, and each is needed again only when something changes for its
-//! cluster. Kept as they are, those of ten thousand clusters fill hundreds of megabytes; packed they take a tenth, and
-//! to unpack one costs a twentieth of a render. The few that many clusters share, and those of the moment, stand
-//! ready.
+//! They are kept as parcels; the few that many clusters share, and those of the moment, stand ready.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lru::LruCache;
 use protocol::id::Digest;
-use protocol::plan::{HookEntry, ObjectEntry};
-use serde::{Deserialize, Serialize};
 
-use super::bundle::{Bundle, Piece};
+use super::bundle::Bundle;
+use super::parcel::Parcel;
 
 /// Bundles that stand ready, and the bytes of their content.
 const READY: (usize, usize) = (512, 32 << 20);
 /// Bundles that are kept packed, and their bytes.
 const PACKED: (usize, usize) = (131_072, 256 << 20);
-/// More would take longer than what it saves is worth.
-const LEVEL: i32 = 1;
 
 /// Remembers bundles within bounds; what was not asked for longest goes first.
 pub(super) struct Remembered {
     ready: Shelf<Arc<Bundle>>,
-    packed: Shelf<Packed>,
-}
-
-/// A bundle, compressed.
-struct Packed {
-    bytes: Box<[u8]>,
-    unpacked: usize,
-}
-
-/// What is packed.
-#[derive(Serialize, Deserialize)]
-struct Content {
-    objects: Vec<Piece<ObjectEntry>>,
-    hooks: Vec<Piece<HookEntry>>,
-    entropy: bool,
-    by_helm: Option<String>,
-    /// As JSON: its form tells its own types, which the packing does not.
-    cluster: Option<Vec<u8>>,
+    packed: Shelf<Arc<Parcel>>,
 }
 
 /// What is remembered, with the sum of its sizes.
@@ -59,7 +35,7 @@ impl Remembered {
     pub(super) fn new() -> Self {
         Self {
             ready: Shelf::new(READY, |bundle| bundle.size()),
-            packed: Shelf::new(PACKED, |packed| packed.bytes.len()),
+            packed: Shelf::new(PACKED, |parcel| parcel.size()),
         }
     }
 
@@ -68,48 +44,15 @@ impl Remembered {
         if let Some(bundle) = self.ready.entries.get(input) {
             return Some(bundle.clone());
         }
-        let bundle = Arc::new(self.packed.entries.get(input)?.unpack()?);
+        let bundle = Arc::new(self.packed.entries.get(input)?.unpack());
         self.ready.keep(*input, bundle.clone());
         Some(bundle)
     }
 
-    /// Keeps the bundle of this input. One that cannot be packed is only kept ready.
-    pub(super) fn keep(&mut self, input: Digest, bundle: &Arc<Bundle>, packed: Option<PackedBundle>) {
+    /// Keeps the bundle of this input; it is packed already.
+    pub(super) fn keep(&mut self, input: Digest, bundle: &Arc<Bundle>, parcel: Arc<Parcel>) {
         self.ready.keep(input, bundle.clone());
-        if let Some(PackedBundle(packed)) = packed {
-            self.packed.keep(input, packed);
-        }
-    }
-}
-
-/// A bundle ready for keeping: packed outside of any lock.
-pub(super) struct PackedBundle(Packed);
-
-impl PackedBundle {
-    /// Packs a bundle; `None` where that fails, which costs no more than another render.
-    pub(super) fn of(bundle: &Bundle) -> Option<Self> {
-        let Bundle { objects, hooks, entropy, by_helm, cluster } = bundle;
-        let cluster = match cluster {
-            Some(cluster) => Some(serde_json::to_vec(cluster).ok()?),
-            None => None,
-        };
-        let content = (objects, hooks, entropy, by_helm.as_deref(), cluster);
-        let bytes = postcard::to_stdvec(&content).ok()?;
-        let packed = zstd::bulk::compress(&bytes, LEVEL).ok()?;
-        Some(Self(Packed { bytes: packed.into_boxed_slice(), unpacked: bytes.len() }))
-    }
-}
-
-impl Packed {
-    fn unpack(&self) -> Option<Bundle> {
-        let bytes = zstd::bulk::decompress(&self.bytes, self.unpacked).ok()?;
-        let Content { objects, hooks, entropy, by_helm, cluster } = postcard::from_bytes(&bytes).ok()?;
-        let cluster = match cluster {
-            Some(json) => Some(serde_json::from_slice(&json).ok()?),
-            None => None,
-        };
-        let by_helm = by_helm.map(Into::into);
-        Some(Bundle { objects, hooks, entropy, by_helm, cluster })
+        self.packed.keep(input, parcel);
     }
 }
 
@@ -137,8 +80,8 @@ impl<T> Shelf<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::planner::bundle::piece;
-    use protocol::plan::{HookDeletion, HookEvent};
+    use crate::planner::bundle::{Piece, piece};
+    use protocol::plan::{HookDeletion, HookEntry, HookEvent};
     use serde_json::json;
 
     fn bundle(number: usize) -> Arc<Bundle> {
@@ -155,6 +98,7 @@ mod tests {
             entropy: number.is_multiple_of(2),
             by_helm: number.is_multiple_of(3).then(|| "it lacks something".into()),
             cluster: Some(json!({"kind": "Cluster", "number": number})),
+            ..Bundle::default()
         })
     }
 
@@ -164,7 +108,7 @@ mod tests {
         let input = |number: usize| Digest::of(&number.to_le_bytes());
         for number in 0..2_000 {
             let bundle = bundle(number);
-            remembered.keep(input(number), &bundle, PackedBundle::of(&bundle));
+            remembered.keep(input(number), &bundle, bundle.parcel());
         }
         assert_eq!(remembered.ready.entries.len(), READY.0);
         assert!((0..2_000).all(|number| remembered.get(&input(number)) == Some(bundle(number))));

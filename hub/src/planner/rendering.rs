@@ -18,7 +18,7 @@ use super::bundle::Bundle;
 use super::canonical::canonical;
 use super::helm::{Helm, Job, Printed};
 use super::patches::{self, Patch};
-use super::remembered::{PackedBundle, Remembered};
+use super::remembered::Remembered;
 use super::sealing::{Recipient, Sealing};
 use super::{charts, manifests};
 use crate::cache::Key;
@@ -167,8 +167,8 @@ impl Bundles {
     }
 
     fn remember(&self, digest: Digest, bundle: &Arc<Bundle>) {
-        let packed = PackedBundle::of(bundle);
-        self.memory().bundles.keep(digest, bundle, packed);
+        let parcel = bundle.parcel();
+        self.memory().bundles.keep(digest, bundle, parcel);
     }
 
     /// The seed of a release: kept, or drawn before, or drawn now.

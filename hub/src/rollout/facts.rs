@@ -30,14 +30,14 @@ pub enum Health {
     Ready,
     /// On its way.
     Waiting,
-    /// Something of it failed.
-    Failed,
+    /// Something of it has failed since then, but for moments (see [`super::steady`]).
+    Failed(UnixMillis),
 }
 
 /// Whether a target can be heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
-    /// It can, since then.
+    /// It can; it would be since then, had the link never broken (see [`super::steady`]).
     Up(UnixMillis),
     /// It cannot, since then; nothing is known of the time when it never was.
     Away(Option<UnixMillis>),

@@ -3,6 +3,7 @@
 //! - [`settings`]: what `spec.rollout` says, checked
 //! - [`state`]: what must be remembered of a rollout, and the small machine it is
 //! - [`facts`]: what is known of the targets
+//! - [`steady`]: those without their moments
 //! - [`planner`]: who may have which revision now; no clock, no I/O
 //! - [`waves`]: which target belongs to which wave
 //! - [`record`]: revisions and state as Secrets
@@ -39,6 +40,7 @@ pub mod planner;
 pub mod record;
 pub mod settings;
 pub mod state;
+pub mod steady;
 pub mod waves;
 
 #[cfg(test)]

@@ -161,10 +161,15 @@ impl Run<'_> {
                 if until <= now { Standing::Left } else { Standing::Away }
             }
             Link::Up(_) if !given => Standing::Behind,
-            Link::Up(_) if target.health == Health::Failed => Standing::Failed,
             Link::Up(since) => {
-                let Some(deadline) = self.input.settings.deadline else { return Standing::Begun };
-                let until = since.max(target.given_at).saturating_add(deadline);
+                let settings = self.input.settings;
+                let deadline =
+                    settings.deadline.map(|deadline| since.max(target.given_at).saturating_add(deadline));
+                let failed = match target.health {
+                    Health::Failed(since) => Some(since.saturating_add(settings.failure_grace)),
+                    Health::Ready | Health::Waiting => None,
+                };
+                let Some(until) = deadline.into_iter().chain(failed).min() else { return Standing::Begun };
                 self.soon(until);
                 if until <= now { Standing::Failed } else { Standing::Begun }
             }

@@ -8,6 +8,8 @@ use crate::content::describe::duration;
 
 /// How long a target that is away is waited for when nothing is said.
 const AWAY_DEADLINE: UnixMillis = 24 * 3_600_000;
+/// How long a failure must last when nothing is said: an edge tries again within seconds.
+const FAILURE_GRACE: UnixMillis = 10_000;
 /// The share of targets that may be unavailable, and away, when nothing is said.
 const QUARTER: Amount = Amount::Share(25);
 
@@ -47,6 +49,8 @@ pub struct Settings {
     pub pause_on_failure: Option<Amount>,
     /// Failed targets at which the revision is given up.
     pub abort_on_failure: Option<Amount>,
+    /// How long a target must fail before it counts as failed, in milliseconds.
+    pub failure_grace: UnixMillis,
     /// What then becomes of those that have it.
     pub on_abort: OnAbort,
     /// How long a connected target may take, in milliseconds.
@@ -147,6 +151,7 @@ impl Settings {
             waves,
             pause_on_failure: amount("pauseOnFailure", spec.pause_on_failure.as_ref(), 1)?,
             abort_on_failure: amount("abortOnFailure", spec.abort_on_failure.as_ref(), 1)?,
+            failure_grace: millis("failureGrace", spec.failure_grace.as_deref())?.unwrap_or(FAILURE_GRACE),
             on_abort: spec.on_abort,
             deadline: millis("deadline", spec.deadline.as_deref())?,
             away: amount("away.max", away.max.as_ref(), 0)?.unwrap_or(QUARTER),

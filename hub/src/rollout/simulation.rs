@@ -106,7 +106,7 @@ impl Fleet {
 
     fn health(&self, target: &Target) -> Health {
         match (&target.given, &target.has) {
-            (Some(given), Some(has)) if given == has && self.fails(target, has) => Health::Failed,
+            (Some(given), Some(has)) if given == has && self.fails(target, has) => Health::Failed(0),
             (Some(given), Some(has)) if given == has && target.ready_at <= self.now => Health::Ready,
             _ => Health::Waiting,
         }

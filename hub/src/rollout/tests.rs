@@ -11,6 +11,8 @@ use super::settings::Settings;
 use super::state::{Stage, State};
 
 const HOUR: u64 = 3_600_000;
+/// Failed for as long as anybody remembers.
+const FAILED: Health = Health::Failed(0);
 
 pub(super) fn settings(spec: Value) -> Settings {
     Settings::of(&serde_json::from_value::<RolloutSpec>(spec).unwrap()).unwrap()
@@ -54,7 +56,7 @@ impl Paper {
             state: State::complete("uid", "r1", 1),
             revision: "r2".to_owned(),
             command: None,
-            now: 1_000,
+            now: 100_000,
             targets: (0..count).map(target).collect(),
         }
     }
@@ -157,7 +159,7 @@ fn a_wave_soaks_and_then_waits_for_a_person() {
     paper.now += HOUR / 2;
     // Whoever is not ready any more begins the soak anew.
     let canary = paper.have("r2")[0];
-    paper.targets[canary].health = Health::Failed;
+    paper.targets[canary].health = FAILED;
     assert_eq!(paper.settle().phase, RolloutPhase::Progressing);
     paper.targets[canary].health = Health::Ready;
     assert_eq!(paper.settle().next, Some(paper.now + HOUR));
@@ -187,7 +189,7 @@ fn failures_pause_and_somebody_may_go_on_with_them() {
     let mut paper = Paper::new(json!({"maxUnavailable": 3, "pauseOnFailure": 1}), 6);
     paper.settle();
     let failing = paper.have("r2")[0];
-    paper.targets[failing].health = Health::Failed;
+    paper.targets[failing].health = FAILED;
     paper.arrive(Health::Ready);
     let decision = paper.settle();
     assert_eq!((decision.phase, paper.have("r2").len()), (RolloutPhase::Paused, 3));
@@ -209,7 +211,7 @@ fn too_many_failures_lead_back_to_the_last_completed_revision() {
     paper.settle();
     paper.arrive(Health::Ready);
     paper.settle();
-    paper.arrive(Health::Failed);
+    paper.arrive(FAILED);
     let decision = paper.settle();
     assert_eq!(decision.phase, RolloutPhase::RollingBack);
     // Those that failed go back at once; of those that work only as many as may be unavailable.
@@ -233,7 +235,7 @@ fn who_could_not_be_taken_back_then_is_taken_back_later() {
     let mut paper = Paper::new(json!({"maxUnavailable": "100%", "abortOnFailure": 1}), 3);
     paper.settle();
     paper.targets[0].held = true;
-    paper.targets[1].health = Health::Failed;
+    paper.targets[1].health = FAILED;
     paper.arrive(Health::Ready);
     paper.settle();
     paper.arrive(Health::Ready);
@@ -248,7 +250,7 @@ fn who_could_not_be_taken_back_then_is_taken_back_later() {
 fn with_stop_everybody_keeps_what_he_has() {
     let mut paper = Paper::new(json!({"maxUnavailable": 1, "abortOnFailure": 1, "onAbort": "Stop"}), 3);
     paper.settle();
-    paper.arrive(Health::Failed);
+    paper.arrive(FAILED);
     assert_eq!(paper.settle().phase, RolloutPhase::Aborted);
     assert_eq!((paper.have("r2").len(), paper.have("r1").len()), (1, 2));
 }
@@ -305,6 +307,19 @@ fn who_takes_too_long_while_connected_has_failed() {
 }
 
 #[test]
+fn a_failure_counts_when_it_lasts_and_nobody_else_is_begun_meanwhile() {
+    let spec = json!({"maxUnavailable": 1, "abortOnFailure": 1, "failureGrace": "30s"});
+    let mut paper = Paper::new(spec, 3);
+    paper.settle();
+    paper.arrive(Health::Failed(paper.now));
+    let decision = paper.settle();
+    assert_eq!((decision.phase, decision.counts.failed), (RolloutPhase::Progressing, 0));
+    assert_eq!((decision.next, paper.have("r2").len()), (Some(paper.now + 30_000), 1));
+    paper.now += 30_000;
+    assert_eq!(paper.settle().phase, RolloutPhase::RollingBack);
+}
+
+#[test]
 fn a_pause_holds_everybody_and_outlives_a_new_revision() {
     let mut paper = Paper::new(json!({"maxUnavailable": 1}), 3);
     paper.say("pause");
@@ -319,7 +334,7 @@ fn a_pause_holds_everybody_and_outlives_a_new_revision() {
 fn a_new_revision_takes_the_place_of_one_that_is_under_way() {
     let mut paper = Paper::new(json!({"maxUnavailable": 2}), 6);
     paper.settle();
-    paper.arrive(Health::Failed);
+    paper.arrive(FAILED);
     paper.revision = "r3".to_owned();
     paper.settle();
     // Whoever is unavailable already may have it at once, and nobody else.

@@ -24,14 +24,38 @@ const BASES_MAX: usize = 64;
 const FOLDERS_MAX: usize = 1000;
 const FIELDS: [&str; 3] = ["resources", "bases", "components"];
 
-/// A kustomization while its remote bases are laid beside it.
+/// A kustomization while its remote bases are laid beside it: what there is to read, without a copy of any tree.
 struct Grafting {
-    /// Copied when the first base is laid beside it.
-    files: Arc<Tree>,
+    own: Arc<Tree>,
+    /// Trees of bases, by the folder that they are to lie in.
+    laid: Vec<(String, Arc<Tree>)>,
+    /// Kustomizations that name what lies beside them now.
+    rewritten: Tree,
     folders: Vec<String>,
     digest: Sha256,
     bases: usize,
     failure: Option<Failure>,
+}
+
+impl Grafting {
+    fn file(&self, path: &str) -> Option<&Vec<u8>> {
+        let laid = || {
+            self.laid
+                .iter()
+                .find_map(|(place, tree)| tree.get(path.strip_prefix(place.as_str())?.strip_prefix('/')?))
+        };
+        self.rewritten.get(path).or_else(|| self.own.get(path)).or_else(laid)
+    }
+
+    /// One tree of all that was read.
+    fn whole(&self) -> Tree {
+        let mut files = Tree::clone(&self.own);
+        for (place, tree) in &self.laid {
+            files.extend(tree.iter().map(|(inside, bytes)| (joined(place, inside), bytes.clone())));
+        }
+        files.extend(self.rewritten.clone());
+        files
+    }
 }
 
 impl Sight<'_> {
@@ -46,7 +70,9 @@ impl Sight<'_> {
             return Ok((wanted, None));
         };
         let mut grafting = Grafting {
-            files: wanted.files.clone(),
+            own: wanted.files.clone(),
+            laid: Vec::new(),
+            rewritten: Tree::new(),
             folders: vec![root],
             digest: Sha256::new_with_prefix(&wanted.digest),
             bases: 0,
@@ -61,8 +87,13 @@ impl Sight<'_> {
         if grafting.bases == 0 {
             return Ok((wanted, None));
         }
-        let digest = hex::encode(grafting.digest.finalize());
-        Ok((Kustomization { files: grafting.files, digest, ..wanted }, grafting.failure))
+        let digest = hex::encode(grafting.digest.clone().finalize());
+        // What all of it hangs on is in the digest, so many decisions share one copy.
+        let files = self
+            .sources
+            .files_by_key(&format!("bases {digest} {}", wanted.path), || Ok(Arc::new(grafting.whole())));
+        let files = files.map_err(Lack::Invalid)?;
+        Ok((Kustomization { files, digest, ..wanted }, grafting.failure))
     }
 
     /// Takes the remote bases of one folder.
@@ -74,17 +105,17 @@ impl Sight<'_> {
         grafting: &mut Grafting,
     ) -> Result<(), Lack> {
         let path = KUSTOMIZATIONS.iter().map(|name| joined(folder, name));
-        let Some(path) = path.into_iter().find(|path| grafting.files.contains_key(path)) else {
+        let Some(path) = path.into_iter().find(|path| grafting.file(path).is_some()) else {
             return Ok(());
         };
-        let text = grafting.files.get(&path).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let text = grafting.file(&path).and_then(|bytes| std::str::from_utf8(bytes).ok());
         // What cannot be read says so when it is built.
         let Some(Ok(mut fields)) = text.map(render::parse_values) else { return Ok(()) };
         let mut changed = false;
         for entry in FIELDS.iter().flat_map(|field| entries(&fields, field)).collect::<Vec<_>>() {
             if !is_remote(&entry) {
                 let inner = source::plain_folder(&joined(folder, &entry));
-                grafting.folders.extend(inner.filter(|path| !grafting.files.contains_key(path)));
+                grafting.folders.extend(inner.filter(|path| grafting.file(path).is_none()));
                 continue;
             }
             let told = |why: String| Lack::Invalid(format!("{origin}: {path}: {why}"));
@@ -107,18 +138,16 @@ impl Sight<'_> {
                 let place = format!(".remote-{short}");
                 let inner = source::plain_folder(&joined(&place, &base.path));
                 grafting.folders.extend(inner);
-                (place.clone(), format!("{up}{}", joined(&place, &base.path)))
+                let target = format!("{up}{}", joined(&place, &base.path));
+                (place, target)
             };
-            let files = Arc::make_mut(&mut grafting.files);
-            for (inside, bytes) in tree.iter() {
-                files.insert(joined(&place, inside), bytes.clone());
-            }
+            grafting.laid.push((place, tree));
             replace(&mut fields, &entry, target.trim_end_matches('/'));
             changed = true;
         }
         if changed {
             let text = serde_json::to_vec(&fields).map_err(|error| Lack::Invalid(error.to_string()))?;
-            Arc::make_mut(&mut grafting.files).insert(path, text);
+            grafting.rewritten.insert(path, text);
         }
         Ok(())
     }

@@ -9,6 +9,8 @@ pub mod claim;
 pub mod data;
 pub mod dependency;
 pub mod health;
+pub mod judge;
+mod one_by_one;
 pub mod orders;
 pub mod origin;
 mod policies;

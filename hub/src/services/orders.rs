@@ -10,8 +10,9 @@ use protocol::UnixMillis;
 pub const NOT_AFTER: &str = "skein.dev/not-after";
 /// Annotation: `true` lets a change pass maintenance windows of clusters; a hold of their owners it respects.
 pub const EMERGENCY: &str = "skein.dev/emergency";
-/// Annotation: runs the test hooks of deployed charts, once for each new value.
-pub const TEST: &str = "skein.dev/test";
+/// Annotation: runs the test hooks of deployed charts, once for each new value. On a ServiceSet it is for that target
+/// only and goes before its owner's; a value that begins with `NAMESPACE/NAME ` is for the service of that name only.
+pub const TEST: &str = api::names::annotation::TEST;
 
 /// Longest name of a test order.
 const TEST_BYTES_MAX: usize = 128;
@@ -55,6 +56,21 @@ impl Orders {
         }
         Ok(Self { not_after: not_after.transpose()?, emergency, test })
     }
+
+    /// With the order for tests of the set itself, if it has one that can be read.
+    pub fn tested(self, annotations: &BTreeMap<String, String>) -> Self {
+        let own = annotations.get(TEST).filter(|order| (1..=TEST_BYTES_MAX).contains(&order.len()));
+        Self { test: own.cloned().or(self.test), ..self }
+    }
+
+    /// What of it concerns the service of this namespace and name.
+    pub fn of_service(&self, namespace: &str, name: &str) -> Self {
+        let meant = |order: &&String| match order.split_once(' ').map(|(first, _)| first) {
+            Some(first) if first.contains('/') => first == format!("{namespace}/{name}"),
+            Some(_) | None => true,
+        };
+        Self { test: self.test.as_ref().filter(meant).cloned(), ..self.clone() }
+    }
 }
 
 #[cfg(test)]
@@ -63,6 +79,17 @@ mod tests {
 
     fn of(key: &str, value: &str) -> Result<Orders, String> {
         Orders::of(&BTreeMap::from([(key.to_owned(), value.to_owned())]))
+    }
+
+    #[test]
+    fn an_order_for_tests_may_be_for_one_service_of_one_set() {
+        let annotations = |order: &str| BTreeMap::from([(TEST.to_owned(), order.to_owned())]);
+        let orders = of(TEST, "all of them").unwrap();
+        assert_eq!(orders.of_service("shop", "web").test.as_deref(), Some("all of them"));
+        let orders = orders.tested(&annotations("shop/web 1"));
+        assert_eq!(orders.of_service("shop", "web").test.as_deref(), Some("shop/web 1"));
+        assert_eq!(orders.of_service("shop", "db").test, None);
+        assert_eq!(orders.clone().tested(&annotations("")).test, orders.test);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Carrying {
     pub sync_mode: SyncMode,
     /// Stop at the first conflict with another set.
     pub stop_on_conflict: bool,
+    /// Whether services go on although one of the set has failed: unless `continueOnError` says no.
+    pub continues_on_error: bool,
     /// After how many failed tries an upgrade is given up, where that is said.
     pub max_consecutive_failures: Option<u32>,
     /// Changes to the rendered objects.
@@ -66,6 +68,7 @@ impl Carrying {
                 _ => SyncMode::Continuous,
             },
             stop_on_conflict: field("stopOnConflict").and_then(Value::as_bool).unwrap_or(false),
+            continues_on_error: field("continueOnError").and_then(Value::as_bool).unwrap_or(true),
             max_consecutive_failures: field("maxConsecutiveFailures")
                 .and_then(Value::as_u64)
                 .and_then(|number| u32::try_from(number).ok()),
@@ -181,7 +184,13 @@ mod tests {
             "reloader": true,
         });
         assert_eq!(carrying.provider.config, Some(written));
-        assert!(carrying.stop_on_conflict);
+        assert!(carrying.stop_on_conflict && carrying.continues_on_error);
+        assert!(
+            Carrying::of(&ServiceSpec::default()).continues_on_error,
+            "false is there when nobody says it"
+        );
+        let config = json!({"config": {"continueOnError": false}});
+        assert!(!Carrying::of(&spec(config, 1)).continues_on_error);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::claim::{Claim, Owner, Release, claims_before, conflict, unit_id, winn
 use super::data::Data;
 use super::dependency::{ServiceName, check_services, dependencies_of, name_of};
 use super::health;
+use super::one_by_one::line_up;
 use super::origin::{Origin, SourceOrigin};
 use super::provider::Carrying;
 use super::target::Target;
@@ -205,6 +206,9 @@ impl Scene<'_, '_> {
             plans.extend(plan);
         }
         plans.extend(self.policies(&data));
+        if !claim.carrying.continues_on_error {
+            line_up(&claim.spec.services, &mut plans);
+        }
         let multi_cluster_service = match &claim.owner {
             Owner::ClusterDeployment => None,
             Owner::MultiClusterService(name) => Some(name.clone()),
@@ -377,17 +381,7 @@ impl Scene<'_, '_> {
             });
             Problem::failed(documents.redact(&message, data))
         })?;
-        let latitude = self.claim.carrying.latitude.as_ref();
-        let latitude =
-            latitude.map_err(|error| Problem::failed(format!("spec.serviceSpec.provider.config.{error}")))?;
-        let leeway = latitude.of(&bundle, &id.namespace);
-        let orders = self.claim.carrying.orders.clone().map_err(Problem::failed)?;
-        let extras = Extras {
-            health: self.health.of(&bundle),
-            orders,
-            reloads: self.claim.carrying.reloads,
-            prunes_definitions: self.claim.carrying.prunes_definitions,
-        };
+        let asked = self.asked(id, &bundle)?;
         let secret = documents.hold_secrets() || marks.secret;
         let sealed = Sealed::make(bundle, secret, self.target.recipient.as_ref(), self.renderer)
             .map_err(Problem::failed)?;
@@ -396,8 +390,24 @@ impl Scene<'_, '_> {
             documents: documents.origins,
             objects: documents.objects.into_iter().collect(),
         };
-        let frame = self.frame(service, id, (&content, version), (leeway, extras), options);
+        let frame = self.frame(service, id, (&content, version), asked, options);
         Ok(Built::new(frame, sealed, origin))
+    }
+
+    /// What is asked for besides that its objects are there.
+    fn asked(&self, id: &UnitId, bundle: &Bundle) -> Result<(Leeways, Extras), Problem> {
+        let carrying = &self.claim.carrying;
+        let latitude = carrying.latitude.as_ref();
+        let latitude =
+            latitude.map_err(|error| Problem::failed(format!("spec.serviceSpec.provider.config.{error}")))?;
+        let orders = carrying.orders.as_ref().map_err(|why| Problem::failed(why.clone()))?;
+        let extras = Extras {
+            health: self.health.of(bundle),
+            orders: orders.of_service(&id.namespace, &id.name),
+            reloads: carrying.reloads,
+            prunes_definitions: carrying.prunes_definitions,
+        };
+        Ok((latitude.of(bundle, &id.namespace), extras))
     }
 
     /// What the unit is besides its objects.
@@ -527,12 +537,12 @@ fn hold_back(sets: &mut [SetPlan], known: &dyn Knowledge) {
         let mut changed = false;
         for service in sets.iter_mut().flat_map(|set| &mut set.services) {
             let Some(built) = &mut service.built else { continue };
-            let Some(missing) = built.unit.depends_on.iter().find(|on| !there.contains(on)).cloned() else {
+            let Some(missing) = built.depends_on.iter().find(|on| !there.contains(on)).cloned() else {
                 continue;
             };
             changed = true;
             if known.is_there(&service.id) {
-                Arc::make_mut(&mut built.unit).depends_on.retain(|on| there.contains(on));
+                built.keep_dependencies(|on| there.contains(on));
             } else {
                 service.built = None;
                 let message = format!("waiting for service {}/{}", missing.namespace, missing.name);

@@ -17,7 +17,7 @@ use crate::content::describe::{ChartWish, Describer, addressed, annotated, exter
 use crate::content::flux::{
     Bucket, ExternalArtifact, GitRepository, HelmChart, HelmRepository, OCIRepository,
 };
-use crate::content::{Failure, Name, State, key, told};
+use crate::content::{Failure, Name, State, is_kustomization, key, told};
 use crate::explain::SourceTold;
 
 /// GitRepositories that include others that include others.
@@ -369,7 +369,10 @@ impl Sight<'_> {
         };
         let files = self.sources.files(&artifact, path);
         let files = files.map_err(|why| Lack::Invalid(format!("{}: {why}", name.name)))?;
-        Ok((Found { files, named: false, origin: name.name, digest: artifact.digest.clone() }, failure))
+        // One file behind a URL is what was meant, whatever it is called.
+        let http = spec.remote_source_spec.as_ref().is_some_and(|remote| remote.http.is_some());
+        let named = http && files.len() == 1 && !is_kustomization(&files);
+        Ok((Found { files, named, origin: name.name, digest: artifact.digest.clone() }, failure))
     }
 
     /// The keys of a ConfigMap or Secret as files; `None` for other kinds.

@@ -18,7 +18,7 @@ use kube::runtime::wait::await_condition;
 use kube::runtime::watcher;
 use process::Process;
 use protocol::codec::encode;
-use protocol::id::{AgentId, EdgeId};
+use protocol::id::{AgentId, EdgeId, Generation};
 use protocol::plan::{KeyId, PlanHeader, SignedPlan, UnitId};
 use protocol::report::{ClusterReport, Report, UnitReport, UnitState};
 use serde_json::{Value, json};
@@ -296,7 +296,8 @@ impl Hub {
         let planned = async {
             loop {
                 if let Some(plan) = self.plans.get(agent) {
-                    let units: Vec<_> = plan.content.body.units.iter().map(|unit| unit.id.clone()).collect();
+                    let units: Vec<_> =
+                        plan.content.body().units.iter().map(|unit| unit.id.clone()).collect();
                     if holds(&units) {
                         return units;
                     }
@@ -313,9 +314,15 @@ impl Hub {
     /// The agent carries out its newest plan and reports it.
     pub(crate) fn carry_out(&self, agent: &AgentId, state: UnitState) {
         let plan = self.plans.get(agent).unwrap();
+        self.report(agent, state, Some(plan.head.generation));
+    }
+
+    /// The agent has stored its newest plan and reports how far its units are, with the last plan it carried out.
+    pub(crate) fn report(&self, agent: &AgentId, state: UnitState, applied: Option<Generation>) {
+        let plan = self.plans.get(agent).unwrap();
         let units = plan
             .content
-            .body
+            .body()
             .units
             .iter()
             .map(|unit| UnitReport {
@@ -336,7 +343,7 @@ impl Hub {
             sequence: 1,
             full: true,
             stored: Some(plan.head.generation),
-            applied: Some(plan.head.generation),
+            applied,
             units,
             cluster: Some(ClusterReport {
                 kubernetes_version: "v1.36.3".to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   datagrams -> handshake (bounded) -> protocol? -- skein-join/1 --> one request, one answer
-//!                                          |
+//!                                          |     \-- skein-recover/1 --> two requests, two answers
 //!                                      skein/1: certificate, deny set, Hello, Admission
 //!                                          |
 //!                                   older link of the agent? told "superseded", Down
@@ -147,6 +147,16 @@ pub enum DownlinkEvent {
         peer: AgentId,
         /// What.
         request: Request,
+        /// Where the answer goes.
+        responder: Responder,
+    },
+    /// An agent that wants to return after its certificate has expired: `Request::Challenge` or `Request::Recover`,
+    /// nothing of which is proven yet.
+    Recover {
+        /// From where.
+        remote: SocketAddr,
+        /// What it asks.
+        request: Box<Request>,
         /// Where the answer goes.
         responder: Responder,
     },

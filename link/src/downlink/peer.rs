@@ -1,10 +1,11 @@
 //! One connection, from its first packet to its last.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use identity::PeerCertificate;
-use identity::tls::{ALPN_JOIN, ALPN_LINK};
+use identity::tls::{ALPN_JOIN, ALPN_LINK, ALPN_RECOVER};
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::frame::Message;
 use protocol::id::AgentId;
@@ -29,9 +30,9 @@ const GREETING: Duration = Duration::from_secs(10);
 /// How long an older link may take to leave before the newer one is turned away.
 const SUPERSEDING: Duration = Duration::from_secs(10);
 /// How long a newcomer may take to fetch its answer.
-const JOIN_LINGER: Duration = Duration::from_secs(5);
+const LINGER: Duration = Duration::from_secs(5);
 /// How long whoever decides may think about a newcomer.
-const JOIN_DECISION: Duration = Duration::from_secs(60);
+const DECISION: Duration = Duration::from_secs(60);
 /// How long an owner that ends may take to hear the rest.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// When a full listener may have room again, in milliseconds.
@@ -53,7 +54,9 @@ pub(super) async fn serve(shared: Arc<Shared>, incoming: Incoming, permit: Owned
         }
     };
     match protocol(&connection).as_deref() {
-        Some(ALPN_JOIN) => join(&shared, connection).await,
+        Some(ALPN_JOIN) => stranger(&shared, connection, Lane::Join, 1).await,
+        // For a challenge, and its answer.
+        Some(ALPN_RECOVER) => stranger(&shared, connection, Lane::Recover, 2).await,
         Some(ALPN_LINK) => link(&shared, connection, permit).await,
         Some(_) | None => {
             crate::transport::close(&connection, &refused("no common protocol"));
@@ -65,32 +68,52 @@ fn protocol(connection: &Connection) -> Option<Vec<u8>> {
     connection.handshake_data()?.downcast::<HandshakeData>().ok()?.protocol
 }
 
-/// One request from a stranger.
-async fn join(shared: &Arc<Shared>, connection: Connection) {
+/// What somebody may ask who shows no certificate, as the owner hears it.
+fn asked(remote: SocketAddr, lane: Lane, request: Request, responder: Responder) -> Option<DownlinkEvent> {
+    match request {
+        Request::Join(request) if lane == Lane::Join => {
+            Some(DownlinkEvent::Join { remote, request: Box::new(request), responder })
+        }
+        Request::Challenge(_) | Request::Recover(_) if lane == Lane::Recover => {
+            Some(DownlinkEvent::Recover { remote, request: Box::new(request), responder })
+        }
+        Request::Join(_)
+        | Request::Renew(_)
+        | Request::Query(_)
+        | Request::ClusterToken { .. }
+        | Request::Inquire { .. }
+        | Request::Challenge(_)
+        | Request::Recover(_) => None,
+    }
+}
+
+/// So many requests, one after the other, of somebody who shows no certificate.
+async fn stranger(shared: &Arc<Shared>, connection: Connection, lane: Lane, requests: usize) {
     let remote = connection.remote_address();
     let carrier = Carrier::new(connection);
-    let opened = tokio::time::timeout(GREETING, carrier.connection.accept_bi()).await;
-    let Ok(Ok((send, recv))) = opened else {
-        return carrier.fail(Close::new(CloseCode::Timeout, "no join request came"));
-    };
-    let wrap = |request: Request, responder: Responder| match request {
-        Request::Join(request) => Some(DownlinkEvent::Join { remote, request: Box::new(request), responder }),
-        Request::Renew(_) | Request::Query(_) | Request::ClusterToken { .. } | Request::Inquire { .. } => {
-            None
+    let served = async {
+        for _ in 0..requests {
+            let opened = tokio::time::timeout(GREETING, carrier.connection.accept_bi()).await;
+            let Ok(Ok((send, recv))) = opened else { return false };
+            let wrap = |request, responder| asked(remote, lane, request, responder);
+            answer(Arc::clone(&carrier), send, recv, lane, shared.events.clone(), wrap).await;
         }
+        true
     };
-    let answered = answer(Arc::clone(&carrier), send, recv, Lane::Join, shared.events.clone(), wrap);
+    let name = lane.as_str();
     tokio::select! {
         biased;
         () = shared.cancel.cancelled() => {}
-        done = tokio::time::timeout(JOIN_DECISION, answered) => {
-            if done.is_ok() {
-                // The newcomer closes once it has the answer.
-                let _ = tokio::time::timeout(JOIN_LINGER, carrier.connection.closed()).await;
+        served = tokio::time::timeout(DECISION, served) => match served {
+            // Whoever asked closes once it has the answer.
+            Ok(true) => { let _ = tokio::time::timeout(LINGER, carrier.connection.closed()).await; }
+            Ok(false) => {
+                return carrier.fail(Close::new(CloseCode::Timeout, format!("no {name} request came")));
             }
+            Err(_) => {}
         }
     }
-    carrier.fail(Close::new(CloseCode::Done, "the join is over"));
+    carrier.fail(Close::new(CloseCode::Done, format!("the {name} is over")));
 }
 
 /// A link.
@@ -109,7 +132,7 @@ async fn link(shared: &Arc<Shared>, connection: Connection, permit: OwnedSemapho
         return carrier.fail(Close::new(CloseCode::Timeout, "no control stream came"));
     };
     let mut driver = Driver::new(Session::upper, Arc::clone(&carrier), send, recv);
-    let hello = match driver.event(true).await {
+    let hello = match driver.event().await {
         Event::Hello(hello) => hello,
         Event::Closed(reason) => {
             tracing::info!(%remote, %peer, %reason, "link ended before its hello");
@@ -291,12 +314,12 @@ async fn pump(
                 (Ok(_), None) => {}
                 (Err(_), _) => return Reason::Lost("nobody listens any more".to_owned()),
             },
-            event = driver.event(idle) => match event {
-                Event::Control(control) => {
+            event = driver.turn(idle) => match event {
+                Some(Event::Control(control)) => {
                     pending = Some(DownlinkEvent::Control { peer: entry.peer.clone(), control });
                 }
-                Event::Closed(reason) => return reason,
-                Event::Hello(_) | Event::Up(_) => {}
+                Some(Event::Closed(reason)) => return reason,
+                Some(Event::Hello(_) | Event::Up(_)) | None => {}
             },
             Some(message) = commands.recv(), if driver.has_room() => driver.send(&message),
             Ok(recv) = carrier.connection.accept_uni() => {

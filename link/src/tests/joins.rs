@@ -92,7 +92,7 @@ async fn attempt(
             trust: authority.trust(),
             endpoints: vec![format!("{}:{PORT}", address(1))],
             time: now,
-            ext: Vec::new(),
+            ext: vec![authority.vouch(&authority.trust()).unwrap()],
         }));
     };
     // A join that is refused in the handshake never reaches the hub.

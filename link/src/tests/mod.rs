@@ -2,6 +2,7 @@
 
 mod joins;
 mod peers;
+mod returns;
 mod storm;
 mod strangers;
 mod world;

@@ -98,6 +98,44 @@ fn a_control_message_longer_than_a_frame_arrives_whole() {
 }
 
 #[test]
+fn large_messages_in_a_row_all_arrive_although_the_other_side_says_nothing() {
+    simulate(async {
+        let mut world = World::new(8, Conditions::default());
+        let mut above = world.region().await;
+        let mut below = world.below(2);
+        below.up().await;
+        above.up().await;
+        // Two fill what may wait for the stream.
+        let large = |number: u8| {
+            let digest = protocol::id::Digest([number; 32]);
+            let compressed = Bytes::from(vec![number; 40_000]);
+            Control::Blobs { edge: None, blobs: vec![BlobPart { digest, base: None, size: 0, compressed }] }
+        };
+        for number in 0..20 {
+            above.handle.send(&below.agent, large(number)).await.unwrap();
+        }
+        for number in 0..20 {
+            match below.next().await {
+                UplinkEvent::Control(control) => assert_eq!(control, large(number)),
+                other => panic!("{other:?}"),
+            }
+        }
+        let sender = below.handle.clone();
+        world.tasks.spawn(async move {
+            for number in 0..100 {
+                sender.send(large(number)).await.unwrap();
+            }
+        });
+        for number in 0..100 {
+            match above.next().await {
+                DownlinkEvent::Control { control, .. } => assert_eq!(control, large(number)),
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+}
+
+#[test]
 fn calls_are_answered_in_both_directions_and_end_at_their_deadline() {
     simulate(async {
         let mut world = World::new(4, Conditions::default());

@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use identity::authority::LEAF_VALIDITY_MS;
 use identity::tls::Accepts;
 use identity::{
-    AgentIdentity, Authority, Clock as _, DeviceKey, Entropy as _, KeyKind, LinkIdentity, SeededEntropy,
-    TlsKey, Trust,
+    AgentIdentity, Authority, Clock as _, DeviceKey, Entropy as _, KeyKind, KeyStore, LinkIdentity,
+    SeededEntropy, TlsKey, Trust,
 };
 use protocol::enrolment::Refusal;
 use protocol::id::{AgentId, EdgeId, RegionName};
@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::network::simulated::{Conditions, SimulatedNetwork, VirtualClock, runtime};
 use crate::{
     Admission, Admitted, Downlink, DownlinkConfig, DownlinkEvent, DownlinkEvents, DownlinkHandle,
-    EndpointKeys, HelloFacts, Profile, Uplink, UplinkConfig, UplinkEvent, UplinkHandle,
+    EndpointKeys, HelloFacts, Profile, Recovery, Uplink, UplinkConfig, UplinkEvent, UplinkHandle,
 };
 
 /// When every test begins.
@@ -126,6 +126,8 @@ impl World {
             endpoints: vec![format!("{}:{PORT}", address(1))],
             not_before: issued,
             not_after: issued + LEAF_VALIDITY_MS,
+            returns: 0,
+            clock_ahead_ms: 0,
         }
     }
 
@@ -168,6 +170,18 @@ impl World {
     }
 
     pub(crate) fn dial(&mut self, identity: AgentIdentity, node: u8, incarnation: u64) -> Below {
+        let clock = Arc::new(self.clock.clone());
+        self.dial_by(identity, (node, incarnation), clock, None)
+    }
+
+    /// A dialler that goes by that clock, and returns by itself when it has a store.
+    pub(crate) fn dial_by(
+        &mut self,
+        identity: AgentIdentity,
+        (node, incarnation): (u8, u64),
+        clock: Arc<dyn identity::Clock>,
+        store: Option<Arc<dyn KeyStore>>,
+    ) -> Below {
         let agent = identity.agent.clone();
         let (sender, receiver) = watch::channel(Arc::new(identity));
         let cancel = CancellationToken::new();
@@ -177,8 +191,9 @@ impl World {
             software: "below/1".to_owned(),
             profile: self.profile.clone(),
             network: self.network.node(address(node)),
-            clock: Arc::new(self.clock.clone()),
+            clock,
             entropy: Box::new(SeededEntropy::new(self.entropy.below(u64::MAX))),
+            recovery: store.map(|store| Recovery { store, identity: sender.clone() }),
         };
         let source = Arc::new(|| HelloFacts { features: 0b110, ..HelloFacts::default() });
         let (handle, events) = Uplink::start(config, source, &self.tasks, cancel.clone()).unwrap();

@@ -21,6 +21,7 @@ use protocol::plan::{
     Removal, SignedPlan, Unit, UnitId, UnitKind,
 };
 use protocol::policy::{ChartHead, Leeway, Leeways};
+use protocol::recovery::{RecoverGrant, RecoverRequest};
 use protocol::report::{
     ClusterReport, ObjectHealth, ObjectReport, Report, SpoolReport, UnitReport, UnitState,
 };
@@ -264,6 +265,21 @@ pub fn renew_grant() -> RenewGrant {
     }
 }
 
+pub fn recover_request() -> RecoverRequest {
+    RecoverRequest {
+        agent: AgentId::Edge(edge()),
+        csr: bytes("csr"),
+        challenge: bytes("challenge"),
+        count: 3,
+        device_proof: Bytes::from(vec![4; 64]),
+        ext: ext(),
+    }
+}
+
+pub fn recover_grant() -> RecoverGrant {
+    RecoverGrant { renewed: renew_grant(), region: "eu".parse().unwrap(), count: 4, ext: ext() }
+}
+
 pub fn controls() -> Vec<(&'static str, Control)> {
     let edge = Some(edge());
     let link = EdgeLink {
@@ -320,6 +336,8 @@ pub fn requests() -> Vec<(&'static str, Request)> {
         ("request-query", Request::Query(bytes("up"))),
         ("request-cluster-token", token),
         ("request-inquire", Request::Inquire { edge: Some(EdgeId([2; 16])), inquiry: inquiry() }),
+        ("request-challenge", Request::Challenge(AgentId::Edge(edge()))),
+        ("request-recover", Request::Recover(recover_request())),
     ]
 }
 
@@ -330,6 +348,8 @@ pub fn responses() -> Vec<(&'static str, Response)> {
         ("response-answer", Response::Answer(bytes("1"))),
         ("response-token-registered", Response::TokenRegistered { not_after: TIME }),
         ("response-refused", Response::Refused(refusal())),
+        ("response-challenge", Response::Challenge(bytes("challenge"))),
+        ("response-recovered", Response::Recovered(recover_grant())),
     ]
 }
 

@@ -9,7 +9,7 @@
 //! Whatever it does takes microseconds and never waits: a slow edge is waited for by a task of its own, a call is
 //! relayed by one. So thousands of idle edges cost a map entry each, and no locks are held across anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +22,7 @@ use protocol::enrolment::{JoinRequest, Refusal, RefusalReason, RenewRequest, Tru
 use protocol::id::{AgentId, Digest, EdgeId};
 use protocol::inquiry::Inquiry;
 use protocol::message::{BlobPart, Control, Hello, Request, Response};
+use protocol::recovery::from_remote;
 use protocol::telemetry::TelemetryAck;
 use tokio::sync::mpsc;
 use tracing::Span;
@@ -56,8 +57,8 @@ pub(super) enum Note {
     Inquire(EdgeId, Inquiry, Responder),
     /// A link took what it was waited for.
     Taken { edge: EdgeId, link: u64 },
-    /// Blobs left, or were given up.
-    Sent { edge: EdgeId, link: u64, digests: Vec<Digest> },
+    /// Blobs left, or were given up; those of an offer, or those that were asked for.
+    Sent { edge: EdgeId, link: u64, digests: Vec<Digest>, offered: bool },
 }
 
 /// The desk.
@@ -123,9 +124,14 @@ impl Desk {
                     self.flush(edge);
                 }
             }
-            Note::Sent { edge, link, digests } => {
+            Note::Sent { edge, link, digests, offered } => {
                 if let Some(session) = self.sessions.get_mut(&edge).filter(|session| session.link == link) {
+                    let digests: BTreeSet<Digest> = digests.into_iter().collect();
                     session.in_flight.retain(|digest| !digests.contains(digest));
+                    if offered {
+                        session.remind();
+                        self.flush(edge);
+                    }
                 }
             }
         }
@@ -148,6 +154,9 @@ impl Desk {
             }
             DownlinkEvent::Request { peer, request, responder } => self.request(&peer, request, responder),
             DownlinkEvent::Join { remote, request, responder } => self.join(remote, *request, responder),
+            DownlinkEvent::Recover { remote, request, responder } => {
+                self.relay_return(remote, *request, responder);
+            }
             // Telemetry has a channel of its own.
             DownlinkEvent::Telemetry { .. } => {}
         }
@@ -196,9 +205,9 @@ impl Desk {
             }
             Control::BlobsWanted { edge: None, digests } => self.with(edge, |session| session.want(digests)),
             Control::Report { edge: None, report } => {
-                let sequence = report.sequence;
+                let (sequence, full) = (report.sequence, report.full);
                 self.upward.report(edge, *report);
-                self.with(edge, |session| session.acknowledge_report(sequence));
+                self.with(edge, |session| session.acknowledge_report(sequence, full));
             }
             Control::Ping { nonce, reply: false } => self.with(edge, |session| session.pong(nonce)),
             Control::Ping { reply: true, .. } => {}
@@ -246,6 +255,7 @@ impl Desk {
             };
             let _sending = span.enter();
             let link = session.link;
+            let offered = matches!(message, Some(Control::Plan(_)));
             let busy = message.and_then(|message| match self.downlink.try_send(&peer, message.clone()) {
                 Ok(()) => None,
                 Err(SendError::Busy) => Some(message),
@@ -261,7 +271,9 @@ impl Desk {
             session.waiting = busy.is_some();
             // A difference may turn out to be of no use, and is then asked for; a whole blob cannot.
             session.in_flight.extend(blobs.iter().filter(|blob| blob.base.is_none()).map(|blob| blob.digest));
-            let sending = deliver(self.downlink.clone(), self.notes.clone(), edge, link, busy, blobs);
+            let digests = blobs.iter().map(|blob| blob.digest).collect();
+            let sent = Note::Sent { edge, link, digests, offered };
+            let sending = deliver(self.downlink.clone(), self.notes.clone(), busy, blobs, sent);
             self.process.tasks.spawn(sending);
         }
     }
@@ -284,7 +296,12 @@ impl Desk {
                 let message = format!("{peer} may not renew the certificate of {}", request.agent);
                 responder.refuse(RefusalReason::Forbidden, message);
             }
-            Request::Join(_) | Request::Query(_) | Request::ClusterToken { .. } | Request::Inquire { .. } => {
+            Request::Join(_)
+            | Request::Query(_)
+            | Request::ClusterToken { .. }
+            | Request::Inquire { .. }
+            | Request::Challenge(_)
+            | Request::Recover(_) => {
                 responder.refuse(RefusalReason::Forbidden, format!("{peer} may not ask this of its region"));
             }
         }
@@ -312,6 +329,31 @@ impl Desk {
         });
     }
 
+    /// An agent whose certificate has expired asks the hub through this region, which proves nothing and learns nothing.
+    fn relay_return(&self, remote: SocketAddr, request: Request, responder: Responder) {
+        let uplink = self.uplink.clone();
+        let request = if let Request::Recover(request) = request {
+            Request::Recover(from_remote(request, &remote.to_string()))
+        } else {
+            request
+        };
+        self.process.tasks.spawn(async move {
+            let response = relay(&uplink, request).await;
+            match &response {
+                Response::Recovered(_) => tracing::info!(%remote, "an agent returned"),
+                Response::Refused(refusal) => {
+                    tracing::warn!(%remote, reason = refusal.message, "a return was refused");
+                }
+                Response::Joined(_)
+                | Response::Renewed(_)
+                | Response::Answer(_)
+                | Response::TokenRegistered { .. }
+                | Response::Challenge(_) => {}
+            }
+            responder.respond(response);
+        });
+    }
+
     fn join(&self, remote: SocketAddr, request: JoinRequest, responder: Responder) {
         let (uplink, shelf) = (self.uplink.clone(), self.shelf.clone());
         self.process.tasks.spawn(async move {
@@ -326,7 +368,11 @@ impl Desk {
                 Response::Refused(refusal) => {
                     tracing::warn!(%remote, reason = refusal.message, "a join was refused");
                 }
-                Response::Renewed(_) | Response::Answer(_) | Response::TokenRegistered { .. } => {}
+                Response::Renewed(_)
+                | Response::Answer(_)
+                | Response::TokenRegistered { .. }
+                | Response::Challenge(_)
+                | Response::Recovered(_) => {}
             }
             responder.respond(response);
         });
@@ -357,23 +403,23 @@ async fn relay(uplink: &UplinkHandle, request: Request) -> Response {
 async fn deliver(
     downlink: DownlinkHandle,
     notes: mpsc::UnboundedSender<Note>,
-    edge: EdgeId,
-    link: u64,
     message: Option<Control>,
     blobs: Vec<BlobPart>,
+    sent: Note,
 ) {
+    let Note::Sent { edge, link, .. } = sent else { return };
     let peer = AgentId::Edge(edge);
-    let digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest).collect();
     let mut up = true;
     if let Some(message) = message {
         up = downlink.send(&peer, message).await.is_ok();
         // The desk is gone when the process ends.
         let _ = notes.send(Note::Taken { edge, link });
     }
+    let some = !blobs.is_empty();
     for blob in blobs {
         up = up && downlink.send_blob(&peer, None, blob).await.is_ok();
     }
-    if !digests.is_empty() {
-        let _ = notes.send(Note::Sent { edge, link, digests });
+    if some {
+        let _ = notes.send(sent);
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! Everything here is state, not a queue: the newest offer, the newest acknowledgement. An edge that takes nothing
 //! holds up only its own outbox, and that does not grow.
+//!
+//! # Why acknowledgements of reports wait
+//! Nobody acts on one: the lane is reliable, and a new link begins with a full report. Alone, each would cost a packet
+//! and its acknowledgement, a tenth of what a change costs an edge on a metered link. So that of a full report goes at
+//! once, and the newest other one with the next message.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +14,7 @@ use protocol::UnixMillis;
 use protocol::enrolment::TrustBundle;
 use protocol::id::{Digest, EdgeId};
 use protocol::message::{BlobPart, Control};
+use protocol::offer::reminder;
 use protocol::telemetry::TelemetryAck;
 
 use super::shelf::Shelf;
@@ -32,7 +38,10 @@ pub(super) struct Session {
 #[derive(Debug, Default)]
 struct Outbox {
     offer: bool,
+    remind: bool,
     report: Option<u64>,
+    /// A message goes, or went: the acknowledgement goes with it.
+    report_due: bool,
     acks: Vec<TelemetryAck>,
     wanted: Vec<Digest>,
     trust: Option<Box<TrustBundle>>,
@@ -56,8 +65,14 @@ impl Session {
         self.outbox.offer = true;
     }
 
-    pub(super) fn acknowledge_report(&mut self, sequence: u64) {
+    /// All blobs of an offer have left.
+    pub(super) fn remind(&mut self) {
+        self.outbox.remind = true;
+    }
+
+    pub(super) fn acknowledge_report(&mut self, sequence: u64, full: bool) {
         self.outbox.report = Some(sequence);
+        self.outbox.report_due |= full;
     }
 
     pub(super) fn acknowledge(&mut self, ack: TelemetryAck) {
@@ -83,6 +98,17 @@ impl Session {
 
     /// Takes the next thing to send out of the outbox.
     pub(super) fn next(&mut self, edge: EdgeId, shelf: &Shelf) -> Option<Outgoing> {
+        let outgoing = self.next_message(edge, shelf);
+        let outbox = &mut self.outbox;
+        outbox.report_due |= outgoing.is_some();
+        if outgoing.is_some() || !std::mem::take(&mut outbox.report_due) {
+            return outgoing;
+        }
+        let sequence = outbox.report.take()?;
+        Some(Outgoing { message: Some(Control::ReportAck { edge: None, sequence }), blobs: Vec::new() })
+    }
+
+    fn next_message(&mut self, edge: EdgeId, shelf: &Shelf) -> Option<Outgoing> {
         let only = |message| Some(Outgoing { message: Some(message), blobs: Vec::new() });
         let outbox = &mut self.outbox;
         if let Some(nonce) = outbox.ping.take() {
@@ -97,6 +123,11 @@ impl Session {
             shelf.offered(edge);
             return Some(Outgoing { message: Some(Control::Plan(prepared.offer)), blobs: prepared.later });
         }
+        if std::mem::take(&mut outbox.remind)
+            && let Some(plan) = shelf.signed(edge)
+        {
+            return only(Control::Plan(reminder(None, &plan)));
+        }
         if !outbox.wanted.is_empty() {
             let wanted = std::mem::take(&mut outbox.wanted);
             let wanted: Vec<_> =
@@ -104,9 +135,6 @@ impl Session {
             let (blobs, later) = shelf.answer(edge, &wanted);
             let message = (!blobs.is_empty()).then_some(Control::Blobs { edge: None, blobs });
             return Some(Outgoing { message, blobs: later });
-        }
-        if let Some(sequence) = outbox.report.take() {
-            return only(Control::ReportAck { edge: None, sequence });
         }
         if !outbox.acks.is_empty() {
             return only(Control::TelemetryAcks(std::mem::take(&mut outbox.acks)));

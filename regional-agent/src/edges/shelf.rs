@@ -165,6 +165,11 @@ impl Shelf {
         self.lock().slots.get(&edge)?.current.as_ref().map(|held| held.head)
     }
 
+    /// The plan itself.
+    pub fn signed(&self, edge: EdgeId) -> Option<SignedPlan> {
+        self.lock().slots.get(&edge)?.current.as_ref().map(|held| held.signed.clone())
+    }
+
     /// The edges that have a plan here.
     pub fn edges(&self) -> Vec<EdgeId> {
         let inner = self.lock();
@@ -332,6 +337,10 @@ impl Inner {
         for part in parts {
             pending.open(&part, &bodies, &self.blobs);
             pending.parts.push(part);
+        }
+        // A new term publishes the same bodies anew.
+        if let Some((digest, body)) = bodies.into_iter().find(|(digest, _)| *digest == pending.head.body) {
+            pending.blobs.entry(digest).or_insert(body);
         }
         if let Err(detail) = pending.read_body() {
             let text = format!("the body of plan {} does not decode: {detail}", pending.head.generation);

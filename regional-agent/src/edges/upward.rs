@@ -24,6 +24,9 @@ use super::shelf::Shelf;
 /// Links in one message: it stays far below the limit of a control frame.
 const LINKS_MAX: usize = 256;
 
+/// Of what an edge says it runs, so much is told: whatever it says, all links fit into their message.
+const SOFTWARE_BYTES_MAX: usize = 128;
+
 /// Collects what the hub is to hear.
 #[derive(Debug)]
 pub struct Upward {
@@ -114,7 +117,10 @@ impl Upward {
         self.link(edge, |known| {
             known.up = true;
             known.since = since;
-            software.clone_into(&mut known.software);
+            let length = (0..=SOFTWARE_BYTES_MAX.min(software.len()))
+                .rev()
+                .find(|length| software.is_char_boundary(*length));
+            software[..length.unwrap_or_default()].clone_into(&mut known.software);
             known.stored = stored;
             // Its reports begin with a full one.
             known.report.complete = false;
@@ -362,6 +368,8 @@ impl Merged {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::PlanKeys;
+    use identity::{Authority, KeyKind, SeededEntropy};
     use protocol::plan::UnitId;
 
     fn unit(name: &str, state: UnitState) -> UnitReport {
@@ -431,6 +439,21 @@ mod tests {
         assert_eq!(told(&mut merged).unwrap().1.len(), 1);
         merged.merge(report(true, &[]));
         assert_eq!(told(&mut merged), Some((true, Vec::new())));
+    }
+
+    #[test]
+    fn an_edge_that_says_much_about_its_software_keeps_none_from_being_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut entropy = SeededEntropy::new(1);
+        let authority = Authority::create_kind("fleet.example", KeyKind::Ed25519, 0, &mut entropy).unwrap();
+        let keys = PlanKeys::new(&authority.trust());
+        let upward = Upward::new(Arc::new(Shelf::open(&folder.path().join("edges.sqlite"), keys).unwrap()));
+        for number in 0..=u8::MAX {
+            upward.link_up(EdgeId([number; 16]), 1, &"ä".repeat(100_000), None);
+        }
+        upward.hub_up();
+        let Some(message @ Control::EdgeLinks { last: true, .. }) = upward.next() else { panic!("no list") };
+        assert!(protocol::lane::Framed::to_message(&message).is_ok());
     }
 
     #[test]

@@ -1,15 +1,19 @@
 //! Plans down, reports up, with the hub here and away.
 
+use std::time::Duration;
+
 use link::{DownlinkEvent, UplinkEvent};
 use protocol::enrolment::{JoinRequest, Refusal, RefusalReason, TokenId};
+use protocol::id::Digest;
 use protocol::message::{Control, Request, Response};
+use protocol::offer::reminder;
 use protocol::report::UnitState;
 use protocol::telemetry::{StreamEpoch, TelemetryAck, TelemetryClass, TelemetryContent, TelemetryItem};
 use telemetry::promql::{Grid, Params, Value};
 use telemetry::query::{Answered, QueryAnswer, QueryRequest};
 use telemetry::{Batch, Labels, Sample, Series};
 
-use super::world::{World, edge, report, simulate};
+use super::world::{World, edge, region, report, simulate};
 
 #[test]
 fn a_plan_goes_down_and_what_became_of_it_goes_up() {
@@ -87,17 +91,10 @@ fn missing_blobs_are_asked_for_at_the_hub_and_given_to_the_edge_that_asks() {
         let mut offer = plan.offer(edge(11), None).offer;
         offer.blobs.clear();
         hub.send(Control::Plan(offer)).await;
-        let wanted = async |hub: &mut super::world::Hub| {
-            hub.control(|control| match control {
-                Control::BlobsWanted { edge: Some(_), digests } => Some(digests.clone()),
-                _ => None,
-            })
-            .await
-        };
-        assert_eq!(wanted(&mut hub).await, [plan.head.body]);
+        assert_eq!(hub.wanted_for_edges().await, [plan.head.body]);
         let parts = plan.parts();
         hub.send(Control::Blobs { edge: Some(edge(11)), blobs: parts[..1].to_vec() }).await;
-        assert_eq!(wanted(&mut hub).await, [parts[1].digest]);
+        assert_eq!(hub.wanted_for_edges().await, [parts[1].digest]);
         hub.send(Control::Blobs { edge: Some(edge(11)), blobs: parts[1..].to_vec() }).await;
         one.offered().await;
         // A digest of another plan is not given away.
@@ -112,6 +109,65 @@ fn missing_blobs_are_asked_for_at_the_hub_and_given_to_the_edge_that_asks() {
             })
             .await;
         assert_eq!(given.iter().map(|blob| blob.digest).collect::<Vec<_>>(), [parts[1].digest]);
+    });
+}
+
+#[test]
+fn a_blob_that_came_before_its_plan_is_asked_for_when_the_offer_is_repeated() {
+    simulate(async {
+        let mut world = World::new(8).await;
+        let mut hub = world.hub().await;
+        let _region = world.region().await;
+        hub.listed().await;
+        let mut one = world.edge(11, None);
+        let plan = world.edge_plan(11, 1, &["{\"a\":1}", "{\"b\":2}"]);
+        let parts = plan.parts();
+        let pause = Duration::from_secs(1);
+        hub.handle.send_blob(&region(), Some(edge(11)), parts[1].clone()).await.unwrap();
+        tokio::time::sleep(pause).await;
+        let mut offer = plan.offer(edge(11), None).offer;
+        offer.blobs.truncate(1);
+        hub.send(Control::Plan(offer)).await;
+        assert_eq!(hub.wanted_for_edges().await.len(), 2);
+        hub.handle.send_blob(&region(), Some(edge(11)), parts[2].clone()).await.unwrap();
+        tokio::time::sleep(pause).await;
+        hub.send(Control::Plan(reminder(Some(edge(11)), &plan.signed))).await;
+        assert_eq!(hub.wanted_for_edges().await, [parts[1].digest]);
+        hub.send(Control::Blobs { edge: Some(edge(11)), blobs: parts[1..2].to_vec() }).await;
+        assert_eq!(one.offered().await.plan, plan.signed);
+    });
+}
+
+#[test]
+fn an_edge_hears_its_offer_again_when_all_its_blobs_have_left() {
+    simulate(async {
+        let mut world = World::new(9).await;
+        let mut hub = world.hub().await;
+        let _region = world.region().await;
+        hub.listed().await;
+        let mut one = world.edge(11, None);
+        // Text that does not compress, more than fits an offer.
+        let large = |seed: u8| -> String {
+            (0..900_u32).map(|n| Digest::of(&[&[seed], &n.to_le_bytes()[..]].concat()).to_string()).collect()
+        };
+        let contents = [1, 2].map(|seed| format!("{{\"a\":\"{}\"}}", large(seed)));
+        let plan = world.edge_plan(11, 1, &[&contents[0], &contents[1]]);
+        hub.offer(11, &plan, None).await;
+        let (mut come, mut again) = (one.offered().await.blobs.len(), None);
+        while come < 3 || again.is_none() {
+            match one.next().await {
+                UplinkEvent::Blob(..) => come += 1,
+                UplinkEvent::Control(Control::Plan(offer)) => again = Some(offer),
+                UplinkEvent::Up(_)
+                | UplinkEvent::Down(_)
+                | UplinkEvent::Control(_)
+                | UplinkEvent::Request(..) => {}
+            }
+        }
+        let again = again.unwrap();
+        assert_eq!((again.plan, again.blobs.len()), (plan.signed.clone(), 0));
+        one.send(Control::PlanStored { edge: None, head: plan.head }).await;
+        assert_eq!(hub.stored_by(11).await, plan.head);
     });
 }
 
@@ -145,7 +201,8 @@ fn a_region_that_restarts_while_the_hub_is_away_serves_its_edges() {
         .await;
         one.send(Control::Report {
             edge: None,
-            report: Box::new(report(2, false, &[("web", UnitState::Deployed)])),
+            // That of a change would be acknowledged with the next message.
+            report: Box::new(report(2, true, &[("web", UnitState::Deployed)])),
         })
         .await;
         let sequence = |event: &UplinkEvent| match event {
@@ -438,7 +495,7 @@ fn a_device_joins_through_its_region_and_its_telemetry_carries_the_name_the_hub_
                     trust: world.authority.trust(),
                     endpoints: vec!["10.0.0.2:8444".to_owned()],
                     time: now,
-                    ext: Vec::new(),
+                    ext: vec![world.authority.vouch(&world.authority.trust()).unwrap()],
                 }));
             }
         };

@@ -5,4 +5,5 @@
 mod control_planes;
 mod journeys;
 mod malice;
+mod returns;
 mod world;

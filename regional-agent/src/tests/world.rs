@@ -117,7 +117,7 @@ pub(crate) struct World {
     pub(crate) entropy: SeededEntropy,
     pub(crate) folder: TempDir,
     cluster: kube_local::Cluster,
-    region_identity: AgentIdentity,
+    pub(crate) region_identity: AgentIdentity,
 }
 
 impl World {
@@ -261,6 +261,7 @@ impl World {
             network: self.network.node(address(number)),
             clock: Arc::new(self.clock.clone()),
             entropy: Box::new(SeededEntropy::new(self.entropy.below(u64::MAX))),
+            recovery: None,
         };
         let facts = BTreeMap::from([("name".to_owned(), format!("edge-{number}"))]);
         let source = Arc::new(move || HelloFacts { stored, facts: facts.clone(), ..HelloFacts::default() });
@@ -290,6 +291,8 @@ pub(crate) fn identity(
         endpoints: vec![format!("{above}:{port}")],
         not_before: START,
         not_after: START + LEAF_VALIDITY_MS,
+        returns: 0,
+        clock_ahead_ms: 0,
     }
 }
 
@@ -359,6 +362,15 @@ impl Hub {
                 all.extend(links.clone());
                 last.then(|| std::mem::take(&mut all))
             }
+            _ => None,
+        })
+        .await
+    }
+
+    /// The blobs that the region asks for next, for one of its edges.
+    pub(crate) async fn wanted_for_edges(&mut self) -> Vec<Digest> {
+        self.control(|control| match control {
+            Control::BlobsWanted { edge: Some(_), digests } => Some(digests.clone()),
             _ => None,
         })
         .await

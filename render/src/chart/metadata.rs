@@ -39,6 +39,7 @@ pub struct Metadata {
     pub(crate) deprecated: bool,
     null_maintainer: bool,
     null_dependency: bool,
+    declares_annotations: bool,
     /// Whether the key `dependencies` was present at all.
     pub(crate) declares_dependencies: bool,
 }
@@ -131,6 +132,7 @@ impl Metadata {
             app_version: text(object, "appVersion"),
             description: text(object, "description"),
             kube_version: text(object, "kubeVersion"),
+            declares_annotations: annotations.is_some(),
             annotations: annotations.unwrap_or_default(),
             dependencies: read_dependencies(object),
             chart_type: text(object, "type"),
@@ -215,6 +217,7 @@ impl Metadata {
             let entries = [("Name", name), ("Email", email), ("URL", url)];
             Value::Dict(entries.into_iter().map(|(key, value)| (Rc::from(key), Value::text(value))).collect())
         });
+        let kind = if self.declares_annotations { DictKind::Strings } else { DictKind::NoStrings };
         let entries = [
             ("Name", text(name)),
             ("Home", text(&self.home)),
@@ -229,7 +232,7 @@ impl Metadata {
             ("Tags", text(&self.tags)),
             ("AppVersion", text(&self.app_version)),
             ("Deprecated", Value::Bool(self.deprecated)),
-            ("Annotations", Value::Dict(Dict::new(DictKind::Strings, annotations))),
+            ("Annotations", Value::Dict(Dict::new(kind, annotations))),
             ("KubeVersion", text(&self.kube_version)),
             ("Dependencies", Value::list(dependencies.iter().map(Dependency::to_value).collect())),
             ("Type", text(&self.chart_type)),

@@ -14,6 +14,7 @@ use crate::template::ast::{Parsed, Source};
 use crate::template::funcs::Dialect;
 use crate::template::funcs::json_errors::complaint;
 use crate::template::lex::ParseError;
+use crate::yaml::octets;
 use crate::yaml::read::read_texts;
 
 /// Why files are not a chart.
@@ -131,6 +132,8 @@ type Cached = Arc<OnceLock<Result<Arc<Parsed>, ParseError>>>;
 #[derive(Clone, Debug)]
 pub(crate) struct TemplateFile {
     pub path: String,
+    /// What is wrong with its bytes, if they are not UTF-8: no matter as long as they do not come out as YAML.
+    pub flaw: Option<&'static str>,
     text: Arc<str>,
     cached: Cached,
 }
@@ -138,7 +141,7 @@ pub(crate) struct TemplateFile {
 impl TemplateFile {
     fn new(path: String, data: &[u8]) -> Self {
         let text = Arc::from(String::from_utf8_lossy(data).as_ref());
-        Self { path, text, cached: Cached::default() }
+        Self { path, flaw: octets::flaw(data), text, cached: Cached::default() }
     }
 
     /// The tree of this file under its full name.
@@ -244,11 +247,7 @@ impl Chart {
         if depth > limits.chart_depth {
             return Err(ChartError::TooMany { what: "levels of subcharts", maximum: limits.chart_depth });
         }
-        for (_, data) in &mut files {
-            if data.starts_with(&[0xEF, 0xBB, 0xBF]) {
-                data.drain(..3);
-            }
-        }
+        files.iter_mut().for_each(|(_, data)| without_mark(data));
         files.sort_by(|(a, _), (b, _)| a.cmp(b));
         let problem = |file: &str, reason: String| ChartError::File {
             chart: folder.to_owned(),
@@ -256,7 +255,8 @@ impl Chart {
             reason,
         };
         let yaml = |file: &str, data: &[u8]| {
-            let document = read_texts(&String::from_utf8_lossy(data), limits)
+            let document = octets::text(data)
+                .and_then(|text| read_texts(text, limits).map_err(|error| error.to_string()))
                 .map_err(|error| problem(file, format!("error converting YAML to JSON: {error}")))?;
             let is_root = depth == 0 && file == "Chart.yaml";
             shape::check(&document, is_root).map_err(|reason| problem(file, reason))?;
@@ -292,9 +292,8 @@ impl Chart {
                 "Chart.yaml" | "Chart.lock" => {}
                 "requirements.yaml" | "requirements.lock" if !old => {}
                 "values.yaml" => {
-                    let text = String::from_utf8_lossy(&data).into_owned();
-                    chart.values = crate::manifest::merge_value_documents(&text, limits)
-                        .map_err(|reason| problem("values.yaml", reason))?;
+                    chart.values =
+                        default_values(&data, limits).map_err(|reason| problem("values.yaml", reason))?;
                 }
                 "values.schema.json" => {
                     let parsed = serde_json::from_slice(&data);
@@ -352,5 +351,19 @@ fn broken_json(data: &[u8], otherwise: &str) -> String {
         Some(ended) if ended == "unexpected end of JSON input" => "unexpected EOF".to_owned(),
         Some(problem) => problem,
         None => otherwise.to_owned(),
+    }
+}
+
+/// The values that a chart comes with.
+fn default_values(data: &[u8], limits: &Limits) -> Result<Json, String> {
+    let text = octets::text(data)
+        .map_err(|error| format!("cannot unmarshal yaml document: error converting YAML to JSON: {error}"))?;
+    crate::manifest::merge_value_documents(text, limits)
+}
+
+/// Takes the byte order mark off, as Helm does with every file of a chart.
+fn without_mark(data: &mut Vec<u8>) {
+    if data.starts_with(b"\xEF\xBB\xBF") {
+        data.drain(..3);
     }
 }

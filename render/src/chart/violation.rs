@@ -21,10 +21,25 @@ struct Line {
 pub(super) fn told(errors: &[ValidationError<'_>], document: &Json, schema: &Json) -> String {
     let told = Told { document, schema };
     let mut out = String::new();
-    for line in told.lines(&errors.iter().collect::<Vec<_>>(), 0) {
+    let mistyped: Vec<Vec<String>> = errors.iter().filter_map(schema_of_type).collect();
+    let counts = |error: &&ValidationError<'_>| {
+        let path = segments(error);
+        let below = |schema: &&Vec<String>| path.len() > schema.len() && path.starts_with(schema);
+        schema_of_type(error).is_some() || !mistyped.iter().any(|schema| below(&schema))
+    };
+    for line in told.lines(&errors.iter().filter(counts).collect::<Vec<_>>(), 0) {
         line.write(0, &mut out);
     }
     out
+}
+
+/// The schema that a value of the wrong type was held against: Helm's validator says nothing else of it.
+fn schema_of_type(error: &ValidationError<'_>) -> Option<Vec<String>> {
+    let mut path = segments(error);
+    let of_type = matches!(error.kind(), ValidationErrorKind::Type { .. }) && path.pop().is_some();
+    // Of the elements of a list each is held against it.
+    let shared = ["items", "additionalProperties", "patternProperties", "contains", "propertyNames"];
+    (of_type && !path.iter().any(|segment| shared.contains(&segment.as_str()))).then_some(path)
 }
 
 impl Line {

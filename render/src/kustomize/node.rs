@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Number, Value as Json};
 
-use crate::template::print::shortest;
+use crate::template::floats::shortest;
 use crate::template::stack;
 use crate::yaml::resolve::{Scalar as Resolved, resolve};
 
@@ -315,7 +315,7 @@ impl Scalar {
             Tag::Binary => {
                 let clean: String = self.text.split_whitespace().collect();
                 crate::template::funcs::encoding::base64_decode(clean.as_bytes())
-                    .map(|bytes| Json::String(String::from_utf8_lossy(&bytes).into_owned()))
+                    .map(|bytes| Json::String(crate::template::value::lossy(&bytes).into_owned()))
                     .or_else(|_| misfit("base64"))
             }
         }

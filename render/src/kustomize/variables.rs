@@ -144,7 +144,7 @@ fn typed(scalar: &Scalar) -> Result<Scalar, String> {
         Tag::Int => made(scalar.text.parse::<i64>().map_err(|_| misfit())?.to_string(), Tag::Int),
         Tag::Float => {
             let value: f64 = scalar.text.parse().map_err(|_| misfit())?;
-            made(crate::template::print::shortest(value, 'f'), Tag::Float)
+            made(crate::template::floats::shortest(value, 'f'), Tag::Float)
         }
         Tag::Bool => made(scalar.text.to_ascii_lowercase(), Tag::Bool),
         Tag::Text | Tag::Null | Tag::Time | Tag::Binary | Tag::Open => made(scalar.text.clone(), Tag::Text),

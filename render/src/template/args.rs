@@ -65,7 +65,11 @@ impl<'a> Args<'a> {
     pub(crate) fn dict(self, at: usize) -> Result<Dict, Fault> {
         use super::value::DictKind;
         match self.raw(at) {
-            Value::Dict(dict) if matches!(dict.kind(), DictKind::Any | DictKind::Values) => Ok(dict.clone()),
+            Value::Dict(dict)
+                if matches!(dict.kind(), DictKind::Any | DictKind::Values | DictKind::Nothing) =>
+            {
+                Ok(dict.clone())
+            }
             Value::Nil => Ok(Dict::empty()),
             _ => Err(self.wrong(at, "map[string]interface {}")),
         }

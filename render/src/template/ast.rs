@@ -102,6 +102,8 @@ pub(crate) enum ExpressionKind {
     Bool(bool),
     Int(i64),
     Float(f64),
+    /// `1+2i`: both parts.
+    Complex(f64, f64),
     Str(Box<[u8]>),
     Field(Vec<Arc<str>>),
     Variable(Arc<str>, Vec<Arc<str>>),

@@ -127,7 +127,8 @@ impl Machine<'_> {
                 ExpressionKind::Str(_)
                 | ExpressionKind::Bool(_)
                 | ExpressionKind::Int(_)
-                | ExpressionKind::Float(_),
+                | ExpressionKind::Float(_)
+                | ExpressionKind::Complex(..),
                 _,
             ) => {
                 let context = &node.context;

@@ -68,10 +68,13 @@ impl<'h> Env<'h> {
         bytes
     }
 
-    /// The caller's clock, in seconds since 1970.
-    pub(crate) fn now(&mut self) -> i64 {
+    /// The caller's clock.
+    pub(crate) fn now(&mut self) -> super::funcs::calendar::Instant {
         self.used_clock = true;
-        self.entropy.now_unix_seconds()
+        let nanoseconds = self.entropy.now_unix_nanoseconds();
+        let seconds = i64::try_from(nanoseconds.div_euclid(1_000_000_000)).unwrap_or(0);
+        let rest = u32::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or(0);
+        super::funcs::calendar::Instant::local(seconds, rest)
     }
 
     /// Counts executed nodes or visited elements.

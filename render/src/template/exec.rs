@@ -200,7 +200,7 @@ impl<'h> Machine<'h> {
         self.step(frame, branch.offset)?;
         let mark = frame.variables.len();
         let value = self.pipeline(frame, dot, &branch.pipe)?;
-        if let (Value::Int(count) | Value::Int64(count), true) = (&value, branch.pipe.declares.len() > 1) {
+        if let (Some(count), true) = (value.whole(), branch.pipe.declares.len() > 1) {
             let fault = Fault::message(format!("can't use {count} to iterate over more than one variable"));
             return Err(at_end_of(frame, &branch.pipe, fault));
         }
@@ -224,11 +224,9 @@ impl<'h> Machine<'h> {
         loop {
             let pair = match &value {
                 Value::Nil | Value::Null => None,
-                Value::Int(count) | Value::Int64(count) => {
-                    (i64::try_from(index).unwrap_or(i64::MAX) < *count).then(|| {
-                        let number = i64::try_from(index).unwrap_or(i64::MAX);
-                        (Value::Int(number), Value::Int(number))
-                    })
+                _ if value.whole().is_some() => {
+                    let number = i64::try_from(index).unwrap_or(i64::MAX);
+                    (Some(number) < value.whole()).then_some((Value::Int(number), Value::Int(number)))
                 }
                 Value::List(list) => list.items().get(index).map(|item| (int(index), item.clone())),
                 Value::Dict(_) => entries
@@ -239,7 +237,7 @@ impl<'h> Machine<'h> {
                     .as_ref()
                     .and_then(|items| items.get(index))
                     .map(|item| (int(index), item.clone())),
-                Value::Bool(_) | Value::Float(_) | Value::Str(_) | Value::Object(_) => {
+                _ => {
                     let shown = String::from_utf8_lossy(&super::print::display(&value)).into_owned();
                     let fault = Fault::message(format!("range can't iterate over {shown}"));
                     return Err(at_end_of(frame, &branch.pipe, fault));
@@ -437,8 +435,15 @@ impl<'h> Machine<'h> {
             });
         }
         arguments.extend(last);
-        field::get(&mut self.env, &value, name, &arguments)
-            .map_err(|error| wrong(frame, named(frame, &value, name, leading.is_empty(), error)))
+        field::get(&mut self.env, &value, name, &arguments).map_err(|error| {
+            // What a method says is told at the whole operand, as of a function.
+            if let Fault::Method(_) = error {
+                let mut error = at(frame, node.offset, &node.context, error);
+                error.function = Some(name.to_string());
+                return error;
+            }
+            wrong(frame, named(frame, &value, name, leading.is_empty(), error))
+        })
     }
 
     pub(super) fn argument(&mut self, frame: &mut Frame, dot: &Value, node: &Expression) -> Exec<Value> {
@@ -448,6 +453,7 @@ impl<'h> Machine<'h> {
             ExpressionKind::Bool(value) => Ok(Value::Bool(*value)),
             ExpressionKind::Int(value) => Ok(Value::Int(*value)),
             ExpressionKind::Float(value) => Ok(Value::Float(*value)),
+            ExpressionKind::Complex(real, imaginary) => Ok(super::named::complex(*real, *imaginary)),
             ExpressionKind::Str(bytes) => Ok(Value::Str(Text::from(bytes.as_ref()))),
             ExpressionKind::Field(names) => self.field_call(frame, dot, dot.clone(), names, node, &[], None),
             ExpressionKind::Variable(name, names) => {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub(crate) enum Fault {
     /// A function or field refused its input.
     Message(String),
+    /// A method refused its input.
+    Method(String),
     /// The arguments do not fit the function's parameters.
     Type(String),
     /// `fail` or `required` spoke: the chart's own words.
@@ -49,6 +51,7 @@ impl ExecError {
         match &self.fault {
             Fault::Nested { error, .. } => error.origin(),
             Fault::Message(_)
+            | Fault::Method(_)
             | Fault::Type(_)
             | Fault::Refused(_)
             | Fault::Unsupported(_)
@@ -79,8 +82,7 @@ impl ExecError {
     /// blocks.
     pub(crate) fn trace(&self) -> String {
         let origin = self.origin();
-        let ends_in_function =
-            matches!(&origin.fault, Fault::Message(text) if !text.starts_with("template: "));
+        let ends_in_function = matches!(&origin.fault, Fault::Message(text) | Fault::Method(text) if !text.starts_with("template: "));
         if (ends_in_function && origin.function.is_some()) || self.passes_tpl() {
             self.line()
         } else {
@@ -103,7 +105,9 @@ impl ExecError {
     /// What the error says, without its place and what it wraps.
     fn message(&self) -> String {
         match &self.fault {
-            Fault::Message(message) | Fault::Refused(message) => format!("{}{message}", self.calling()),
+            Fault::Message(message) | Fault::Method(message) | Fault::Refused(message) => {
+                format!("{}{message}", self.calling())
+            }
             Fault::Type(message) => message.clone(),
             Fault::Unsupported(function) => {
                 format!("function \"{function}\" is not supported by this engine")

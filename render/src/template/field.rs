@@ -20,6 +20,7 @@ pub(crate) fn parameters(receiver: &Value, name: &str) -> Option<&'static str> {
             _ => None,
         },
         Value::Object(object) if name == "Has" && object.items().is_some() => Some("s"),
+        Value::Object(object) => object.parameters(name),
         _ => None,
     }
 }
@@ -102,7 +103,7 @@ fn entry(
                 return result;
             }
         }
-        DictKind::Any | DictKind::Strings => {}
+        DictKind::Any | DictKind::Strings | DictKind::Nothing | DictKind::NoStrings => {}
     }
     if !arguments.is_empty() {
         return Err(Fault::message(format!("{name} is not a method but has arguments")));
@@ -113,9 +114,9 @@ fn entry(
     }
     Ok(match (dict.get(name), dict.kind()) {
         (Some(value), _) => value.element(),
-        (None, DictKind::Strings) => Value::text(""),
+        (None, DictKind::Strings | DictKind::NoStrings) => Value::text(""),
         (None, DictKind::Files) => Value::List(List::new(Vec::new(), ListKind::Bytes)),
-        (None, DictKind::Any | DictKind::Values) => Value::Null,
+        (None, DictKind::Any | DictKind::Values | DictKind::Nothing) => Value::Null,
     })
 }
 
@@ -127,29 +128,39 @@ fn values_method(
     arguments: Args<'_>,
 ) -> Option<Result<Value, Fault>> {
     Some(match name {
-        "AsMap" => Ok(receiver.clone()),
+        "AsMap" => Ok(Value::Dict(dict.clone().seen_as(DictKind::Any))),
         "YAML" => Ok(Value::text(&crate::yaml::emit::to_yaml(&super::json::to_json(receiver)))),
         "Table" => arguments.string(0).and_then(|path| {
-            let mut table = dict.clone();
-            for part in path.lossy().split('.') {
-                table = match table.get(part) {
-                    Some(Value::Dict(inner)) => inner,
-                    _ => return Err(Fault::message(format!("{part:?} is not a table"))),
-                };
-            }
-            Ok(Value::Dict(table))
+            let found = table(dict, path.lossy().split('.')).map_err(Fault::Method)?;
+            Ok(Value::Dict(found.seen_as(DictKind::Values)))
         }),
         "PathValue" => arguments.string(0).and_then(|path| {
-            let mut value = receiver.clone();
-            for part in path.lossy().split('.') {
-                value = match &value {
-                    Value::Dict(inner) => inner.get(part),
-                    _ => None,
-                }
-                .ok_or_else(|| Fault::message(format!("{part:?} is not a value")))?;
+            let path = path.lossy();
+            if path.is_empty() {
+                return Err(Fault::Method("YAML path cannot be empty".to_owned()));
             }
-            Ok(value)
+            let (tables, key) =
+                path.rsplit_once('.').map_or((None, path.as_ref()), |(tables, key)| (Some(tables), key));
+            let found = tables.map_or_else(|| Ok(dict.clone()), |tables| table(dict, tables.split('.')));
+            // Whichever part is missing, Helm names the last one, and a map is no value.
+            match found.ok().and_then(|found| found.get(key)) {
+                Some(Value::Dict(inner)) if inner.kind() == DictKind::Any => None,
+                found => found,
+            }
+            .ok_or_else(|| Fault::Method(format!("{key:?} is not a value")))
         }),
         _ => return None,
     })
+}
+
+/// The map at a path.
+fn table<'p>(dict: &Dict, path: impl Iterator<Item = &'p str>) -> Result<Dict, String> {
+    let mut table = dict.clone();
+    for part in path {
+        table = match table.get(part) {
+            Some(Value::Dict(inner)) => inner,
+            _ => return Err(format!("{part:?} is not a table")),
+        };
+    }
+    Ok(table)
 }

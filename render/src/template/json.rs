@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use serde_json::{Map, Number};
 
-use super::print::{bytes_of, shortest};
+use super::floats::shortest;
+use super::print::bytes_of;
 use super::value::{Dict, DictKind, ListKind, Value};
 
 /// How deep a value may nest before it counts as endless.
@@ -61,35 +62,6 @@ pub(crate) fn try_json(value: &Value) -> Option<serde_json::Value> {
     json(value, DEPTH, &mut budget)
 }
 
-/// Like [`try_json`] with floats kept as floats: gopkg.in/yaml sees the values themselves.
-pub(crate) fn with_floats(value: &Value) -> Option<serde_json::Value> {
-    fn keep(value: &Value, json: &mut serde_json::Value) {
-        match (value, json) {
-            (Value::Float(number), json) => {
-                if let Some(number) = Number::from_f64(*number) {
-                    *json = serde_json::Value::Number(number);
-                }
-            }
-            (Value::List(list), serde_json::Value::Array(items)) => {
-                for (value, json) in list.items().iter().zip(items) {
-                    super::stack::grow(|| keep(value, json));
-                }
-            }
-            (Value::Dict(dict), serde_json::Value::Object(entries)) => {
-                for (key, value) in dict.entries() {
-                    if let Some(json) = entries.get_mut(key.as_ref()) {
-                        super::stack::grow(|| keep(&value, json));
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    let mut json = try_json(value)?;
-    keep(value, &mut json);
-    Some(json)
-}
-
 fn json(value: &Value, depth: usize, budget: &mut usize) -> Option<serde_json::Value> {
     *budget = budget.checked_sub(1)?;
     let depth = depth.checked_sub(1)?;
@@ -112,6 +84,7 @@ fn json(value: &Value, depth: usize, budget: &mut usize) -> Option<serde_json::V
             let items = list.items().iter().map(|item| super::stack::grow(|| json(item, depth, budget)));
             serde_json::Value::Array(items.collect::<Option<_>>()?)
         }
+        Value::Dict(_) if value.is_unmade() => serde_json::Value::Null,
         Value::Dict(dict) => {
             let is_file = dict.kind() == DictKind::Files;
             let entries = dict.entries().into_iter().map(|(key, item)| {
@@ -120,6 +93,7 @@ fn json(value: &Value, depth: usize, budget: &mut usize) -> Option<serde_json::V
             });
             serde_json::Value::Object(entries.collect::<Option<_>>()?)
         }
+        Value::Object(object) if object.refuses_json() => return None,
         Value::Object(object) => json(&object.data(), depth, budget)?,
     })
 }
@@ -208,7 +182,12 @@ fn write(out: &mut Vec<u8>, value: &Value, layout: Layout, level: usize) -> Resu
             let entries: Vec<_> = entries.map(|(path, content)| (path, encoded(&content))).collect();
             fields(out, &entries, layout, level)?;
         }
+        Value::Dict(_) if value.is_unmade() => out.extend_from_slice(b"null"),
         Value::Dict(dict) => fields(out, &dict.entries(), layout, level)?,
+        Value::Object(object) if object.refuses_json() => {
+            let unsupported = || format!("json: unsupported type: {}", object.type_name());
+            return Err(object.json_refusal().unwrap_or_else(unsupported));
+        }
         Value::Object(object) => match object.json_fields() {
             Some(entries) => fields(out, &entries, layout, level)?,
             None => write(out, &object.data(), layout, level)?,

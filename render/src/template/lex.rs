@@ -273,8 +273,22 @@ impl Lexer<'_> {
         Err(ParseError::new(self.at, format!("bad character U+{:04X} '{letter}'", u32::from(letter))))
     }
 
+    /// A number, or two of which the second one is imaginary (`1+2i`).
     fn number(&mut self, start: usize) -> Result<TokenKind, ParseError> {
         self.at = start;
+        self.one_number(start)?;
+        if !matches!(self.peek(), Some(b'+' | b'-')) {
+            return Ok(TokenKind::Number);
+        }
+        self.one_number(start)?;
+        if self.bytes[self.at - 1] != b'i' {
+            let text = &self.text[start..self.at];
+            return Err(ParseError::new(start, format!("bad number syntax: {text:?}")));
+        }
+        Ok(TokenKind::Number)
+    }
+
+    fn one_number(&mut self, start: usize) -> Result<(), ParseError> {
         self.accept(b"+-");
         let mut digits: &[u8] = b"0123456789_";
         if self.accept(b"0") {
@@ -304,7 +318,7 @@ impl Lexer<'_> {
                 let text = &self.text[start..self.at + letter.len_utf8()];
                 Err(ParseError::new(start, format!("bad number syntax: {text:?}")))
             }
-            _ => Ok(TokenKind::Number),
+            _ => Ok(()),
         }
     }
 

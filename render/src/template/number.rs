@@ -1,10 +1,45 @@
 //! The numbers of templates.
 
-/// A number as Go's templates read it: an integer where it is one, else a float.
+/// A number as Go's templates read it: an integer where it is one, else a float; with an `i` behind it, a complex one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Number {
     Int(i64),
     Float(f64),
+    Complex(f64, f64),
+}
+
+/// Parses a literal: a number, an imaginary one, or a sum of both. What is too large for a float is none.
+pub(crate) fn literal(text: &str) -> Option<Number> {
+    let fits = |number: &Number| match number {
+        Number::Int(_) => true,
+        Number::Float(value) => value.is_finite(),
+        Number::Complex(real, imaginary) => real.is_finite() && imaginary.is_finite(),
+    };
+    written(text).filter(fits)
+}
+
+fn written(text: &str) -> Option<Number> {
+    let Some(body) = text.strip_suffix('i') else { return number(text) };
+    // The sign of the second part is none that belongs to an exponent.
+    let bytes = body.as_bytes();
+    let sign = (1..bytes.len()).rev().find(|at| {
+        let hexadecimal = body[..*at].to_ascii_lowercase().contains("0x");
+        let exponent = if hexadecimal { b'p' } else { b'e' };
+        matches!(bytes[*at], b'+' | b'-') && bytes[at - 1].to_ascii_lowercase() != exponent
+    });
+    let (real, imaginary) = body.split_at(sign.unwrap_or(0));
+    let part = |text: &str| {
+        let digits = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
+        if digits.starts_with("0x") {
+            return match number(text)? {
+                Number::Float(value) => Some(value),
+                _ => None,
+            };
+        }
+        let decimal = digits.bytes().all(|byte| byte.is_ascii_digit() || b".e+-".contains(&byte));
+        if decimal { text.parse().ok() } else { None }
+    };
+    Some(Number::Complex(if real.is_empty() { 0.0 } else { part(real)? }, part(imaginary)?))
 }
 
 /// Parses Go number syntax: decimal, `0x`, `0o`, `0b`, leading-zero octal, underscores, floats.

@@ -30,12 +30,32 @@ pub(crate) trait Object: Debug {
         None
     }
 
-    /// The text that `%v` prints.
+    /// The text that an action prints, which finds methods of the pointer, too.
     fn print(&self) -> String;
 
-    /// The text where the value stands inside another, or is handed to a function: Go finds no method of a pointer there.
-    fn print_nested(&self) -> String {
-        self.print()
+    /// What `String()` of the value says, where it has that method.
+    fn text(&self) -> Option<String> {
+        None
+    }
+
+    /// What `GoString()` says, where the type has that method.
+    fn syntax(&self) -> Option<String> {
+        None
+    }
+
+    /// The fields of the struct in their order, hidden ones among them.
+    fn fields(&self) -> Vec<(&'static str, Value)> {
+        Vec::new()
+    }
+
+    /// The number, where the type is an integer with a name.
+    fn number(&self) -> Option<i64> {
+        None
+    }
+
+    /// Both parts, where the type is a complex number.
+    fn complex(&self) -> Option<(f64, f64)> {
+        None
     }
 
     /// The fields in the order in which `encoding/json` writes them, where that is not the order of their names.
@@ -46,8 +66,28 @@ pub(crate) trait Object: Debug {
     /// What `toJson` and `toYaml` see.
     fn data(&self) -> Value;
 
+    /// Whether JSON cannot hold it.
+    fn refuses_json(&self) -> bool {
+        self.complex().is_some()
+    }
+
+    /// Go's words for that, where they are its own.
+    fn json_refusal(&self) -> Option<String> {
+        None
+    }
+
+    /// What a method takes, a letter for each argument.
+    fn parameters(&self, _name: &str) -> Option<&'static str> {
+        None
+    }
+
     /// What a deep copy of the value is, where that is another one.
     fn copied(&self) -> Option<Value> {
+        None
+    }
+
+    /// The zone, for places that times lie in.
+    fn zone(&self) -> Option<super::funcs::calendar::Zone> {
         None
     }
 

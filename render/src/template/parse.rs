@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ast::{Branch, Command, Expression, ExpressionKind, Node, Parsed, Pipe, Source, Template};
 use super::funcs::{self, Dialect};
 use super::lex::{ParseError, Token, TokenKind, tokens};
-use super::number::{Number, number};
+use super::number::{Number, literal};
 use super::stack;
 
 /// Parses one file. `depth` bounds the nesting of blocks and parentheses.
@@ -69,6 +69,12 @@ impl Parser<'_> {
         self.tokens[self.at.min(last)].clone()
     }
 
+    /// Where what is told of an `end` or `else` is: at its last token, or the keyword behind it.
+    fn behind(&self, closed: Closed) -> usize {
+        let at = if closed == Closed::ElseKeyword { self.at } else { self.at.saturating_sub(1) };
+        self.tokens.get(at).map_or(0, |token| token.span.start)
+    }
+
     fn next(&mut self) -> Token {
         let token = self.peek();
         self.at += 1;
@@ -126,10 +132,10 @@ impl Parser<'_> {
                     match self.action()? {
                         Ok(node) => body.push(node),
                         Err(Closed::End) => {
-                            return Err(ParseError::new(first.span.start, "unexpected {{end}}"));
+                            return Err(ParseError::new(self.behind(Closed::End), "unexpected {{end}}"));
                         }
-                        Err(Closed::Else | Closed::ElseKeyword) => {
-                            return Err(ParseError::new(first.span.start, "unexpected {{else}}"));
+                        Err(closed @ (Closed::Else | Closed::ElseKeyword)) => {
+                            return Err(ParseError::new(self.behind(closed), "unexpected {{else}}"));
                         }
                     }
                 }
@@ -145,11 +151,27 @@ impl Parser<'_> {
         let offset = self.peek().span.start;
         let (body, closed) = self.deeper(offset, |parser| parser.list())?;
         if closed != Closed::End {
-            return Err(ParseError::new(offset, "unexpected {{else}} in define clause"));
+            return Err(ParseError::new(self.behind(closed), "unexpected {{else}} in define clause"));
         }
         self.variables = outer_variables;
         self.loops = outer_loops;
-        self.defines.push(Arc::new(Template { name, source: Arc::clone(self.source), body }));
+        self.define(name, body)
+    }
+
+    /// Keeps a template; of those of one name in a file all but one must be empty.
+    fn define(&mut self, name: Arc<str>, body: Vec<Node>) -> Parse<()> {
+        let template = Template { name, source: Arc::clone(self.source), body };
+        let known = self.defines.iter_mut().find(|known| known.name == template.name);
+        match known {
+            None => self.defines.push(Arc::new(template)),
+            Some(known) if known.is_empty() => *known = Arc::new(template),
+            Some(_) if template.is_empty() => {}
+            Some(_) => {
+                let offset = self.tokens[self.at - 1].span.start;
+                let text = format!("multiple definition of template {:?}", template.name);
+                return Err(ParseError::new(offset, text));
+            }
+        }
         Ok(())
     }
 
@@ -239,7 +261,7 @@ impl Parser<'_> {
             }
             let otherwise = match closed {
                 Closed::End => None,
-                Closed::Else | Closed::ElseKeyword => Some(parser.otherwise(context, offset, closed)?),
+                Closed::Else | Closed::ElseKeyword => Some(parser.otherwise(context, closed)?),
             };
             parser.variables.truncate(scope);
             Ok(Branch { offset, pipe, then, otherwise })
@@ -247,18 +269,18 @@ impl Parser<'_> {
     }
 
     /// What follows an `else`: in `{{else if ...}}` the keyword is still to come.
-    fn otherwise(&mut self, context: &'static str, offset: usize, after: Closed) -> Parse<Vec<Node>> {
+    fn otherwise(&mut self, context: &'static str, after: Closed) -> Parse<Vec<Node>> {
         if after == Closed::ElseKeyword {
             let next = self.next_solid();
             if self.text(&next) != context {
-                return self.unexpected(&next, "else");
+                return self.unexpected(&next, "input");
             }
             let branch = self.control(context, next.span.start)?;
             return Ok(vec![if context == "if" { Node::If(branch) } else { Node::With(branch) }]);
         }
         let (nodes, closed) = self.list()?;
         if closed != Closed::End {
-            return Err(ParseError::new(offset, "expected end; found {{else}}"));
+            return Err(ParseError::new(self.behind(closed), "expected end; found {{else}}"));
         }
         Ok(nodes)
     }
@@ -291,11 +313,7 @@ impl Parser<'_> {
         }
         self.variables = outer_variables;
         self.loops = outer_loops;
-        self.defines.push(Arc::new(Template {
-            name: Arc::clone(&name),
-            source: Arc::clone(self.source),
-            body,
-        }));
+        self.define(Arc::clone(&name), body)?;
         let context = called(&name, Some(&pipe));
         Ok(Node::Template { offset: named_at, name, pipe: Some(pipe), context })
     }
@@ -339,6 +357,7 @@ impl Parser<'_> {
                         | ExpressionKind::Nil
                         | ExpressionKind::Int(_)
                         | ExpressionKind::Float(_)
+                        | ExpressionKind::Complex(..)
                         | ExpressionKind::Str(_)
                 )
             });
@@ -455,6 +474,7 @@ impl Parser<'_> {
             | ExpressionKind::Str(_)
             | ExpressionKind::Int(_)
             | ExpressionKind::Float(_)
+            | ExpressionKind::Complex(..)
             | ExpressionKind::Nil
             | ExpressionKind::Dot => return Err(literal(&node)),
             ExpressionKind::Chain(..) | ExpressionKind::Pipe(_) | ExpressionKind::Function(_) => {
@@ -488,8 +508,9 @@ impl Parser<'_> {
                 ExpressionKind::Variable(Arc::from(text.as_str()), Vec::new())
             }
             TokenKind::Field => ExpressionKind::Field(vec![Arc::from(&text[1..])]),
-            TokenKind::Number => match number(&text) {
+            TokenKind::Number => match literal(&text) {
                 Some(Number::Int(value)) => ExpressionKind::Int(value),
+                Some(Number::Complex(real, imaginary)) => ExpressionKind::Complex(real, imaginary),
                 Some(Number::Float(value)) => ExpressionKind::Float(value),
                 None => return Err(ParseError::new(offset, format!("illegal number syntax: {text:?}"))),
             },

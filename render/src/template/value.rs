@@ -20,10 +20,24 @@ impl Text {
         &self.0
     }
 
-    /// The text with every invalid sequence replaced by U+FFFD.
+    /// The text with every byte that is no letter replaced by U+FFFD.
     pub(crate) fn lossy(&self) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(&self.0)
+        lossy(&self.0)
     }
+}
+
+/// Bytes as text, every one that is no letter replaced by U+FFFD: Go reads them one by one, where Rust's own reading
+/// takes the beginning of a letter that breaks off as one.
+pub(crate) fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.into();
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text.into()
 }
 
 impl std::fmt::Debug for Text {
@@ -102,6 +116,10 @@ pub(crate) enum DictKind {
     Values,
     /// Helm's `engine.files`
     Files,
+    /// A nil `map[string]interface {}`.
+    Nothing,
+    /// A nil `map[string]string`.
+    NoStrings,
 }
 
 /// A map, shared by all who hold it; `kind` is how this holder sees it.
@@ -186,6 +204,12 @@ pub(crate) enum Value {
 }
 
 impl Value {
+    /// A `[]byte`.
+    pub(crate) fn bytes(bytes: &[u8]) -> Self {
+        let items = bytes.iter().map(|byte| Self::Int((*byte).into())).collect();
+        Self::List(List::new(items, ListKind::Bytes))
+    }
+
     pub(crate) fn text(text: &str) -> Self {
         Self::Str(Text::from(text))
     }
@@ -203,6 +227,24 @@ impl Value {
 
     pub(crate) fn is_nil(&self) -> bool {
         matches!(self, Self::Nil | Self::Null)
+    }
+
+    /// Whether it is nothing at all, or a list or map that was never made.
+    pub(crate) fn is_unmade(&self) -> bool {
+        match self {
+            Self::List(list) => matches!(list.kind(), ListKind::NoStrings | ListKind::Nothing),
+            Self::Dict(dict) => matches!(dict.kind(), DictKind::Nothing | DictKind::NoStrings),
+            other => other.is_nil(),
+        }
+    }
+
+    /// The whole number, whatever the name of its type.
+    pub(crate) fn whole(&self) -> Option<i64> {
+        match self {
+            Self::Int(number) | Self::Int64(number) => Some(*number),
+            Self::Object(object) => object.number(),
+            _ => None,
+        }
     }
 
     /// What a map or list element looks like when it is looked up.
@@ -231,7 +273,11 @@ impl Value {
             Self::Str(value) => !value.bytes().is_empty(),
             Self::List(value) => !value.items().is_empty(),
             Self::Dict(value) => value.len() != 0,
-            Self::Object(value) => value.items().is_none_or(|items| !items.is_empty()),
+            Self::Object(value) => {
+                value.number() != Some(0)
+                    && value.complex() != Some((0.0, 0.0))
+                    && value.items().is_none_or(|items| !items.is_empty())
+            }
         }
     }
 
@@ -253,8 +299,8 @@ impl Value {
                 ListKind::Lists => "[][]interface {}",
             },
             Self::Dict(dict) => match dict.kind() {
-                DictKind::Any => "map[string]interface {}",
-                DictKind::Strings => "map[string]string",
+                DictKind::Any | DictKind::Nothing => "map[string]interface {}",
+                DictKind::Strings | DictKind::NoStrings => "map[string]string",
                 DictKind::Values => "common.Values",
                 DictKind::Files => "engine.files",
             },

@@ -1,33 +1,79 @@
 //! Writes JSON values as YAML the way `sigs.k8s.io/yaml` does: block style, keys in go-yaml's natural order, lists not
-//! indented under their key, plain scalars where they read back as text, literal blocks for several lines.
+//! indented under their key, plain scalars where they read back as text, literal blocks for several lines. Trees of
+//! other kinds say what they are as [`Shape`]s.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::resolve::{Scalar, is_base60, resolve};
-use crate::template::print::shortest;
+use super::resolve::{self, is_base60, resolve};
+use crate::template::floats::shortest;
 use crate::template::stack;
 
 /// Longest key that stands before a colon; a longer one needs `?`.
 const SIMPLE_KEY_BYTES: usize = 128;
+
+/// What the writer sees of a node.
+pub(crate) enum Shape<'t, T> {
+    Scalar(Scalar<'t>),
+    List(&'t [T]),
+    /// Entries in the order in which they are written.
+    Map(Vec<(Scalar<'t>, &'t T)>),
+}
+
+/// A value that is no list and no map.
+pub(crate) enum Scalar<'t> {
+    /// A text, in the style it needs.
+    Text(&'t str),
+    /// Base64 of bytes that are no text.
+    Binary(&'t str),
+    /// Anything else, as it stands there.
+    Written(Cow<'t, str>),
+}
+
+/// Something that can be written as YAML.
+pub(crate) trait Tree: Sized {
+    fn shape(&self) -> Shape<'_, Self>;
+}
+
+impl Tree for Value {
+    fn shape(&self) -> Shape<'_, Self> {
+        Shape::Scalar(match self {
+            Self::Array(items) => return Shape::List(items),
+            Self::Object(entries) => {
+                let entries = entries.iter().map(|(key, value)| (key.as_str(), value)).collect();
+                let sorted = in_natural_order(entries).into_iter();
+                return Shape::Map(sorted.map(|(key, value)| (Scalar::Text(key), value)).collect());
+            }
+            Self::String(text) => Scalar::Text(text),
+            Self::Null => Scalar::Written("null".into()),
+            Self::Bool(flag) => Scalar::Written(if *flag { "true" } else { "false" }.into()),
+            Self::Number(number) => Scalar::Written(match (number.as_i64(), number.as_u64()) {
+                (Some(value), _) => value.to_string().into(),
+                (None, Some(value)) => value.to_string().into(),
+                (None, None) => shortest(number.as_f64().unwrap_or_default(), 'g').into(),
+            }),
+        })
+    }
+}
 
 /// The value as one YAML document, ending in a newline.
 pub(crate) fn to_yaml(value: &Value) -> String {
     emit(value, false)
 }
 
-/// Like [`to_yaml`] with lists indented under their key (`toYamlPretty`).
-pub(crate) fn to_yaml_pretty(value: &Value) -> String {
-    emit(value, true)
+/// Like [`to_yaml`] of any tree, with lists indented under their key and long lines left whole (`toYamlPretty`).
+pub(crate) fn to_yaml_pretty<T: Tree>(tree: &T) -> String {
+    emit(tree, true)
 }
 
-fn emit(value: &Value, indent_lists: bool) -> String {
+fn emit<T: Tree>(tree: &T, indent_lists: bool) -> String {
     let mut writer = Writer { out: String::new(), indent_lists };
-    match value {
-        Value::Array(items) if !items.is_empty() => writer.sequence(items, 0, true),
-        Value::Object(entries) if !entries.is_empty() => writer.mapping(entries, 0, true),
-        other => writer.scalar(other, 2),
+    match tree.shape() {
+        Shape::List(items) if !items.is_empty() => writer.sequence(items, 0, true),
+        Shape::Map(entries) if !entries.is_empty() => writer.mapping(&entries, 0, true),
+        other => writer.leaf(&other, 2),
     }
     if !writer.out.ends_with('\n') {
         writer.out.push('\n');
@@ -55,26 +101,26 @@ impl Writer {
     }
 
     /// Entries at `indent`; `inline` leaves the first on the current line.
-    fn mapping(&mut self, entries: &Map<String, Value>, indent: usize, inline: bool) {
-        for (position, key) in in_natural_order(entries.keys().collect()).into_iter().enumerate() {
+    fn mapping<T: Tree>(&mut self, entries: &[(Scalar<'_>, &T)], indent: usize, inline: bool) {
+        for (position, (key, value)) in entries.iter().enumerate() {
             if position > 0 || !inline {
                 self.line(indent);
             }
-            let Some(value) = entries.get(key) else { continue };
-            let simple = !has_break(key) && key.len() <= SIMPLE_KEY_BYTES;
+            let simple = key.is_simple();
             if simple {
-                self.out.push_str(&text(key, 0, None));
+                key.write(&mut self.out, 0, None);
             } else {
                 self.out.push_str("? ");
-                self.out.push_str(&text(key, indent + 2, self.column()));
+                let column = self.column();
+                key.write(&mut self.out, indent + 2, column);
                 self.line(indent);
             }
             self.out.push(':');
-            self.value(value, indent, simple);
+            self.value(*value, indent, simple);
         }
     }
 
-    fn sequence(&mut self, items: &[Value], indent: usize, inline: bool) {
+    fn sequence<T: Tree>(&mut self, items: &[T], indent: usize, inline: bool) {
         for (position, item) in items.iter().enumerate() {
             if position > 0 || !inline {
                 self.line(indent);
@@ -85,44 +131,60 @@ impl Writer {
     }
 
     /// A value after `:` or `-` whose mapping or list stands at `indent`.
-    fn value(&mut self, value: &Value, indent: usize, in_mapping: bool) {
-        stack::grow(|| match value {
-            Value::Array(items) if !items.is_empty() && in_mapping => {
+    fn value<T: Tree>(&mut self, value: &T, indent: usize, in_mapping: bool) {
+        stack::grow(|| match value.shape() {
+            Shape::List(items) if !items.is_empty() && in_mapping => {
                 let deeper = if self.indent_lists { indent + 2 } else { indent };
                 self.sequence(items, deeper, false);
             }
-            Value::Array(items) if !items.is_empty() => {
+            Shape::List(items) if !items.is_empty() => {
                 self.out.push(' ');
                 self.sequence(items, indent + 2, true);
             }
-            Value::Object(entries) if !entries.is_empty() && in_mapping => {
-                self.mapping(entries, indent + 2, false)
+            Shape::Map(entries) if !entries.is_empty() && in_mapping => {
+                self.mapping(&entries, indent + 2, false)
             }
-            Value::Object(entries) if !entries.is_empty() => {
+            Shape::Map(entries) if !entries.is_empty() => {
                 self.out.push(' ');
-                self.mapping(entries, indent + 2, true);
+                self.mapping(&entries, indent + 2, true);
             }
             other => {
                 self.out.push(' ');
-                self.scalar(other, indent + 2);
+                self.leaf(&other, indent + 2);
             }
         });
     }
 
-    fn scalar(&mut self, value: &Value, indent: usize) {
-        let shown = match value {
-            Value::Null => "null".to_owned(),
-            Value::Bool(flag) => flag.to_string(),
-            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-                (Some(value), _) => value.to_string(),
-                (None, Some(value)) => value.to_string(),
-                (None, None) => shortest(number.as_f64().unwrap_or_default(), 'g'),
-            },
-            Value::String(string) => text(string, indent, self.column()),
-            Value::Array(_) => "[]".to_owned(),
-            Value::Object(_) => "{}".to_owned(),
-        };
-        self.out.push_str(&shown);
+    /// What has nothing inside.
+    fn leaf<T>(&mut self, shape: &Shape<'_, T>, indent: usize) {
+        match shape {
+            Shape::List(_) => self.out.push_str("[]"),
+            Shape::Map(_) => self.out.push_str("{}"),
+            Shape::Scalar(scalar) => {
+                let column = self.column();
+                scalar.write(&mut self.out, indent, column);
+            }
+        }
+    }
+}
+
+impl Scalar<'_> {
+    /// Whether it can stand before a colon.
+    fn is_simple(&self) -> bool {
+        let (Self::Text(text) | Self::Binary(text)) = self else { return true };
+        !has_break(text) && text.len() <= SIMPLE_KEY_BYTES
+    }
+
+    fn write(&self, out: &mut String, indent: usize, column: Option<usize>) {
+        match self {
+            Self::Text(string) => out.push_str(&text(string, indent, column)),
+            Self::Binary(lines) if lines.contains('\n') => {
+                out.push_str("!!binary ");
+                out.push_str(&literal(lines, indent));
+            }
+            Self::Binary(line) => out.extend(["!!binary ", line]),
+            Self::Written(written) => out.push_str(written),
+        }
     }
 }
 
@@ -200,7 +262,8 @@ fn text(text: &str, indent: usize, column: Option<usize>) -> String {
         let literal_fits = analysis.block && (column.is_some() || indent > 0);
         return if literal_fits { literal(text, indent) } else { line.double_quoted(text) };
     }
-    let reads_as_text = matches!(resolve(text), Scalar::Text | Scalar::Merge) && !is_base60(text);
+    let reads_as_text =
+        matches!(resolve(text), resolve::Scalar::Text | resolve::Scalar::Merge) && !is_base60(text);
     if !reads_as_text {
         return line.double_quoted(text);
     }
@@ -380,17 +443,17 @@ fn code_escape(letter: char) -> String {
 
 /// The keys in go-yaml's order, by a merge of our own: that order is not transitive for every set of keys (`a0b`, `a_`
 /// and digits beside signs make cycles), and the standard library's sort may panic then.
-fn in_natural_order(mut keys: Vec<&String>) -> Vec<&String> {
-    if keys.len() < 2 {
-        return keys;
+pub(crate) fn in_natural_order<K: AsRef<str>, V>(mut entries: Vec<(K, V)>) -> Vec<(K, V)> {
+    if entries.len() < 2 {
+        return entries;
     }
-    let right = in_natural_order(keys.split_off(keys.len() / 2));
-    let left = in_natural_order(keys);
+    let right = in_natural_order(entries.split_off(entries.len() / 2));
+    let left = in_natural_order(entries);
     let mut out = Vec::with_capacity(left.len() + right.len());
     let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
     while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
-        let next = if natural_order(a, b) == Ordering::Greater { right.next() } else { left.next() };
-        out.extend(next);
+        let greater = natural_order(a.0.as_ref(), b.0.as_ref()) == Ordering::Greater;
+        out.extend(if greater { right.next() } else { left.next() });
     }
     out.extend(left);
     out.extend(right);

@@ -3,6 +3,7 @@
 mod compose;
 pub(crate) mod emit;
 mod letters;
+pub(crate) mod octets;
 pub(crate) mod read;
 pub(crate) mod resolve;
 mod scalars;

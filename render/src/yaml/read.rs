@@ -86,7 +86,7 @@ fn read_with(text: &str, limits: &Limits, floats_are_texts: bool) -> Result<Valu
         floats_are_texts,
         unsupported: None,
     };
-    let value = decoder.value(document.root)?;
+    let value = decoder.value(decoder.root(text))?;
     match decoder.unsupported {
         Some(problem) => Err(problem),
         None => Ok(value),
@@ -155,6 +155,26 @@ impl Decoder<'_> {
         self.document.nodes.get(at).ok_or_else(|| refusal("unknown problem parsing YAML content"))
     }
 
+    /// The node that the text is: Go's library ends the document behind an empty list or map that is its first key
+    /// (`[]: x`).
+    fn root(&self, text: &str) -> usize {
+        let root = self.document.root;
+        let is_empty = |node: &Node<'_>| match node {
+            Node::Sequence(items) => items.is_empty(),
+            Node::Mapping(pairs) => pairs.is_empty(),
+            Node::Scalar(_) | Node::Alias(..) => false,
+        };
+        match self.document.nodes.get(root) {
+            Some(Node::Mapping(pairs)) if text.trim_start().starts_with(['[', '{']) => {
+                let key = pairs.first().map_or(root, |(key, _)| *key);
+                let begun = self.document.nodes.get(key).is_some_and(is_empty);
+                let flow = text.trim_start()[1..].trim_start().starts_with([']', '}']);
+                if begun && flow { key } else { root }
+            }
+            _ => root,
+        }
+    }
+
     /// Follows an alias.
     fn through<T>(
         &mut self,
@@ -194,8 +214,7 @@ impl Decoder<'_> {
             Some(Node::Mapping(_)) => {
                 let mut entries = Entries::default();
                 crate::template::stack::grow(|| self.fill(at, &mut entries))?;
-                let problem = entries.problems.into_values().next();
-                self.unsupported = self.unsupported.take().or(problem);
+                entries.problems.into_values().for_each(|problem| self.remember(problem));
                 Ok(Value::Object(entries.map))
             }
             None => Ok(Value::Null),
@@ -224,7 +243,7 @@ impl Decoder<'_> {
                 return Err(refusal(format!("invalid map key: {}", self.syntax(*key, &found))));
             }
             let content = self.entry(*value)?;
-            if let Some(key) = self.key_text(found, &content) {
+            if let Some(key) = self.key_text(found, *value, &content) {
                 entries.insert(key, content);
             }
         }
@@ -295,18 +314,46 @@ impl Decoder<'_> {
         }
     }
 
+    /// A value as it stands in a complaint; a number that JSON has not is in what JSON says of it.
+    fn printed(&self, at: usize, (value, problem): &(Value, Option<YamlError>)) -> String {
+        let number = problem.as_ref().and_then(|problem| problem.message.strip_prefix(UNSUPPORTED));
+        match (value, number) {
+            (Value::Null, Some(number)) => number.to_owned(),
+            (Value::Null, None) => "<nil>".to_owned(),
+            _ => self.syntax(at, value),
+        }
+    }
+
     /// A map or list in Go's own syntax; keys that are numbers or truths have no quotes there.
     fn syntax(&self, at: usize, value: &Value) -> String {
         match (self.document.nodes.get(at), value) {
             (Some(Node::Alias(_, target)), _) => self.syntax(*target, value),
+            (Some(Node::Sequence(nodes)), Value::Array(items)) if nodes.len() == items.len() => {
+                let items = nodes.iter().zip(items).map(|(node, item)| self.syntax(*node, item));
+                format!("[]interface {{}}{{{}}}", items.collect::<Vec<_>>().join(", "))
+            }
+            // JSON has not all of them.
+            (Some(Node::Scalar(text)), Value::Null | Value::Number(_)) => match resolve(&text.text) {
+                Scalar::Float(number) => crate::template::floats::shortest(number, 'g'),
+                Scalar::Null
+                | Scalar::Bool(_)
+                | Scalar::Int(_)
+                | Scalar::Unsigned(_)
+                | Scalar::Timestamp
+                | Scalar::Merge
+                | Scalar::Text => go_syntax(value).into_owned(),
+            },
             (Some(Node::Mapping(pairs)), Value::Object(entries)) if pairs.len() == entries.len() => {
                 let mut parts = Vec::new();
                 for (key, content) in pairs {
                     let Some(Node::Scalar(text)) = self.document.nodes.get(*key) else {
                         return go_syntax(value).into_owned();
                     };
+                    let core = text.tag.as_deref().map(|tag| tag.strip_prefix(CORE).unwrap_or_default());
+                    let is_text =
+                        core.map_or(!text.implicit, |core| !["bool", "float", "int"].contains(&core));
                     let plain = match resolve(&text.text) {
-                        _ if !text.implicit => None,
+                        _ if is_text => None,
                         Scalar::Int(number) => Some(number.to_string()),
                         Scalar::Bool(truth) => Some(truth.to_string()),
                         Scalar::Float(_) => self.float_of_key(*key).map(float_key),
@@ -322,7 +369,12 @@ impl Decoder<'_> {
                     };
                     // Texts come before what is none.
                     let order = (plain.is_some(), name);
-                    let key = plain.unwrap_or_else(|| quote::quote(text.text.as_bytes()));
+                    let key = match resolve(&text.text) {
+                        Scalar::Float(number) if plain.is_some() && !number.is_finite() => {
+                            crate::template::floats::shortest(number, 'g')
+                        }
+                        _ => plain.unwrap_or_else(|| quote::quote(text.text.as_bytes())),
+                    };
                     parts.push((order, format!("{key}:{}", self.syntax(*content, found))));
                 }
                 parts.sort();
@@ -342,12 +394,23 @@ impl Decoder<'_> {
     }
 
     fn refuse_later(&mut self, message: String) {
-        if self.unsupported.is_none() {
-            self.unsupported = Some(refusal(message));
+        self.remember(refusal(message));
+    }
+
+    /// Keeps the first problem; numbers that JSON has not are told after keys that it has not. Of a key that comes twice
+    /// the last value counts.
+    fn remember(&mut self, problem: YamlError) {
+        let last = |problem: &YamlError| problem.message.starts_with(UNSUPPORTED);
+        fn key(problem: &YamlError) -> Option<&str> {
+            problem.message.split_once(", value: ").map(|(key, _)| key)
+        }
+        let again = |known: &YamlError| key(known).is_some() && key(known) == key(&problem);
+        if self.unsupported.as_ref().is_none_or(|known| last(known) && !last(&problem) || again(known)) {
+            self.unsupported = Some(problem);
         }
     }
 
-    fn key_text(&mut self, key: Value, value: &(Value, Option<YamlError>)) -> Option<String> {
+    fn key_text(&mut self, key: Value, at: usize, value: &(Value, Option<YamlError>)) -> Option<String> {
         match key {
             Value::String(text) => Some(text),
             Value::Bool(flag) => Some(flag.to_string()),
@@ -357,13 +420,13 @@ impl Decoder<'_> {
                     let digits = format!("{:#x}", number.as_u64().unwrap_or_default());
                     self.refuse_later(format!(
                         "unsupported map key of type: uint64, key: {digits}, value: {}",
-                        printed(value)
+                        self.printed(at, value)
                     ));
                     None
                 }
             },
             Value::Null => {
-                let shown = printed(value);
+                let shown = self.printed(at, value);
                 self.refuse_later(format!(
                     "unsupported map key of type: %!s(<nil>), key: <nil>, value: {shown}"
                 ));
@@ -426,7 +489,7 @@ impl Decoder<'_> {
         }
         Number::from_f64(value).map_or_else(
             || {
-                let shown = crate::template::print::shortest(value, 'g');
+                let shown = crate::template::floats::shortest(value, 'g');
                 self.refuse_later(format!("{UNSUPPORTED}{shown}"));
                 Value::Null
             },
@@ -445,7 +508,7 @@ fn binary(text: &str) -> Result<Value, YamlError> {
     let clean: String = text.chars().filter(|letter| !matches!(letter, '\r' | '\n')).collect();
     let data = crate::template::funcs::encoding::base64_decode(clean.as_bytes())
         .map_err(|_| refusal("!!binary value contains invalid base64 data"))?;
-    Ok(Value::String(String::from_utf8_lossy(&data).into_owned()))
+    Ok(Value::String(crate::template::value::lossy(&data).into_owned()))
 }
 
 /// A number of 32 bits in the fewest digits, as a key.
@@ -477,22 +540,16 @@ fn short(value: f32) -> String {
     format!("{value}")
 }
 
-/// A value as it stands in a complaint; a number that JSON has not is in what JSON says of it.
-fn printed((value, problem): &(Value, Option<YamlError>)) -> Cow<'_, str> {
-    let number = problem.as_ref().and_then(|problem| problem.message.strip_prefix(UNSUPPORTED));
-    match (value, number) {
-        (Value::Null, Some(number)) => number.into(),
-        (Value::Null, None) => "<nil>".into(),
-        _ => go_syntax(value),
-    }
-}
-
 /// A value in Go's own syntax.
 fn go_syntax(value: &Value) -> Cow<'static, str> {
     match value {
         Value::Null => "interface {}(nil)".into(),
         Value::Bool(flag) => flag.to_string().into(),
-        Value::Number(number) => number.to_string().into(),
+        // What is larger than a signed number is an unsigned one, which is shown so.
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (None, Some(unsigned)) => format!("{unsigned:#x}").into(),
+            _ => number.to_string().into(),
+        },
         Value::String(text) => quote::quote(text.as_bytes()).into(),
         Value::Array(items) => {
             let items: Vec<_> = items.iter().map(go_syntax).collect();

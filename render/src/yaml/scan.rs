@@ -62,6 +62,9 @@ struct SimpleKey {
     required: bool,
     token: usize,
     mark: Mark,
+    /// The reader below Helm loses sight of the key `[]`: once its token is the next one, nothing more is read to see
+    /// whether it is a key.
+    forgotten: bool,
 }
 
 /// Characters between a key and its `:`.
@@ -126,7 +129,7 @@ impl<'t> Scanner<'t> {
             return Ok(true);
         }
         let head = self.taken;
-        match self.keys.iter().rposition(|key| key.possible && key.token == head) {
+        match self.keys.iter().rposition(|key| key.possible && !key.forgotten && key.token == head) {
             Some(at) => self.is_valid(at),
             None => Ok(false),
         }
@@ -153,8 +156,8 @@ impl<'t> Scanner<'t> {
         }
         let required = self.flow == 0 && self.indent == self.column();
         self.remove_key()?;
-        let key =
-            SimpleKey { possible: true, required, token: self.taken + self.tokens.len(), mark: self.mark };
+        let token = self.taken + self.tokens.len();
+        let key = SimpleKey { possible: true, required, forgotten: false, token, mark: self.mark };
         if let Some(last) = self.keys.last_mut() {
             *last = key;
         }
@@ -177,6 +180,12 @@ impl<'t> Scanner<'t> {
         self.tokens.push_back(Token { kind, start });
     }
 
+    /// Puts a token before token number `before`, or at the end where that one is taken.
+    fn insert(&mut self, before: Option<usize>, kind: Kind<'t>, start: Mark) {
+        let at = before.and_then(|number| number.checked_sub(self.taken));
+        self.tokens.insert(at.unwrap_or(self.tokens.len()), Token { kind, start });
+    }
+
     /// Opens a block collection when the column says so; its token goes before token number `before`.
     fn roll(
         &mut self,
@@ -193,8 +202,7 @@ impl<'t> Scanner<'t> {
         if self.indents.len() > DEPTH {
             return Err(self.error(&format!("exceeded max depth of {DEPTH}")));
         }
-        let at = before.map_or(self.tokens.len(), |number| number - self.taken);
-        self.tokens.insert(at, Token { kind, start: mark });
+        self.insert(before, kind, mark);
         Ok(())
     }
 
@@ -324,7 +332,7 @@ impl<'t> Scanner<'t> {
 
     fn open(&mut self, kind: Kind<'t>) -> Result<(), YamlError> {
         self.save_key()?;
-        self.keys.push(SimpleKey::default());
+        self.keys.push(SimpleKey { token: self.taken + self.tokens.len(), ..SimpleKey::default() });
         self.flow += 1;
         if self.flow > DEPTH {
             return Err(self.error(&format!("exceeded max depth of {DEPTH}")));
@@ -338,7 +346,9 @@ impl<'t> Scanner<'t> {
         self.remove_key()?;
         if self.flow > 0 {
             self.flow -= 1;
-            self.keys.pop();
+            let inner = self.keys.pop().map(|key| key.token);
+            // The bracket itself, if nothing stood inside that could have been a key.
+            self.keys.iter_mut().filter(|key| Some(key.token) == inner).for_each(|key| key.forgotten = true);
         }
         self.key_allowed = false;
         self.indicator(kind);
@@ -376,7 +386,7 @@ impl<'t> Scanner<'t> {
         if self.is_valid(last)? {
             let key = self.keys[last];
             self.keys[last].possible = false;
-            self.tokens.insert(key.token - self.taken, Token { kind: Kind::Key, start: key.mark });
+            self.insert(Some(key.token), Kind::Key, key.mark);
             let column = isize::try_from(key.mark.column).unwrap_or(isize::MAX);
             self.roll(column, Some(key.token), Kind::BlockMappingStart, key.mark)?;
             self.key_allowed = false;

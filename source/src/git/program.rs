@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Stdio;
 
+use child::{Bounds, ChildError};
 use reqwest::Url;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
 
 use super::reference::Found;
 use crate::access::{Access, Credentials};
@@ -19,8 +17,6 @@ use crate::limits::Limits;
 use crate::origin::GitReference;
 use crate::url::shown;
 
-/// Bounds what the program and its children may write and take, then becomes it.
-const BOUNDED: &str = "ulimit -f \"$1\"; ulimit -v \"$2\"; shift 2; exec git \"$@\"";
 /// Answers git's question for credentials, for one host only, out of the environment.
 const HELPER: &str = "!f() { test \"$1\" = get || exit 0; \
 printf 'username=%s\\npassword=%s\\n' \"$SKEIN_GIT_USERNAME\" \"$SKEIN_GIT_PASSWORD\"; }; f";
@@ -291,22 +287,17 @@ impl<'a> Program<'a> {
         SourceError::Git { url: shown(self.url.as_str()), detail: detail.to_owned() }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("sh");
-        // POSIX counts files in blocks of 512 bytes, and memory in kibibytes.
-        let blocks = (self.limits.git_bytes_max / 512).to_string();
-        let memory = (self.limits.git_memory_bytes_max / 1024).to_string();
-        command.args(["-c", BOUNDED, "sh", &blocks, &memory]).args(arguments);
-        command.current_dir(self.folder.path()).env_clear();
-        for name in ["PATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR"] {
-            if let Some(value) = std::env::var_os(name) {
-                command.env(name, value);
-            }
-        }
+    async fn run(&self, arguments: &[&str], input: &[u8], limit: usize) -> Result<Vec<u8>, SourceError> {
+        let bounds = Bounds {
+            time: self.access.timeout,
+            memory_bytes: self.limits.git_memory_bytes_max,
+            file_bytes: self.limits.git_bytes_max,
+            output_bytes: limit,
+            network: true,
+        };
+        let mut command = child::command(Path::new("git"), arguments, self.folder.path(), &bounds);
         command
-            .env("HOME", self.folder.path())
             .env("GIT_CEILING_DIRECTORIES", self.folder.path())
-            .env("LC_ALL", "C")
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_TERMINAL_PROMPT", "0")
@@ -317,85 +308,22 @@ impl<'a> Program<'a> {
             command.env(format!("GIT_CONFIG_VALUE_{index}"), value);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.kill_on_drop(true).process_group(0);
-        command
-    }
-
-    async fn run(&self, arguments: &[&str], input: &[u8], limit: usize) -> Result<Vec<u8>, SourceError> {
-        let child = self
-            .command(arguments)
-            .spawn()
-            .map_err(|error| self.failed(&format!("the program sh cannot be started: {error}")))?;
-        let mut group = Group(child);
-        let whole = exchange(&mut group.0, input, limit);
-        let (code, output, words) = match tokio::time::timeout(self.access.timeout, whole).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(error)) => return Err(self.failed(&format!("the exchange with git broke: {error}"))),
-            Err(_) => {
-                let seconds = self.access.timeout.as_secs();
-                return Err(self.failed(&format!("git did not finish within {seconds} s (see timeout)")));
-            }
-        };
-        match code {
-            _ if output.len() > limit => Err(SourceError::TooLarge {
+        match child::exchange(command, input, &bounds).await {
+            Ok(ended) if ended.code == Some(0) => Ok(ended.output),
+            Ok(ended) => Err(self.failed(&explained(ended.code, &ended.words))),
+            Err(ChildError::Output(limit)) => Err(SourceError::TooLarge {
                 what: format!("what git says of \"{}\"", shown(self.url.as_str())),
                 limit: limit as u64,
                 unit: "bytes",
             }),
-            Some(0) => Ok(output),
-            code => Err(self.failed(&explained(code, &words))),
+            Err(ChildError::Late(seconds)) => {
+                Err(self.failed(&format!("git did not finish within {seconds} s (see timeout)")))
+            }
+            Err(error @ (ChildError::Start(_) | ChildError::Exchange(_))) => {
+                Err(self.failed(&format!("git: {error}")))
+            }
         }
     }
-}
-
-/// A child with its own children; none outlives the question.
-struct Group(Child);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let id = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(id) = id {
-            let _ = rustix::process::kill_process_group(id, rustix::process::Signal::KILL);
-        }
-    }
-}
-
-/// Writes, reads up to the limit, and waits.
-async fn exchange(
-    child: &mut Child,
-    input: &[u8],
-    limit: usize,
-) -> std::io::Result<(Option<i32>, Vec<u8>, String)> {
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let write = async {
-        if let Some(mut stdin) = stdin {
-            // git may end before it has read all; its own words say why.
-            let _ = stdin.write_all(input).await;
-        }
-    };
-    let read = async {
-        let mut output = Vec::new();
-        if let Some(stdout) = stdout {
-            stdout.take(limit as u64 + 1).read_to_end(&mut output).await?;
-        }
-        std::io::Result::Ok(output)
-    };
-    let words = async {
-        let mut words = Vec::new();
-        if let Some(mut stderr) = stderr {
-            (&mut stderr).take(WORDS_BYTES_MAX as u64).read_to_end(&mut words).await?;
-            tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await?;
-        }
-        std::io::Result::Ok(words)
-    };
-    let ((), output, words) = tokio::join!(write, read, words);
-    let output = output?;
-    if output.len() > limit {
-        return Ok((None, output, String::new()));
-    }
-    let status = child.wait().await?;
-    Ok((status.code(), output, String::from_utf8_lossy(&words?).into_owned()))
 }
 
 /// git's own words on one line, with the likely cure.

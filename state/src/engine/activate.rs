@@ -37,6 +37,7 @@ impl Engine {
             let Some(slot) = self.slots.get_mut(&key) else { continue };
             slot.good = good;
             slot.record.made = recorded;
+            slot.record.look = recorded.is_some();
             slot.tested = tested;
             let returned = rejection.as_ref().is_none_or(|rejection| rejection.returned);
             slot.rejected = rejection.map(|rejection| Box::new(Rejected { rejection, wanted: None }));
@@ -106,6 +107,7 @@ impl Engine {
             retry_at: None,
             deadline: None,
             timed_out: false,
+            ask_at: None,
             noted: false,
             deferred: None,
         };
@@ -332,9 +334,11 @@ impl Engine {
             };
             let row = self.unclaimed.remove(&*place.id).or(taken);
             self.watch(&place.resource);
-            let told = self.told.contains(&(place.id.group.clone(), place.id.kind.clone()));
+            let kind = (place.id.group.clone(), place.id.kind.clone());
+            let (told, blind) = (self.told.contains(&kind), self.blind.get(&kind).cloned());
             self.index.insert(Arc::clone(&place.id), (key, index));
             let Some(slot) = self.slots.get_mut(&key) else { return };
+            slot.objects[index].blind = blind;
             let moved = row.as_ref().is_some_and(|row| row.unit != slot.owner.unit);
             settle_in(slot, index, place, row, told, self.context.clock.now());
             slot.look_at_mounts();
@@ -453,6 +457,7 @@ fn take_over(
         {
             object.work = Work::Write;
             object.drifted = false;
+            object.cause = None;
         }
         objects[position] = object;
     }
@@ -485,6 +490,7 @@ fn begin_anew(slot: &mut Slot, new_revision: bool, now: u64) {
     slot.in_force = false;
     slot.followed = false;
     slot.timed_out = false;
+    slot.ask_at = None;
     slot.deadline = None;
     if came_back || (new_revision && !slot.left_alone()) {
         slot.state = UnitState::Pending;

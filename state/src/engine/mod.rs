@@ -16,7 +16,9 @@
 //! watches and the store's thread wait for anything, and they are told apart from the task by channels.
 
 mod activate;
+mod ask;
 mod dry_run;
+mod fight;
 mod flap;
 mod hold;
 mod mounts;
@@ -109,6 +111,8 @@ pub struct Engine {
     watches: BTreeMap<(String, String), CancellationToken>,
     /// Kinds of which the watch has told something.
     told: BTreeSet<(String, String)>,
+    /// Kinds that may not be watched, and why.
+    blind: BTreeMap<(String, String), Arc<str>>,
     sightings: mpsc::Sender<Sighting>,
     wake: Arc<Notify>,
     cluster: ClusterReport,
@@ -199,6 +203,7 @@ impl Engine {
             unclaimed: BTreeMap::new(),
             watches: BTreeMap::new(),
             told: BTreeSet::new(),
+            blind: BTreeMap::new(),
             sightings,
             wake: Arc::new(Notify::new()),
             cluster: ClusterReport::default(),
@@ -225,6 +230,7 @@ impl Engine {
         self.watch(&Arc::new(node_resource()));
         self.probe();
         self.schedule();
+        self.view.turn_over();
         loop {
             let timer = self.next_timer();
             tokio::select! {
@@ -237,6 +243,7 @@ impl Engine {
                 () = sleep_until(timer) => self.tick(),
             }
             self.schedule();
+            self.view.turn_over();
         }
     }
 
@@ -254,6 +261,7 @@ impl Engine {
             board: Arc::clone(&self.context.board),
             sightings: self.sightings.clone(),
             wake: Arc::clone(&self.wake),
+            refused: false,
         };
         let cancel = self.cancel.child_token();
         self.tasks.spawn(cancel.clone().run_until_cancelled_owned(watcher.run()));
@@ -268,13 +276,16 @@ impl Engine {
         }
         let used: BTreeSet<(&str, &str)> =
             self.index.keys().map(|id| (id.group.as_str(), id.kind.as_str())).collect();
-        let (told, mounts) = (&mut self.told, &self.mounts);
+        let records = self.has_records();
+        let (told, blind, mounts) = (&mut self.told, &mut self.blind, &self.mounts);
         self.watches.retain(|(group, kind), cancel| {
             let keep = used.contains(&(group.as_str(), kind.as_str()))
-                || (group.is_empty() && (kind == "Node" || mounts.of_kind(kind)));
+                || (group.is_empty()
+                    && (kind == "Node" || mounts.of_kind(kind) || kind == "Secret" && records));
             if !keep {
                 cancel.cancel();
                 told.remove(&(group.clone(), kind.clone()));
+                blind.remove(&(group.clone(), kind.clone()));
             }
             keep
         });

@@ -6,15 +6,11 @@ use protocol::report::{ObjectHealth, UnitState};
 use tokio::time::Instant;
 
 use super::Engine;
-use super::slot::{FIGHT_WINDOW, Fight, Held, Object, REPAIRS_AT_ONCE, Slot, Work};
-use crate::backoff;
+use super::slot::{Held, Object, Slot, Work};
 use crate::health::Judgement;
 use crate::object::ObjectId;
 use crate::store::Row;
 use crate::worker::{End, Event, News, Outcome};
-
-const CALM_BASE: std::time::Duration = std::time::Duration::from_secs(1);
-const CALM_CAP: std::time::Duration = std::time::Duration::from_secs(300);
 
 impl Engine {
     /// Takes in what a worker tells. What a worker did that was called off is done all the same; only its
@@ -34,11 +30,15 @@ impl Engine {
             self.watch(&resource);
             return;
         }
+        if let Event::Causes(causes) = event {
+            self.learn(key, causes);
+            return;
+        }
         let running = self.slots.get(&key).and_then(|slot| slot.running.as_ref());
         let Some(running) = running.filter(|running| running.run == run) else { return };
         let stale = running.stale;
         match event {
-            Event::Watch(_) | Event::Mounts { .. } => {}
+            Event::Watch(_) | Event::Mounts { .. } | Event::Causes(_) => {}
             Event::Begun(rows) => self.begun(key, rows),
             Event::Outcomes(outcomes) => self.outcomes(key, outcomes, stale),
             Event::Pruned { ids, deleted } => self.pruned(key, &ids, deleted),
@@ -129,7 +129,7 @@ impl Engine {
         }
         let repaired = object.drifted;
         if repaired {
-            object.note_repair(&seed);
+            object.fight().repaired(Instant::now(), &seed);
         }
         object.written(&row, version, health, digest, now);
         (row, repaired)
@@ -281,6 +281,7 @@ impl Object {
                 );
                 self.work = Work::Write;
                 self.drifted = true;
+                self.fight().changed(None, Instant::now());
             }
             Outcome::Differs(text) => {
                 self.work = Work::None;
@@ -299,22 +300,5 @@ impl Object {
             }
         }
         self.write_over(self.version.saturating_sub(1), digest);
-    }
-
-    /// Counts a repair; after some in a row the next ones wait.
-    fn note_repair(&mut self, seed: &str) {
-        let now = Instant::now();
-        let fight = self.fight.get_or_insert_with(|| {
-            Box::new(Fight { repairs: 0, last: now, not_before: now, rival: String::new() })
-        });
-        if now.duration_since(fight.last) > FIGHT_WINDOW {
-            fight.repairs = 0;
-        }
-        fight.repairs += 1;
-        fight.last = now;
-        fight.not_before = match fight.repairs.checked_sub(REPAIRS_AT_ONCE) {
-            Some(over) => now + backoff::delay(CALM_BASE, CALM_CAP, over, seed),
-            None => now,
-        };
     }
 }

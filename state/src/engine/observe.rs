@@ -20,7 +20,7 @@ impl Engine {
     /// Takes in what a watch saw.
     pub(super) fn observe(&mut self, sighting: Sighting) {
         let Sighting { resource, seen } = sighting;
-        if !matches!(seen, Seen::Lost(_)) {
+        if !matches!(seen, Seen::Lost(_) | Seen::Unwatched(_)) {
             self.told.insert((resource.group.clone(), resource.kind.clone()));
         }
         match seen {
@@ -31,10 +31,37 @@ impl Engine {
                     self.count_nodes();
                 }
                 let id = resource.id(&live.metadata);
+                self.record_changed(&id, &live, true);
                 self.missing(&id, live.metadata.version());
             }
             Seen::Listed { names, version } => self.listed(&resource, &names, version),
             Seen::Lost(reason) => self.lost(&reason),
+            Seen::Unwatched(reason) => self.unwatched(&resource, reason),
+        }
+    }
+
+    /// A kind may not be watched (a reason), or may be watched again (none). What cannot be seen is not claimed to be
+    /// well.
+    fn unwatched(&mut self, resource: &Resource, reason: Option<String>) {
+        let reason: Option<Arc<str>> = reason.map(|text| format!("cannot be watched: {text}").into());
+        let kind = (resource.group.clone(), resource.kind.clone());
+        match &reason {
+            Some(reason) => {
+                tracing::warn!(kind = kind.1, reason = &**reason, "the API server refuses a watch");
+                self.blind.insert(kind, Arc::clone(reason))
+            }
+            None => self.blind.remove(&kind),
+        };
+        let of_kind = |id: &ObjectId| id.group == resource.group && id.kind == resource.kind;
+        let concerned: Vec<(u32, usize)> =
+            self.index.iter().filter(|(id, _)| of_kind(id)).map(|(_, place)| *place).collect();
+        for (key, index) in &concerned {
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.objects[*index].blind.clone_from(&reason);
+            }
+        }
+        for key in concerned.into_iter().map(|(key, _)| key).collect::<BTreeSet<_>>() {
+            self.assess(key);
         }
     }
 
@@ -44,6 +71,7 @@ impl Engine {
             self.count_nodes();
         }
         let id = resource.id(&live.metadata);
+        self.record_changed(&id, live, false);
         self.mounted_changed(&id, live.metadata.version());
         let Some((key, index)) = self.index.get(&id).copied() else { return };
         let now = self.context.clock.now();
@@ -92,10 +120,13 @@ impl Engine {
             // Whatever it is, it is no drift.
         } else if object.writing {
             object.late = Some((version, fields));
+            if let Some(fight) = object.fight.as_mut() {
+                fight.met(live.metadata.other_manager(manager));
+            }
         } else if !live.metadata.terminating() {
             let drifted = object.compare(digest, mode, fields);
-            if drifted && let Some(fight) = object.fight.as_mut() {
-                fight.rival = live.metadata.other_manager(manager).unwrap_or("another manager").to_owned();
+            if drifted {
+                object.fight().changed(live.metadata.other_manager(manager), Instant::now());
             }
         }
         self.assess(key);
@@ -135,6 +166,7 @@ impl Engine {
         if mode == DriftMode::Repair {
             object.work = Work::Write;
             object.drifted = true;
+            object.fight().deleted(Instant::now());
             if object.due().is_none_or(|at| at <= Instant::now()) {
                 // It is put back right now: what is seen meanwhile is not worth telling.
                 return;

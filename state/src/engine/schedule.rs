@@ -18,7 +18,8 @@ use crate::object;
 use crate::worker::{Item, Job, Step, Worker};
 
 const RETRY_BASE: Duration = Duration::from_millis(500);
-const RETRY_CAP: Duration = Duration::from_secs(300);
+/// What was refused may be allowed any time: a quota is raised, a right given. One request a minute is no load.
+const RETRY_CAP: Duration = Duration::from_secs(60);
 /// Blobs of plans that are past are deleted this long after a plan was carried out: many at a time.
 const COLLECT_AFTER: Duration = Duration::from_secs(10);
 /// A unit that is through within this time is not reported as begun first.
@@ -110,6 +111,7 @@ impl Engine {
             Some(Running { run, cancel: cancel.clone(), stale: false, begun, since: now, writes, records });
         slot.retry_at = None;
         slot.blocked = None;
+        slot.record.look &= !records;
         if let Step::Apply { items, .. } = &step {
             for item in items {
                 let object = &mut slot.objects[item.index];
@@ -149,6 +151,7 @@ impl Engine {
         let verdict = slot.verdict();
         if verdict == Verdict::Healthy {
             slot.timed_out = false;
+            slot.ask_at = None;
         }
         let unfinished =
             !slot.is_deployed() && (!slot.prepared || slot.wants_finish() || slot.running.is_some());
@@ -191,6 +194,7 @@ impl Engine {
         if state == UnitState::Provisioning && slot.deadline.is_none() && slot.running.is_none() {
             slot.deadline = Some(now + Duration::from_millis(slot.unit.timeout_ms));
         }
+        slot.will_ask(now);
         if slot.timed_out && slot.state == UnitState::Failed && state == UnitState::Failed {
             // The reason stays the one that was given when the time was over, unless it is another failure.
             if matches!(slot.verdict(), Verdict::Waiting(_)) && slot.message.starts_with("is not healthy") {
@@ -302,7 +306,11 @@ impl Engine {
                     .filter(|at| *at > now)
                     .min();
                 let record = slot.record_due().filter(|at| *at > now && reachable);
-                [retry, deadline, grace, calm.filter(|_| reachable), record, slot.flap.ends()]
+                let ask = slot.ask_at.filter(|_| reachable);
+                let peace =
+                    slot.objects.iter().filter_map(|object| object.fight.as_ref()).map(|fight| fight.ends());
+                let peace = peace.min();
+                [retry, deadline, grace, calm.filter(|_| reachable), record, ask, slot.flap.ends(), peace]
             })
             .flatten()
             .chain(self.collect_at)
@@ -320,6 +328,8 @@ impl Engine {
                 self.context.store.collect().forget();
             }
         }
+        self.ask(now);
+        self.make_peace(now);
         for slot in self.slots.values_mut().filter(|slot| slot.flap.is_over(now)) {
             slot.flap = Flap::default();
             // Told as it is now, with what was not written meanwhile.
@@ -340,6 +350,21 @@ impl Engine {
                 && slot.deadline.is_some_and(|at| at <= now)
             {
                 slot.deadline = Some(now + Duration::from_millis(slot.unit.timeout_ms.max(1000)));
+            }
+        }
+    }
+
+    /// Fights that are over are told no more.
+    fn make_peace(&mut self, now: Instant) {
+        for slot in self.slots.values_mut() {
+            let mut told = false;
+            for object in &mut slot.objects {
+                if let Some(fight) = object.fight.take_if(|fight| fight.ends() <= now) {
+                    told |= fight.is_told();
+                }
+            }
+            if told {
+                self.view.show(slot.order, slot.report());
             }
         }
     }

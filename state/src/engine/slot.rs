@@ -1,7 +1,7 @@
 //! A unit and its objects as the engine knows them, and what follows from that. Pure: no client, no clock.
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use protocol::UnixMillis;
 use protocol::id::Digest;
@@ -11,6 +11,7 @@ use protocol::report::{OBJECT_REPORTS_MAX, ObjectHealth, ObjectReport, UnitRepor
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::fight::Fight;
 use super::flap::Flap;
 use super::record::Record;
 use super::rollback::Rejected;
@@ -20,11 +21,6 @@ use crate::object::{ObjectId, Owner, Place};
 use crate::rules::Rules;
 use crate::store::{Row, TestRun, UnitRecord};
 use crate::worker::Preview;
-
-/// Repairs of one object that are made at once within [`FIGHT_WINDOW`]; further ones wait ever longer.
-pub(super) const REPAIRS_AT_ONCE: u32 = 5;
-/// A pause of this length ends a fight.
-pub(super) const FIGHT_WINDOW: Duration = Duration::from_secs(60);
 
 /// What is to be done about an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,15 +40,6 @@ pub(super) struct Held {
     pub(super) adopted: bool,
 }
 
-/// Repairs in a row.
-#[derive(Debug)]
-pub(super) struct Fight {
-    pub(super) repairs: u32,
-    pub(super) last: Instant,
-    pub(super) not_before: Instant,
-    pub(super) rival: String,
-}
-
 /// An object of a unit.
 #[derive(Debug)]
 pub(super) struct Object {
@@ -69,8 +56,12 @@ pub(super) struct Object {
     /// The newest resource version seen.
     pub(super) version: u64,
     pub(super) health: Judgement,
+    /// Why its pods do not run.
+    pub(super) cause: Option<String>,
     /// Why it cannot be written.
     pub(super) refused: Option<String>,
+    /// Why its kind cannot be watched.
+    pub(super) blind: Option<Arc<str>>,
     /// What differs, where that is only reported.
     pub(super) differs: Option<String>,
     pub(super) since: UnixMillis,
@@ -91,7 +82,9 @@ impl Object {
             late: None,
             version: 0,
             health: Judgement { health: ObjectHealth::NotFound, message: "is not applied yet".to_owned() },
+            cause: None,
             refused: None,
+            blind: None,
             differs: None,
             since,
             fight: None,
@@ -110,7 +103,13 @@ impl Object {
         if late > version && held.digest == Some(digest) && held.fields != fields {
             self.work = Work::Write;
             self.drifted = true;
+            self.fight().changed(None, Instant::now());
         }
+    }
+
+    /// What is remembered of its repairs.
+    pub(super) fn fight(&mut self) -> &mut Fight {
+        self.fight.get_or_insert_with(|| Box::new(Fight::new(Instant::now())))
     }
 
     /// Sets the health; it is dated when it changes.
@@ -118,25 +117,38 @@ impl Object {
         if self.health.health != health.health {
             self.since = now;
         }
+        if health.health == ObjectHealth::Current {
+            self.cause = None;
+        }
         self.health = health;
     }
 
     /// The moment from which its work may be done.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.fight.as_ref().map(|fight| fight.not_before)
+        self.fight.as_ref().map(|fight| fight.not_before())
     }
 
-    fn state(&self) -> (ObjectHealth, &str) {
+    /// Its health in words, and why its pods do not run.
+    fn plight(&self) -> Cow<'_, str> {
+        match &self.cause {
+            None => Cow::Borrowed(&self.health.message),
+            Some(cause) => Cow::Owned(format!("{}; {cause}", self.health.message)),
+        }
+    }
+
+    fn state(&self) -> (ObjectHealth, Cow<'_, str>) {
         match (&self.refused, &self.preview) {
-            (None, Some(Preview::Nothing)) => return (ObjectHealth::Current, ""),
-            (None, Some(Preview::Create)) => return (ObjectHealth::NotFound, "would be created"),
-            (None, Some(Preview::Change(text))) => return (self.health.health, text),
+            (None, Some(Preview::Nothing)) => return (ObjectHealth::Current, Cow::Borrowed("")),
+            (None, Some(Preview::Create)) => {
+                return (ObjectHealth::NotFound, Cow::Borrowed("would be created"));
+            }
+            (None, Some(Preview::Change(text))) => return (self.health.health, Cow::Borrowed(text)),
             (Some(_), _) | (None, None) => {}
         }
-        match (&self.refused, &self.differs) {
-            (Some(text), _) => (ObjectHealth::Refused, text),
-            (None, Some(text)) => (self.health.health, text),
-            (None, None) => (self.health.health, &self.health.message),
+        match (self.refused.as_deref().or(self.blind.as_deref()), &self.differs) {
+            (Some(text), _) => (ObjectHealth::Refused, Cow::Borrowed(text)),
+            (None, Some(text)) => (self.health.health, Cow::Borrowed(text)),
+            (None, None) => (self.health.health, self.plight()),
         }
     }
 }
@@ -203,6 +215,8 @@ pub(super) struct Slot {
     pub(super) retry_at: Option<Instant>,
     pub(super) deadline: Option<Instant>,
     pub(super) timed_out: bool,
+    /// When its pods are asked why they do not run.
+    pub(super) ask_at: Option<Instant>,
     /// The store has this revision of the unit.
     pub(super) noted: bool,
     /// Why the unit of the plan is not carried out yet.
@@ -291,24 +305,22 @@ impl Slot {
 
     /// What the objects amount to.
     pub(super) fn verdict(&self) -> Verdict {
-        let text = |index: usize, message: &str| {
-            let key = &self.unit.objects[index].key;
-            let name = match &self.objects[index].place {
-                Some(place) => place.id.to_string(),
-                None => key.to_string(),
-            };
-            format!("{name}: {message}")
-        };
-        let mut waiting = None;
+        let text = |index: usize, message: &str| format!("{}: {message}", self.name_of(index));
+        let (mut waiting, mut explained) = (None, false);
         for (index, object) in self.objects.iter().enumerate() {
-            if let Some(refused) = &object.refused {
+            if let Some(refused) = object.refused.as_deref().or(object.blind.as_deref()) {
                 return Verdict::Failed(text(index, refused));
             }
-            let Judgement { health, message } = &object.health;
-            match health {
-                ObjectHealth::Failed | ObjectHealth::Refused => return Verdict::Failed(text(index, message)),
+            match object.health.health {
+                ObjectHealth::Failed | ObjectHealth::Refused => {
+                    return Verdict::Failed(text(index, &object.plight()));
+                }
                 ObjectHealth::InProgress | ObjectHealth::Terminating | ObjectHealth::NotFound => {
-                    waiting = waiting.or_else(|| Some(text(index, message)));
+                    // One that says why is told before one that only waits.
+                    if waiting.is_none() || object.cause.is_some() && !explained {
+                        waiting = Some(text(index, &object.plight()));
+                        explained = object.cause.is_some();
+                    }
                 }
                 ObjectHealth::Current => {}
             }
@@ -328,16 +340,13 @@ impl Slot {
             if health == ObjectHealth::Current {
                 ready += 1;
             }
-            let fighting = object.fight.as_deref().filter(|fight| fight.repairs > REPAIRS_AT_ONCE);
+            let fighting = object.fight.as_ref().and_then(|fight| fight.told());
             if health == ObjectHealth::Current && message.is_empty() && fighting.is_none() {
                 continue;
             }
             let message = match fighting {
-                Some(Fight { repairs, rival, .. }) => format!(
-                    "was put back {repairs} times in a row: \"{rival}\" and this unit fight over it{}{message}",
-                    if message.is_empty() { "" } else { "; " }
-                ),
-                None => message.to_owned(),
+                Some(fight) => format!("{fight}{}{message}", if message.is_empty() { "" } else { "; " }),
+                None => message.into_owned(),
             };
             let entry = &self.unit.objects[index].key;
             let key =
@@ -359,6 +368,7 @@ impl Slot {
                 .chain([&self.message])
                 .filter(|text| !text.is_empty())
                 .cloned()
+                .chain(self.fights())
                 .chain(self.test_result())
                 .collect::<Vec<_>>()
                 .join("; "),
@@ -367,6 +377,22 @@ impl Slot {
             objects_total: u32::try_from(self.objects.len()).unwrap_or(u32::MAX),
             objects_ready: ready,
             objects,
+        }
+    }
+
+    /// The first object that somebody fights over with the unit, in words.
+    fn fights(&self) -> Option<String> {
+        self.objects.iter().enumerate().find_map(|(index, object)| {
+            let told = object.fight.as_ref()?.told()?;
+            Some(format!("{}: {told}", self.name_of(index)))
+        })
+    }
+
+    /// An object's name, with its namespace where that is known.
+    fn name_of(&self, index: usize) -> String {
+        match &self.objects[index].place {
+            Some(place) => place.id.to_string(),
+            None => self.unit.objects[index].key.to_string(),
         }
     }
 

@@ -118,3 +118,26 @@ async fn a_unit_that_alternates_is_told_as_flapping_with_a_count_and_floods_noth
     assert_eq!(now.state, UnitState::Provisioning);
     running.kill().await;
 }
+
+#[tokio::test]
+async fn a_workload_that_waits_says_why_its_pods_do_not_run() {
+    let world = World::new().await;
+    let mut running = world.start().await;
+    let unit = |processors: &str| {
+        let mut web = deployment("web", 1);
+        web["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!(processors);
+        Planned::new("web", vec![web]).with(|unit| unit.timeout_ms = 2000)
+    };
+    running.offer(world.plan(vec![unit("100000")])).await;
+    running
+        .until("the pod is named with its reason", |running| {
+            let message = running.message("web");
+            message.contains("; pod web-") && message.contains(": Unschedulable: ")
+        })
+        .await;
+    // It is no longer said when all is well.
+    running.offer(world.plan(vec![unit("1")])).await;
+    running.until("it is deployed", |running| running.state("web") == Some(UnitState::Deployed)).await;
+    assert_eq!(running.message("web"), "");
+    running.kill().await;
+}

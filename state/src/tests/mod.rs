@@ -14,6 +14,7 @@ mod measure;
 mod offer;
 mod owner;
 mod records;
+mod refused;
 mod reload;
 mod removal;
 mod rollback;
@@ -70,7 +71,11 @@ pub(super) struct Wire {
     pub(super) cut: AtomicBool,
     /// How often the kinds of example.org are still left out of discovery.
     pub(super) unlisted: AtomicU64,
+    /// Requests (method, space, URI) in which this occurs are forbidden, unless it is empty.
+    pub(super) forbidden: Mutex<String>,
     pub(super) log: Mutex<Vec<String>>,
+    /// Requests that made something.
+    pub(super) created: Mutex<Vec<String>>,
     pub(super) faults: Mutex<Arc<Faults>>,
 }
 
@@ -79,6 +84,16 @@ impl Wire {
     pub(super) fn note(&self, history: &mut Vec<String>, step: String) {
         self.log.lock().unwrap().push(format!("== {step}"));
         history.push(step);
+    }
+
+    /// What the API server says to a request that is forbidden.
+    fn refusal(&self, request: &http::Request<Body>) -> Option<http::Response<Body>> {
+        let forbidden = self.forbidden.lock().unwrap();
+        let line = format!("{} {}", request.method(), request.uri());
+        if forbidden.is_empty() || !line.contains(forbidden.as_str()) {
+            return None;
+        }
+        Some(status(403, "Forbidden", &format!("\"{line}\" is forbidden: User \"edge\" may not")))
     }
 
     /// Writes since the start.
@@ -113,20 +128,27 @@ pub(super) fn client_through(client: &Client, wire: &Arc<Wire>) -> Client {
             if write && faults.dies_before() || faults.dead() {
                 std::future::pending::<()>().await;
             }
-            if wire.cut.load(Ordering::SeqCst) {
+            if wire.cut.load(Ordering::SeqCst) || write && faults.breaks() {
                 return Err(std::io::Error::other("connection refused"));
             }
             let left = |left: u64| left.checked_sub(1);
             if request.uri().path() == "/apis/example.org/v1"
                 && wire.unlisted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok()
             {
-                let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
-                    "reason": "NotFound", "message": "not found"});
-                let answer = http::Response::builder().status(404);
-                return Ok(answer.body(Body::from(body.to_string().into_bytes())).unwrap());
+                return Ok(status(404, "NotFound", "not found"));
+            }
+            if let Some(refusal) = wire.refusal(&request) {
+                return Ok(refusal);
             }
             wire.log.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
+            let line = format!("{} {}", request.method(), request.uri().path());
             let answer = client.send(request).await.map_err(std::io::Error::other);
+            if answer.as_ref().is_ok_and(|answer| answer.status() == 201) {
+                wire.created.lock().unwrap().push(line);
+            }
+            if write && faults.breaks() {
+                return Err(std::io::Error::other("connection reset"));
+            }
             if write && faults.dies_after() || faults.dead() && !watch {
                 std::future::pending::<()>().await;
             }
@@ -134,6 +156,13 @@ pub(super) fn client_through(client: &Client, wire: &Arc<Wire>) -> Client {
         }
     });
     Client::new(tapped, "default")
+}
+
+/// An answer that says no.
+fn status(code: u16, reason: &str, message: &str) -> http::Response<Body> {
+    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
+        "message": message});
+    http::Response::builder().status(code).body(Body::from(body.to_string().into_bytes())).unwrap()
 }
 
 impl World {

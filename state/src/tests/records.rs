@@ -120,6 +120,20 @@ async fn a_release_that_helm_installed_is_taken_over_and_its_history_goes_on() {
     theirs["metadata"]["annotations"] =
         json!({"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "shop"});
     world.create(MAPS, theirs.clone()).await;
+    // What only Helm's revision has: one that goes, one that is to be kept, one that is no longer the release's.
+    for (name, more) in [
+        ("old", json!({})),
+        ("ledger", json!({"helm.sh/resource-policy": "keep"})),
+        ("given", json!({"meta.helm.sh/release-name": "another"})),
+    ] {
+        let mut object = theirs.clone();
+        object["metadata"]["name"] = json!(name);
+        object["metadata"]["labels"] = json!({"app.kubernetes.io/managed-by": "Helm"});
+        for (key, value) in more.as_object().unwrap() {
+            object["metadata"]["annotations"][key] = value.clone();
+        }
+        world.create(MAPS, object).await;
+    }
     let mut others = theirs;
     others["metadata"]["name"] = json!("b");
     others["metadata"]["annotations"]["meta.helm.sh/release-name"] = json!("another");
@@ -136,7 +150,10 @@ async fn a_release_that_helm_installed_is_taken_over_and_its_history_goes_on() {
         description: "Install complete",
         hooks: Vec::new(),
     };
-    let packed = release::packed(&facts, "");
+    let manifest: String = ["a", "old", "ledger", "given"]
+        .map(|name| format!("---\n# Source: x\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n"))
+        .concat();
+    let packed = release::packed(&facts, &manifest);
     world
         .create(
             SECRETS,
@@ -154,6 +171,9 @@ async fn a_release_that_helm_installed_is_taken_over_and_its_history_goes_on() {
     running.carry_out(world.plan(vec![of_chart(vec![config_map("a", "2")])])).await;
     let both = [("sh.helm.release.v1.web.v5", "superseded"), ("sh.helm.release.v1.web.v6", "deployed")];
     until_records(&world, &both).await;
+    assert!(world.get(&format!("{MAPS}/old")).await.is_none(), "Helm's upgrade would have deleted it");
+    assert!(world.get(&format!("{MAPS}/ledger")).await.is_some());
+    assert!(world.get(&format!("{MAPS}/given")).await.is_some());
     let secret = world.get(&format!("{SECRETS}/sh.helm.release.v1.web.v6")).await.unwrap();
     use base64::Engine as _;
     let data = secret["data"]["release"].as_str().unwrap();
@@ -163,4 +183,75 @@ async fn a_release_that_helm_installed_is_taken_over_and_its_history_goes_on() {
     assert!(world.get(&format!("{MAPS}/a")).await.is_none());
     until_records(&world, &[]).await;
     running.kill().await;
+}
+
+#[tokio::test]
+async fn after_a_rollback_by_hand_helms_history_ends_with_what_is_declared() {
+    let world = World::new().await;
+    let mut running = world.start().await;
+    running.carry_out(world.plan(vec![of_chart(vec![config_map("a", "1")])])).await;
+    until_records(&world, &[("sh.helm.release.v1.web.v1", "deployed")]).await;
+    rolled_back(&world, 1, true).await;
+    let ours = [("sh.helm.release.v1.web.v2", "superseded"), ("sh.helm.release.v1.web.v3", "deployed")];
+    until_records(&world, &ours).await;
+    assert!(world.get(&format!("{MAPS}/old")).await.is_none(), "what only Helm's revision had stays");
+    assert_eq!(running.state("web"), Some(UnitState::Deployed));
+    // The same while the agent is away, and when somebody deletes the record.
+    running.kill().await;
+    rolled_back(&world, 3, false).await;
+    let mut running = world.start().await;
+    let later = [("sh.helm.release.v1.web.v4", "superseded"), ("sh.helm.release.v1.web.v5", "deployed")];
+    until_records(&world, &later).await;
+    running.until_state("web", UnitState::Deployed).await;
+    world.delete(&format!("{SECRETS}/sh.helm.release.v1.web.v5")).await;
+    until_records(&world, &later).await;
+    running.kill().await;
+}
+
+/// What `helm rollback` does to the records when this one is in force: its annotations are Helm's own, and another one
+/// follows. Labels of others stay, for they may be the release's own.
+async fn rolled_back(world: &World, number: u32, labelled: bool) {
+    let record = |number: u32, status: &str, release: &str| {
+        let mut record = json!({"apiVersion": "v1", "kind": "Secret", "type": release::SECRET_TYPE,
+            "metadata": {"name": release::secret_name("web", number.into()), "labels": {
+                "name": "web", "owner": "helm", "status": status, "version": number.to_string()}},
+            "stringData": {"release": release}});
+        if labelled {
+            record["metadata"]["labels"]["skein.dev/unit"] = json!("shop.web");
+        }
+        record
+    };
+    let unit = Planned::new("web", vec![]).unit.id;
+    let chart = ChartHead { name: "shop".into(), version: "0.9.0".into(), app_version: String::new() };
+    let facts = release::Facts {
+        unit: &unit,
+        chart: &chart,
+        revision: u64::from(number) + 1,
+        first_deployed: 1_000,
+        now: 2_000,
+        status: "deployed",
+        description: "Rollback to 1",
+        hooks: Vec::new(),
+    };
+    let object = |name: &str| {
+        format!("---\n# Source: x\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n")
+    };
+    let packed = release::packed(&facts, &["a", "old"].map(object).concat());
+    let mut old = config_map("old", "1");
+    old["metadata"]["labels"] = json!({"app.kubernetes.io/managed-by": "Helm"});
+    old["metadata"]["annotations"] =
+        json!({"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "shop"});
+    world.create(MAPS, old).await;
+    let put = async |record: Value| {
+        let path = format!("{SECRETS}/{}", record["metadata"]["name"].as_str().unwrap());
+        let put = http::Request::put(path).header("content-type", "application/json");
+        let put = put.body(record.to_string().into_bytes()).unwrap();
+        let _ = world.client.request::<Value>(put).await.unwrap();
+    };
+    let mut pending = record(number + 1, "pending-rollback", &packed);
+    // Not long ago, whenever this is.
+    pending["metadata"]["labels"]["createdAt"] = json!(u64::from(u32::MAX).to_string());
+    world.create(SECRETS, pending).await;
+    put(record(number, "superseded", &packed)).await;
+    put(record(number + 1, "deployed", &packed)).await;
 }

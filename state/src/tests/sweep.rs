@@ -1,21 +1,38 @@
 //! The crash-point sweep: the engine dies before and after every write of the store and every write to the
-//! API server, and what comes out after a restart is the same, each effect once.
+//! API server, and what comes out after a restart is the same, each effect once. The same where only the connection
+//! to the API server breaks, before a write or before its answer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures::StreamExt as _;
 use protocol::id::Generation;
-use protocol::plan::{HookDeletion, HookEvent};
+use protocol::message::BlobPart;
+use protocol::plan::SignedPlan;
+use protocol::plan::{HookDeletion, HookEvent, Removal};
 use protocol::policy::ChartHead;
-use protocol::report::UnitState;
+use protocol::report::{UnitReport, UnitState};
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
-use super::{MAPS, Planned, World, config_map, deployment, job, malformed, plan_of, unit_id};
+use super::{MAPS, Planned, Running, World, config_map, deployment, job, malformed, plan_of, unit_id};
 use crate::Offered;
 use crate::faults::Faults;
 
+/// Stories that are played at the same time: most of them wait.
+const SIDE_BY_SIDE: usize = 8;
+
+/// A step of a story.
+enum Step {
+    Plan(Vec<Planned>),
+    /// Somebody changes an object, or deletes it; its value at the pointer becomes again what it was.
+    Meddle(String, Option<Value>, &'static str),
+}
+
+type Story = fn() -> Vec<Step>;
+
 /// What the story leads to: install, then upgrade with a hook, a pruned object and a removed unit.
-fn story() -> Vec<Vec<Planned>> {
+fn story() -> Vec<Step> {
     let web = |value: &str, extra: bool| {
         let mut objects = vec![config_map("a", value), deployment("web", 1)];
         if extra {
@@ -28,11 +45,11 @@ fn story() -> Vec<Vec<Planned>> {
     };
     let base = || Planned::new("base", vec![config_map("base", "1")]);
     let other = || Planned::new("other", vec![config_map("other", "1")]);
-    vec![vec![base(), web("1", true), other()], vec![base(), web("2", false)]]
+    vec![Step::Plan(vec![base(), web("1", true), other()]), Step::Plan(vec![base(), web("2", false)])]
 }
 
 /// What leads back: install, then an upgrade that is given up, with hooks around the way back.
-fn failing_story() -> Vec<Vec<Planned>> {
+fn failing_story() -> Vec<Step> {
     let web = |objects| {
         Planned::new("web", objects)
             .hook(&job("back"), vec![HookEvent::PreRollback], 0, vec![HookDeletion::Succeeded])
@@ -41,11 +58,11 @@ fn failing_story() -> Vec<Vec<Planned>> {
     };
     let good = web(vec![config_map("a", "1"), config_map("extra", "1")]);
     let bad = web(vec![config_map("a", "2"), config_map("new", "1"), malformed()]);
-    vec![vec![good], vec![bad]]
+    vec![Step::Plan(vec![good]), Step::Plan(vec![bad])]
 }
 
 /// What is ordered on top: a chart with Helm's records, tests by two orders, a workload that rolls with what it mounts.
-fn ordered_story() -> Vec<Vec<Planned>> {
+fn ordered_story() -> Vec<Step> {
     let chart = ChartHead { name: "shop".into(), version: "1.0.0".into(), app_version: String::new() };
     let unit = |value: &str, order: &str| {
         let mut web = deployment("web", 1);
@@ -58,7 +75,45 @@ fn ordered_story() -> Vec<Vec<Planned>> {
                 unit.set_test_order(Some(order));
             })
     };
-    vec![vec![unit("1", "first")], vec![unit("2", "second")]]
+    vec![Step::Plan(vec![unit("1", "first")]), Step::Plan(vec![unit("2", "second")])]
+}
+
+/// What changes hands and what goes: an object moves to another unit, one unit is left behind, one is uninstalled with
+/// hooks before and after, in the order of dependencies; then the other one has it again.
+fn moving_story() -> Vec<Step> {
+    let unit = |name: &str, objects: &[&str]| {
+        Planned::new(name, objects.iter().map(|name| config_map(name, "1")).collect())
+    };
+    let going =
+        || {
+            let going = unit("going", &["d", "e"]).with(|unit| unit.depends_on = vec![unit_id("left")]);
+            going
+                .hook(&job("farewell"), vec![HookEvent::PreDelete], 0, vec![HookDeletion::BeforeCreation])
+                .hook(&job("after"), vec![HookEvent::PostDelete], 0, vec![HookDeletion::Succeeded])
+        };
+    let left = || unit("left", &["f"]).with(|unit| unit.removal = Removal::Leave);
+    vec![
+        Step::Plan(vec![unit("one", &["a", "b"]), unit("two", &["c"]), left(), going()]),
+        Step::Plan(vec![unit("two", &["a", "c"]), unit("one", &["b"])]),
+        Step::Plan(vec![unit("one", &["a"]), unit("two", &["c"])]),
+    ]
+}
+
+/// What is repaired: a value, a deletion and a mark that is taken off; then an upgrade over it.
+fn meddled_story() -> Vec<Step> {
+    let web = |value: &str| {
+        Step::Plan(vec![Planned::new("web", vec![config_map("a", value), deployment("web", 1)])])
+    };
+    let (map, web_path) = (format!("{MAPS}/a"), "/apis/apps/v1/namespaces/shop/deployments/web".to_owned());
+    let unmarked = json!({"metadata": {"labels": {"skein.dev/unit": null}}});
+    vec![
+        web("1"),
+        Step::Meddle(map.clone(), Some(json!({"data": {"key": "theirs"}})), "/data/key"),
+        Step::Meddle(web_path.clone(), None, "/spec/replicas"),
+        Step::Meddle(map.clone(), Some(unmarked), "/metadata/labels/skein.dev~1unit"),
+        web("2"),
+        Step::Meddle(map, None, "/data/key"),
+    ]
 }
 
 /// The cluster at the end, without what differs between runs.
@@ -74,6 +129,7 @@ async fn outcome(world: &World) -> Vec<Value> {
                     name,
                     item["data"],
                     item["metadata"]["annotations"]["skein.dev/unit"],
+                    item["metadata"]["labels"]["skein.dev/unit"],
                     item["spec"]["template"]["metadata"]["annotations"],
                 ]));
             }
@@ -82,43 +138,44 @@ async fn outcome(world: &World) -> Vec<Value> {
     all
 }
 
-/// Runs the story, dying at the given point; returns how many points were passed until the end.
-async fn run(story: fn() -> Vec<Vec<Planned>>, fatal: Option<i64>) -> (Vec<Value>, Vec<String>, i64) {
+/// Where a story is disturbed.
+#[derive(Debug, Clone, Copy)]
+enum Disturbed {
+    Never,
+    /// The engine dies at this point.
+    Dies(i64),
+    /// The connection to the API server breaks at this point.
+    Breaks(i64),
+}
+
+/// How a story ended.
+struct Ended {
+    outcome: Vec<Value>,
+    /// What was made, in how many requests.
+    jobs: usize,
+    /// Whether it was tried to delete ConfigMap `a`.
+    deleted: bool,
+    log: Vec<String>,
+    /// Points that were passed until the end: of the engine's life, and of the connection.
+    points: (i64, i64),
+}
+
+/// Plays the story.
+async fn play(story: Story, disturbed: Disturbed) -> Ended {
     let world = World::new().await;
     let faults = Arc::new(Faults::default());
-    if let Some(fatal) = fatal {
-        faults.arm(fatal);
+    match disturbed {
+        Disturbed::Never => {}
+        Disturbed::Dies(point) => faults.arm(point),
+        Disturbed::Breaks(point) => faults.break_at(point),
     }
     let mut running = world.start_with(Arc::clone(&faults)).await;
-    for (plan, units) in (1u64..).zip(story()) {
-        let generation = Generation { term: 1, counter: plan };
-        let orders: Vec<String> = units
-            .iter()
-            .filter_map(|planned| Some(format!("test \"{}\" passed", planned.unit.test_order()?)))
-            .collect();
-        let (signed, blobs) = plan_of(units, generation);
+    for (number, step) in (1u64..).zip(story()) {
+        let generation = Generation { term: 1, counter: number };
+        let step = Stepped::new(&world, step, generation).await;
         loop {
-            let attempt = async {
-                match running.handle().offer(signed.clone(), blobs.clone()).await {
-                    Offered::Stored(_) => {}
-                    other @ (Offered::Missing(_) | Offered::Refused(_)) => {
-                        assert!(faults.dead(), "{other:?}")
-                    }
-                }
-                running
-                    .until("carried out", |running| {
-                        running.last.applied == Some(generation)
-                            && running.units.values().all(|unit| {
-                                unit.state != UnitState::Failed || unit.message.contains("was rolled back")
-                            })
-                            && orders
-                                .iter()
-                                .all(|order| running.units.values().any(|unit| unit.message.contains(order)))
-                    })
-                    .await;
-            };
             let died = tokio::select! {
-                () = attempt => false,
+                () = step.take(&world, &mut running, &faults) => false,
                 () = faults.died.notified() => true,
             };
             if !died && !faults.dead() {
@@ -130,47 +187,118 @@ async fn run(story: fn() -> Vec<Vec<Planned>>, fatal: Option<i64>) -> (Vec<Value
         }
     }
     running.kill().await;
-    let log = world.wire.writes();
-    let points = faults.passed();
+    let created = world.wire.created.lock().unwrap().clone();
     assert!(!world.wire.cut.load(Ordering::SeqCst));
-    (outcome(&world).await, log, points)
+    let log = world.wire.writes();
+    Ended {
+        outcome: outcome(&world).await,
+        jobs: created.iter().filter(|line| line.starts_with("POST") && line.ends_with("/jobs")).count(),
+        deleted: log.iter().any(|line| line.starts_with("DELETE") && line.contains("/configmaps/a?")),
+        log,
+        points: (faults.passed(), faults.unbroken()),
+    }
+}
+
+/// A step that is taken until it is done, however often the engine begins again.
+enum Stepped {
+    Plan { generation: Generation, signed: SignedPlan, blobs: Vec<BlobPart>, orders: Vec<String> },
+    Meddled { path: String, pointer: &'static str, wanted: Value },
+}
+
+impl Stepped {
+    /// Signs the plan, or meddles.
+    async fn new(world: &World, step: Step, generation: Generation) -> Self {
+        match step {
+            Step::Plan(units) => {
+                let orders = units.iter().filter_map(|planned| planned.unit.test_order());
+                let orders = orders.map(|order| format!("test \"{order}\" passed")).collect();
+                let (signed, blobs) = plan_of(units, generation);
+                Self::Plan { generation, signed, blobs, orders }
+            }
+            Step::Meddle(path, patch, pointer) => {
+                let wanted = world.get(&path).await.unwrap().pointer(pointer).unwrap().clone();
+                match patch {
+                    Some(patch) => drop(world.edit(&path, patch).await),
+                    None => world.delete(&path).await,
+                }
+                Self::Meddled { path, pointer, wanted }
+            }
+        }
+    }
+
+    async fn take(&self, world: &World, running: &mut Running, faults: &Faults) {
+        match self {
+            Self::Plan { generation, signed, blobs, orders } => {
+                match running.handle().offer(signed.clone(), blobs.clone()).await {
+                    Offered::Stored(_) => {}
+                    other @ (Offered::Missing(_) | Offered::Refused(_)) => {
+                        assert!(faults.dead(), "{other:?}")
+                    }
+                }
+                let through = |unit: &UnitReport| {
+                    unit.state != UnitState::Failed || unit.message.contains("was rolled back")
+                };
+                let carried_out = |running: &Running| {
+                    running.last.applied == Some(*generation)
+                        && running.units.values().all(through)
+                        && orders
+                            .iter()
+                            .all(|order| running.units.values().any(|unit| unit.message.contains(order)))
+                };
+                running.until("carried out", carried_out).await;
+            }
+            Self::Meddled { path, pointer, wanted } => {
+                world.becomes(path, pointer, wanted.clone()).await;
+                let well =
+                    |running: &Running| running.units.values().all(|unit| unit.state == UnitState::Deployed);
+                running.until("all is well", well).await;
+            }
+        }
+    }
+}
+
+/// Disturbs the story at every point.
+async fn sweep(story: Story, objects: usize, jobs: usize) -> Ended {
+    let wanted = play(story, Disturbed::Never).await;
+    let (lives, connections) = wanted.points;
+    assert_eq!((wanted.outcome.len(), wanted.jobs), (objects, jobs), "{:?}", wanted.outcome);
+    assert!(lives > 15 && connections > 10, "{:?}: {:#?}", wanted.points, wanted.log);
+    let points = (0..lives).map(Disturbed::Dies).chain((0..connections).map(Disturbed::Breaks));
+    let tasks = TaskTracker::new();
+    let runs = points.map(|disturbed| tasks.spawn(async move { (disturbed, play(story, disturbed).await) }));
+    let mut runs = futures::stream::iter(runs).buffer_unordered(SIDE_BY_SIDE);
+    while let Some(run) = runs.next().await {
+        let (disturbed, got) = run.unwrap();
+        let told = || format!("{disturbed:?}: {:#?}", got.log);
+        assert_eq!(got.outcome, wanted.outcome, "{}", told());
+        assert_eq!(got.jobs, wanted.jobs, "{}", told());
+        assert_eq!(got.deleted, wanted.deleted, "{}", told());
+    }
+    wanted
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_point_leads_to_the_same_cluster_and_no_effect_twice() {
-    let (wanted, log, points) = run(story, None).await;
-    assert_eq!(wanted.len(), 4, "{wanted:?}");
-    assert!(points > 20, "{points}: {log:?}");
-    for fatal in 0..points {
-        let (got, log, _) = run(story, Some(fatal)).await;
-        assert_eq!(got, wanted, "died at {fatal}: {log:#?}");
-        let creations = log.iter().filter(|line| line.starts_with("POST") && line.contains("/jobs")).count();
-        assert_eq!(creations, 2, "died at {fatal}: {log:#?}");
-    }
+    sweep(story, 4, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_point_of_a_rollback_leads_to_the_good_revision_and_no_hook_runs_twice() {
-    let (wanted, log, points) = run(failing_story, None).await;
-    assert_eq!(wanted.len(), 3, "{wanted:?}");
-    assert!(points > 15, "{points}: {log:?}");
-    for fatal in 0..points {
-        let (got, log, _) = run(failing_story, Some(fatal)).await;
-        assert_eq!(got, wanted, "died at {fatal}: {log:#?}");
-        let creations = log.iter().filter(|line| line.starts_with("POST") && line.contains("/jobs")).count();
-        assert_eq!(creations, 2, "died at {fatal}: {log:#?}");
-    }
+    sweep(failing_story, 3, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_point_of_records_tests_and_reloads_changes_nothing_and_no_test_runs_twice() {
-    let (wanted, log, points) = run(ordered_story, None).await;
-    assert_eq!(wanted.len(), 3, "{wanted:?}");
-    assert!(points > 20, "{points}: {log:?}");
-    for fatal in 0..points {
-        let (got, log, _) = run(ordered_story, Some(fatal)).await;
-        assert_eq!(got, wanted, "died at {fatal}: {log:#?}");
-        let creations = log.iter().filter(|line| line.starts_with("POST") && line.contains("/jobs")).count();
-        assert_eq!(creations, 2, "died at {fatal}: {log:#?}");
-    }
+    sweep(ordered_story, 3, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_any_point_of_a_hand_over_or_an_uninstall_deletes_nothing_that_stays() {
+    let ended = sweep(moving_story, 4, 2).await;
+    assert!(!ended.deleted, "{:#?}", ended.log);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_any_point_of_a_repair_leads_to_what_was_declared() {
+    sweep(meddled_story, 2, 0).await;
 }

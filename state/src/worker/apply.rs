@@ -68,7 +68,15 @@ impl Worker {
         let mut looks = futures::stream::iter(looks).buffered(CALLS_CONCURRENT);
         let (mut entered, mut rows, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         while let Some((mut item, live)) = looks.next().await {
-            let live = live.map_err(|error| Trouble::about(&item.place, error))?;
+            let live = match live {
+                Ok(live) => live,
+                // Others of the unit may be looked at all the same.
+                Err(error) if error.failure == Failure::Refused => {
+                    refused.push((item.index, Outcome::Refused(error.text)));
+                    continue;
+                }
+                Err(error) => return Err(Trouble::about(&item.place, error)),
+            };
             if item.row.is_none() {
                 match self.claim(live.as_ref()) {
                     Ok(claim) => {
@@ -170,8 +178,12 @@ impl Worker {
             name: namespace.clone(),
         };
         let place = Place { id: std::sync::Arc::new(id), resource };
-        if api.get(&place).await.map_err(|error| Trouble::about(&place, error))?.is_some() {
-            return Ok(());
+        match api.get(&place).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return Ok(()),
+            // Who may not look at namespaces may work in one all the same; if it is missing, its objects tell.
+            Err(error) if error.failure == Failure::Refused => return Ok(()),
+            Err(error) => return Err(Trouble::about(&place, error)),
         }
         let body =
             serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});

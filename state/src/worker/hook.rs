@@ -119,7 +119,10 @@ impl Worker {
             Some(end) => end,
             None => self.wait(self.wait_for_end(place, &mut sight, &uid)).await?,
         };
-        let Err(reason) = end else { return Ok(()) };
+        let Err(mut reason) = end else { return Ok(()) };
+        if let Some(cause) = self.context.why(place).await {
+            reason = format!("{reason}; {cause}");
+        }
         if hook.deletion.contains(&HookDeletion::Failed) {
             self.delete_hook(place, |live| live.metadata.uid == uid).await?;
         }

@@ -6,11 +6,13 @@
 mod apply;
 mod compare;
 mod hook;
+mod inherit;
 mod preview;
 mod prune;
 mod record;
 mod reload;
 mod secrecy;
+mod why;
 mod write;
 
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use preview::Preview;
+pub(crate) use why::has_pods;
 
 use crate::api::{Api, ApiError, Failure};
 use crate::board::Board;
@@ -182,6 +185,8 @@ pub(crate) enum Event {
     Outcomes(Vec<(usize, Outcome)>),
     /// A workload uses these ConfigMaps and Secrets, as they were in these versions; kinds that are to be watched.
     Mounts { index: usize, used: Vec<(ObjectId, u64)>, kinds: Vec<Arc<Resource>> },
+    /// Why pods of these workloads do not run, as far as they say.
+    Causes(Vec<(ObjectId, Option<String>)>),
     /// Objects that left the unit are gone, or no longer ours; so many were deleted.
     Pruned { ids: Vec<ObjectId>, deleted: u64 },
     /// The step is over.

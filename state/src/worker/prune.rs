@@ -187,7 +187,7 @@ impl Worker {
 }
 
 /// Whether its author wants the object to outlive its release. Source: Helm, "Tell Helm Not To Uninstall a Resource".
-fn kept(live: &Live) -> bool {
+pub(super) fn kept(live: &Live) -> bool {
     let policy = live.metadata.annotations.get(POLICY);
     policy.is_some_and(|policy| policy.trim().eq_ignore_ascii_case("keep"))
 }

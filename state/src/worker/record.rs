@@ -19,6 +19,9 @@ const REVISION_ANNOTATION: &str = "skein.dev/revision";
 /// Records that are kept (k0rdent's `maxHistory`).
 const KEPT: usize = 2;
 
+/// How long a record that Helm is at work on is left to it: twice its own time limit.
+const PENDING_SECONDS: u64 = 600;
+
 /// A record to be written.
 struct Entry<'a> {
     unit: &'a Unit,
@@ -35,6 +38,20 @@ struct Found {
     place: Place,
     live: Live,
     number: u64,
+}
+
+impl Found {
+    fn status(&self) -> Option<&str> {
+        self.live.metadata.labels.get("status").map(String::as_str)
+    }
+
+    /// Whether somebody's Helm is at work on the release now. One that died is not waited for.
+    fn is_worked_on(&self, now: u64) -> bool {
+        let at = |label: &str| self.live.metadata.labels.get(label)?.parse::<u64>().ok();
+        let begun = at("modifiedAt").max(at("createdAt")).unwrap_or(0);
+        self.status().is_some_and(|status| status.starts_with("pending-"))
+            && begun.saturating_add(PENDING_SECONDS) > now / 1000
+    }
 }
 
 impl Worker {
@@ -59,9 +76,18 @@ impl Worker {
                 found = self.records().await?;
             }
         }
-        if found.last().is_some_and(|last| of(last, &revision)) {
+        if let Some((last, before)) = found.split_last()
+            && of(last, &revision)
+        {
+            for one in before.iter().filter(|one| one.status() == Some("deployed")) {
+                self.supersede(one).await?;
+            }
             return self.tidy(&found).await;
         }
+        if let Some(last) = found.last().filter(|last| last.is_worked_on(self.context.now())) {
+            return Err(Trouble::Failed(format!("{} is being made by Helm", last.place.id)));
+        }
+        self.take_over(&found).await?;
         let number = found.last().map_or(0, |last| last.number) + 1;
         let usual = if number == 1 { "Install complete" } else { "Upgrade complete" };
         let mut first_deployed = None;
@@ -81,6 +107,21 @@ impl Worker {
         self.write_record(&entry).await?;
         let found = self.records().await?;
         self.tidy(&found).await
+    }
+
+    /// What only the revision before had goes, if Helm itself deployed that one: of ours, the inventory knows.
+    async fn take_over(&self, found: &[Found]) -> Result<(), Trouble> {
+        let deployed = |found: &&Found| {
+            found.live.metadata.labels.get("status").is_some_and(|status| status == "deployed")
+        };
+        let Some(before) = found.iter().rev().find(deployed) else { return Ok(()) };
+        if self.owner.agent_owns(&before.live.metadata) {
+            return Ok(());
+        }
+        match self.text_of(before).await?.as_deref().and_then(release::manifest) {
+            Some(manifest) => self.leave_behind(&manifest).await,
+            None => Ok(()),
+        }
     }
 
     /// The record of a revision that was given up.

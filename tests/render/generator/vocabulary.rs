@@ -3,7 +3,9 @@
 //! A kind is one letter: `s` text, `i` int, `n` small int, `o` anything a number can be made of, `b` truth, `l` list,
 //! `t` list of texts, `d` map, `a` anything, `v` version, `c` version range, `r` regular expression, `p` its
 //! replacement, `g` short text, `k` key, `L` date layout, `T` date text, `N` time, `D` duration text, `z` zone, `u` URL,
-//! `h` path, `y` YAML, `j` JSON, `m` TOML, `6` base64, `2` base32, `K` kind, `Y` type, `F` format, `e` template text.
+//! `h` path, `y` YAML, `j` JSON, `m` TOML, `6` base64, `2` base32, `K` kind, `Y` type, `F` format, `e` template text,
+//! `W` date layout that tells no less than days, `Q` seconds, `E` seconds or what is no time, `w` what is no time, `A` anything that
+//! is no text and no time.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -55,7 +57,22 @@ pub(crate) fn fields(kind: char) -> &'static [(&'static str, char)] {
     match kind {
         'V' => &[("Major", 'o'), ("Minor", 'o'), ("Patch", 'o'), ("Prerelease", 's'), ("Original", 's')],
         'U' => &[("host", 's'), ("path", 's'), ("query", 's'), ("userinfo", 's'), ("hostname", 's')],
-        'N' => &[("Year", 'i'), ("Unix", 'o'), ("Weekday", 'a'), ("YearDay", 'i'), ("Day", 'i')],
+        'N' => &[
+            ("Year", 'i'),
+            ("Unix", 'o'),
+            ("UnixNano", 'o'),
+            ("Weekday", 'a'),
+            ("Month", 'a'),
+            ("YearDay", 'i'),
+            ("Day", 'i'),
+            ("IsDST", 'b'),
+            ("MarshalText", 'a'),
+            ("MarshalBinary", 'a'),
+            ("Location", 'a'),
+            ("UTC", 'N'),
+            ("Local", 'N'),
+            ("IsZero", 'b'),
+        ],
         'd' => &[("a", 'a'), ("name", 'a'), ("b", 'a'), ("deep", 'a'), ("missing", 'a')],
         _ => &[],
     }

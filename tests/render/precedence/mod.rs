@@ -156,7 +156,8 @@ fn same(ours: &str, theirs: &str) -> bool {
     };
     let agree =
         |cause: &dyn Fn(&str) -> Option<String>| cause(ours).is_some() && cause(ours) == cause(theirs);
-    ours == theirs || agree(&json) || agree(&mismatch)
+    // What Helm says is cut where its line ends.
+    ours.trim_end() == theirs.trim_end() || agree(&json) || agree(&mismatch)
 }
 
 /// What differs on a case, with the smallest case found on which it does.

@@ -13,11 +13,17 @@ use rcgen::{
 };
 
 /// What the kubeconfig needs again; everything else lies in the folder only.
-#[derive(Debug)]
 pub(super) struct Certificates {
+    issuer: CertifiedIssuer<'static, KeyPair>,
     authority: String,
     admin_certificate: String,
     admin_key: String,
+}
+
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Certificates").finish_non_exhaustive()
+    }
 }
 
 impl Certificates {
@@ -27,7 +33,7 @@ impl Certificates {
         let server = key()?;
         let server_certificate = server_parameters()?.signed_by(&server, &authority)?;
         let admin = key()?;
-        let admin_certificate = admin_parameters().signed_by(&admin, &authority)?;
+        let admin_certificate = client_parameters("admin", "system:masters").signed_by(&admin, &authority)?;
         let accounts = key()?;
         for (name, content) in [
             ("ca.crt", authority.pem()),
@@ -43,6 +49,7 @@ impl Certificates {
         }
         Ok(Self {
             authority: authority.pem(),
+            issuer: authority,
             admin_certificate: admin_certificate.pem(),
             admin_key: admin.serialize_pem(),
         })
@@ -50,9 +57,19 @@ impl Certificates {
 
     /// The administrator's kubeconfig for the API server at `url`, with everything inline.
     pub(super) fn kubeconfig(&self, url: &str) -> String {
+        self.composed(url, &self.admin_certificate, &self.admin_key)
+    }
+
+    /// The same for a user of a group.
+    pub(super) fn kubeconfig_of(&self, user: &str, group: &str, url: &str) -> anyhow::Result<String> {
+        let key = key()?;
+        let certificate = client_parameters(user, group).signed_by(&key, &self.issuer)?;
+        Ok(self.composed(url, &certificate.pem(), &key.serialize_pem()))
+    }
+
+    fn composed(&self, url: &str, certificate: &str, key: &str) -> String {
         let authority = STANDARD.encode(&self.authority);
-        let certificate = STANDARD.encode(&self.admin_certificate);
-        let key = STANDARD.encode(&self.admin_key);
+        let (certificate, key) = (STANDARD.encode(certificate), STANDARD.encode(key));
         format!(
             "\
 apiVersion: v1
@@ -105,14 +122,14 @@ fn server_parameters() -> anyhow::Result<CertificateParams> {
         SanType::DnsName("kubernetes.default.svc".try_into()?),
         SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         SanType::IpAddress(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1))),
+        SanType::IpAddress(IpAddr::V4(super::site::ADDRESS)),
     ];
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     Ok(parameters)
 }
 
-fn admin_parameters() -> CertificateParams {
-    let mut parameters =
-        named(&[(DnType::OrganizationName, "system:masters"), (DnType::CommonName, "admin")]);
+fn client_parameters(user: &str, group: &str) -> CertificateParams {
+    let mut parameters = named(&[(DnType::OrganizationName, group), (DnType::CommonName, user)]);
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     parameters
 }

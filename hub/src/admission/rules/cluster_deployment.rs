@@ -1,6 +1,6 @@
 //! ClusterDeployments.
 
-use api::k0rdent::{ClusterDeployment, ClusterTemplate, Service, ServiceTemplate};
+use api::k0rdent::{ClusterDeployment, ClusterTemplate, Service};
 use kube::ResourceExt;
 use source::version::{Constraint, lenient};
 
@@ -9,7 +9,7 @@ use super::super::review::{Request, Verdict};
 use super::super::world::World;
 use super::{named, parsed, providers};
 use crate::cache::Cache;
-use crate::services::dependency::{check_services, name_of};
+use crate::services::judge;
 
 const INVALID: &str = "the ClusterDeployment is invalid";
 
@@ -206,67 +206,6 @@ fn renamed(old: &ClusterDeployment, template: &ClusterTemplate, world: &World<'_
 /// # Errors
 /// k0rdent's messages, one a line.
 pub fn services(namespace: &str, services: &[Service], world: &World<'_>) -> Result<(), String> {
-    let mut wrong = Vec::new();
-    for service in services {
-        wrong.extend(template_of(namespace, service, world).err());
-        wrong.extend(chain_of(namespace, service, world).err());
-    }
-    if !wrong.is_empty() {
-        return Err(format!("some services have invalid templates\n{}", wrong.join("\n")));
-    }
-    for service in services {
-        let (namespace, name) = name_of(service);
-        for (field, text) in [("name", &name), ("namespace", &namespace)] {
-            if !is_label(text) {
-                return Err(format!(
-                    "some services have invalid dependencies\nservice {field} \"{text}\" is not a DNS-1123 label: at most 63 of a-z, 0-9 and '-' are accepted, with a letter or digit at both ends"
-                ));
-            }
-        }
-    }
-    check_services(services).map_err(|why| format!("some services have invalid dependencies\n{why}"))
-}
-
-fn template_of(namespace: &str, service: &Service, world: &World<'_>) -> Result<(), String> {
-    let name = &service.template;
-    let template = world.cache.service_templates.get(namespace, name).ok_or_else(|| {
-        format!(
-            "failed to get ServiceTemplate {namespace}/{name}: ServiceTemplate.k0rdent.mirantis.com \"{name}\" not found"
-        )
-    })?;
-    let status = ServiceTemplate::clone(&template).status.unwrap_or_default();
-    if status.valid {
-        return Ok(());
-    }
-    let why = status.validation_error.unwrap_or_default();
-    Err(format!("the ServiceTemplate {namespace}/{name} is invalid with the error: {why}"))
-}
-
-fn chain_of(namespace: &str, service: &Service, world: &World<'_>) -> Result<(), String> {
-    let Some(name) = service.template_chain.as_ref().filter(|name| !name.is_empty()) else { return Ok(()) };
-    let chain = world.cache.service_template_chains.get(namespace, name).ok_or_else(|| {
-        format!(
-            "failed to get ServiceTemplateChain {namespace}/{name}: ServiceTemplateChain.k0rdent.mirantis.com \"{name}\" not found"
-        )
-    })?;
-    let status = chain.status.clone().unwrap_or_default();
-    if !status.valid {
-        let why = status.validation_error.unwrap_or_default();
-        return Err(format!("the ServiceTemplateChain {namespace}/{name} is invalid with the error: {why}"));
-    }
-    if chain.spec.supported_templates.iter().any(|one| one.name == service.template) {
-        return Ok(());
-    }
-    Err(format!(
-        "the ServiceTemplateChain {namespace}/{name} does not support ServiceTemplate {namespace}/{}",
-        service.template
-    ))
-}
-
-fn is_label(text: &str) -> bool {
-    let inner = |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '-';
-    (1..=63).contains(&text.len())
-        && text.chars().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    judge::references(world.cache, namespace, services)?;
+    judge::dependencies(services).map_err(|why| format!("some services have invalid dependencies\n{why}"))
 }

@@ -30,12 +30,12 @@ pub(in crate::controller) fn waits_for(
     };
     let report = view.units.get(unit);
     let gone = report.is_none_or(|report| report.state == UnitState::Deleted);
-    // Absence counts only once the region has carried out a plan without the unit.
-    let carried_out = match plan {
-        Some(head) => view.applied.is_some_and(|applied| applied >= head.generation),
+    // Absence counts only once the region obeys a plan without the unit.
+    let obeyed = match plan {
+        Some(head) => view.obeys(Some(head.generation)),
         None => !released,
     };
-    if gone && view.complete && (carried_out || report.is_some()) {
+    if gone && view.complete && (obeyed || report.is_some()) {
         return None;
     }
     if !released && gone {
@@ -64,13 +64,14 @@ mod tests {
         PlanHead { generation: Generation { term: 1, counter }, body: Digest([0; 32]) }
     }
 
-    fn view(up: bool, applied: u64, state: Option<UnitState>) -> (AgentView, UnitId) {
+    fn view(up: bool, applied: u64, reported: u64, state: Option<UnitState>) -> (AgentView, UnitId) {
         let report = crate::observed::tests::unit("shop-1", state.unwrap_or(UnitState::Deployed));
         let id = report.id.clone();
         let units = state.map(|_| (id.clone(), report)).into_iter().collect();
         let view = AgentView {
             link: Link { up, since: 1_000, address: String::new() },
             applied: Some(Generation { term: 1, counter: applied }),
+            reported: Some(Generation { term: 1, counter: reported }),
             complete: true,
             units,
             ..AgentView::default()
@@ -81,24 +82,30 @@ mod tests {
     #[test]
     fn the_object_goes_when_the_region_says_so_and_not_before() {
         let table = [
-            (true, 1, Some(UnitState::Deployed), true),
-            (true, 1, Some(UnitState::Deleting), true),
-            (true, 1, None, true),
-            (true, 2, None, false),
-            (true, 1, Some(UnitState::Deleted), false),
-            (false, 1, None, true),
-            (false, 2, None, false),
+            (true, (1, 1), Some(UnitState::Deployed), true),
+            (true, (1, 2), Some(UnitState::Deleting), true),
+            (true, (1, 1), None, true),
+            // The rest of the plan may take its time.
+            (true, (1, 2), None, false),
+            (true, (2, 2), None, false),
+            (true, (1, 2), Some(UnitState::Deleted), false),
+            (false, (1, 1), None, true),
+            (false, (2, 2), None, false),
         ];
-        for (up, applied, state, waits) in table {
-            let (view, id) = view(up, applied, state);
+        for (up, (applied, reported), state, waits) in table {
+            let (view, id) = view(up, applied, reported, state);
             let waiting = waits_for("eu", Some(&view), Some(head(2)), &id, true);
-            assert_eq!(waiting.is_some(), waits, "up {up}, applied {applied}, {state:?}");
+            assert_eq!(
+                waiting.is_some(),
+                waits,
+                "up {up}, applied {applied}, reported {reported}, {state:?}"
+            );
         }
     }
 
     #[test]
     fn a_region_that_is_away_is_named_with_the_time() {
-        let (view, id) = view(false, 1, Some(UnitState::Deployed));
+        let (view, id) = view(false, 1, 1, Some(UnitState::Deployed));
         let (_, message) = waits_for("eu", Some(&view), Some(head(2)), &id, true).unwrap();
         assert_eq!(message, "waiting for region eu since 1970-01-01T00:00:01Z");
         assert!(waits_for("eu", None, None, &id, true).is_some());

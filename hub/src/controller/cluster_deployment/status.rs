@@ -57,7 +57,7 @@ pub(in crate::controller) fn status(facts: Facts<'_>) -> ClusterDeploymentStatus
         sheet.set(kind::PAUSED, status::FALSE, reason::NOT_PAUSED, "");
     }
     template(&mut sheet, plan);
-    if let Some(why) = plan.planned.as_ref().and_then(|built| built.bundle.by_helm.as_deref()) {
+    if let Some(why) = plan.planned.as_ref().and_then(|built| built.content().by_helm.as_deref()) {
         let message = format!("the chart is rendered by the helm binary: {why}");
         sheet.set(kind::HELM_FALLBACK, status::TRUE, reason::RENDERED_BY_HELM, message);
     }
@@ -146,8 +146,8 @@ fn release(sheet: &mut Sheet, facts: &Facts<'_>) {
     let Some(planned) = &facts.plan.planned else {
         return sheet.keep(kind::HELM_RELEASE_READY);
     };
-    let wanted = planned.unit.hash;
-    let unit = facts.unit.filter(|unit| unit.version == planned.unit.version);
+    let wanted = planned.hash;
+    let unit = facts.unit.filter(|unit| *unit.version == *planned.version);
     let settled =
         unit.is_some_and(|unit| unit.deployed_hash == Some(wanted) && unit.state == UnitState::Deployed);
     if settled || unit.is_some_and(applied) {
@@ -198,7 +198,7 @@ fn summary(sheet: &mut Sheet, facts: &Facts<'_>) {
     let Some(planned) = &facts.plan.planned else {
         return sheet.keep(kind::CAPI_CLUSTER_SUMMARY);
     };
-    if planned.bundle.cluster.is_none() {
+    if !planned.content().has_cluster {
         return;
     }
     let is_cluster = |group: &str, kind: &str| group == "cluster.x-k8s.io" && kind == "Cluster";

@@ -1,6 +1,7 @@
 //! Tables over whole resolutions: objects in, units out. No chart is needed: manifests do.
 
 mod kustomizations;
+mod one_by_one;
 mod policies;
 mod templates;
 
@@ -127,7 +128,7 @@ impl World {
     fn body(&self) -> protocol::plan::PlanBody {
         let resolution = self.resolve();
         let services = resolution.sets.iter().flat_map(|set| &set.services);
-        let units = services.filter_map(|service| service.built.as_ref()).map(|built| built.unit.clone());
+        let units = services.filter_map(|service| service.built.as_ref()).map(|built| built.unit());
         planner::body(units.collect::<Vec<_>>(), BTreeMap::new())
     }
 
@@ -356,7 +357,7 @@ fn patches_are_templates_and_change_what_is_deployed() {
     };
     let resolution = world(patch).resolve();
     let built = resolution.sets[0].services[0].built.as_ref().unwrap();
-    let object: Value = serde_json::from_slice(&built.bundle.objects[0].content).unwrap();
+    let object: Value = serde_json::from_slice(&built.content().unpack().objects[0].content).unwrap();
     assert_eq!(object["data"]["from"], "shop");
     let problems = world(json!([{"patch": "- {op: remove, path: /ghost}", "target": {}}])).problems();
     assert!(problems[0].contains(": patches: ") && problems[0].contains("/ghost"), "{problems:?}");

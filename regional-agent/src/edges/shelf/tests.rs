@@ -135,6 +135,18 @@ fn blobs_are_shared_among_edges_and_go_with_the_last_plan_that_needs_them() {
 }
 
 #[test]
+fn the_same_body_in_a_new_generation_is_held_without_being_sent_again() {
+    let world = World::new();
+    let shelf = world.shelf();
+    let (old, new) = (world.plan(ONE, 1, &["a", "b"]), world.plan(ONE, 2, &["a", "b"]));
+    shelf.offer(ONE, old.signed, old.parts);
+    assert_eq!(shelf.offer(ONE, new.signed, Vec::new()), Taken::Held(new.head));
+    assert_eq!(shelf.fill().blobs, 2);
+    drop(shelf);
+    assert_eq!(world.shelf().head(ONE), Some(new.head));
+}
+
+#[test]
 fn the_hubs_parts_are_forwarded_as_they_came_to_an_edge_that_has_the_plan_before() {
     let world = World::new();
     let shelf = world.shelf();

@@ -4,8 +4,9 @@ use super::{Answer, Row, exact, variadic};
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
+use crate::template::named::{BYTE, named};
 use crate::template::printf::{sprint, sprintf, sprintln};
-use crate::template::value::{List, Text, Value, deep_equal};
+use crate::template::value::{DictKind, List, Text, Value, deep_equal};
 
 pub(super) static TABLE: &[Row] = &[
     exact("not", 1, |_, args| Ok(Value::Bool(!args.any(0).truth()))),
@@ -42,6 +43,7 @@ enum Basic {
     Int,
     Float,
     Str,
+    Complex,
     Other,
 }
 
@@ -51,14 +53,9 @@ fn basic(value: &Value) -> Basic {
         Value::Int(_) | Value::Int64(_) => Basic::Int,
         Value::Float(_) => Basic::Float,
         Value::Str(_) => Basic::Str,
+        Value::Object(object) if object.number().is_some() => Basic::Int,
+        Value::Object(object) if object.complex().is_some() => Basic::Complex,
         Value::Nil | Value::Null | Value::List(_) | Value::Dict(_) | Value::Object(_) => Basic::Other,
-    }
-}
-
-fn whole(value: &Value) -> i64 {
-    match value {
-        Value::Int(number) | Value::Int64(number) => *number,
-        _ => 0,
     }
 }
 
@@ -85,7 +82,7 @@ fn equal(env: &mut Env<'_>, args: Args<'_>) -> Result<bool, Fault> {
     for right in args.rest(1) {
         let right = right.clone().settled();
         let truth = match (basic(&left), basic(&right)) {
-            (Basic::Int, Basic::Int) => whole(&left) == whole(&right),
+            (Basic::Int, Basic::Int) => left.whole() == right.whole(),
             (a, b) if a == b && a != Basic::Other => deep_equal(&left, &right),
             (a, b) if a != b => {
                 if !left.is_nil() && !right.is_nil() {
@@ -93,18 +90,18 @@ fn equal(env: &mut Env<'_>, args: Args<'_>) -> Result<bool, Fault> {
                 }
                 false
             }
-            _ => match (left.is_nil(), right.is_nil()) {
-                (true, true) => true,
-                (true, false) | (false, true) => false,
-                (false, false) if left.kind_name() != right.kind_name() => {
+            _ => match (left.is_unmade(), right.is_unmade()) {
+                _ if !left.is_nil() && !right.is_nil() && left.kind_name() != right.kind_name() => {
                     return Err(Fault::message(format!(
                         "non-comparable types {}: {}, {}: {}",
                         shown(&left)?,
                         left.type_name(),
                         right.type_name(),
-                        shown(&right)?
+                        String::from_utf8_lossy(&crate::template::print::display(&right))
                     )));
                 }
+                (true, true) => true,
+                (true, false) | (false, true) => false,
                 (false, false) if matches!(right, Value::Object(_)) => deep_equal(&left, &right),
                 (false, false) => {
                     return Err(Fault::message(format!(
@@ -127,9 +124,7 @@ fn less(args: Args<'_>) -> Result<bool, Fault> {
     match (&left, &right) {
         (Value::Float(a), Value::Float(b)) => Ok(a < b),
         (Value::Str(a), Value::Str(b)) => Ok(a < b),
-        (Value::Int(_) | Value::Int64(_), Value::Int(_) | Value::Int64(_)) => {
-            Ok(whole(&left) < whole(&right))
-        }
+        _ if left.whole().is_some() && right.whole().is_some() => Ok(left.whole() < right.whole()),
         _ => {
             let (a, b) = (basic(&left), basic(&right));
             if a == Basic::Other || b == Basic::Other || a == b {
@@ -164,10 +159,12 @@ fn length(_: &mut Env<'_>, args: Args<'_>) -> Answer {
 }
 
 fn position(value: &Value, length: usize, kind: &str) -> Result<usize, Fault> {
-    let index = match value {
-        Value::Int(index) | Value::Int64(index) => *index,
-        Value::Nil | Value::Null => return Err(Fault::message("cannot index slice/array with nil")),
-        other => {
+    let index = match (value.whole(), value) {
+        (Some(index), _) => index,
+        (None, Value::Nil | Value::Null) => {
+            return Err(Fault::message("cannot index slice/array with nil"));
+        }
+        (None, other) => {
             return Err(Fault::message(format!("cannot index slice/array with type {}", other.type_name())));
         }
     };
@@ -193,7 +190,7 @@ fn index(env: &mut Env<'_>, args: Args<'_>) -> Answer {
                 Value::Str(name) => {
                     env.touch(dict, &name.lossy());
                     dict.get(&name.lossy()).unwrap_or(match dict.kind() {
-                        crate::template::value::DictKind::Strings => Value::text(""),
+                        DictKind::Strings | DictKind::NoStrings => Value::text(""),
                         _ => Value::Nil,
                     })
                 }
@@ -224,7 +221,7 @@ fn index(env: &mut Env<'_>, args: Args<'_>) -> Answer {
 /// A byte of a text, as the number it is.
 fn letter(text: &Text, key: &Value) -> Answer {
     let at = position(key, text.bytes().len(), "string")?;
-    Ok(Value::Int(i64::from(text.bytes()[at])))
+    Ok(named(i64::from(text.bytes()[at]), &BYTE))
 }
 
 fn item(list: &List, key: &Value) -> Answer {

@@ -49,6 +49,10 @@ impl Object for Certificate {
         }
     }
 
+    fn fields(&self) -> Vec<(&'static str, Value)> {
+        vec![("Cert", Value::text(&self.cert)), ("Key", Value::text(&self.key))]
+    }
+
     fn print(&self) -> String {
         format!("{{{} {}}}", self.cert, self.key)
     }
@@ -168,7 +172,7 @@ fn private_key(env: &mut Env<'_>, args: Args<'_>) -> Answer {
 
 /// The parameters that sprig gives every certificate.
 fn parameters(env: &mut Env<'_>, name: &str, days: i64) -> Result<CertificateParams, Fault> {
-    let now = u64::try_from(env.now()).unwrap_or(0);
+    let now = u64::try_from(env.now().seconds).unwrap_or(0);
     let mut serial = env.random(16);
     serial[0] &= 0x7f;
     let start = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(now);
@@ -187,11 +191,16 @@ fn parameters(env: &mut Env<'_>, name: &str, days: i64) -> Result<CertificatePar
     Ok(params)
 }
 
+fn not_a_text(doing: &str, value: &Value) -> Fault {
+    let shown = crate::template::print::display(value);
+    Fault::message(format!("{doing}: {} is not a string", String::from_utf8_lossy(&shown)))
+}
+
 /// Adds the names of a leaf.
 fn named(mut params: CertificateParams, args: Args<'_>) -> Result<CertificateParams, Fault> {
     for name in args.any_list(2)? {
         let Value::Str(name) = &name else {
-            return Err(Fault::message("error processing alternate dns name: not a string"));
+            return Err(not_a_text("error processing alternate dns name", &name));
         };
         let name = name.lossy().into_owned();
         let name = name
@@ -202,7 +211,7 @@ fn named(mut params: CertificateParams, args: Args<'_>) -> Result<CertificatePar
     }
     for address in args.any_list(1)? {
         let Value::Str(text) = &address else {
-            return Err(Fault::message("error parsing ip: not a string"));
+            return Err(not_a_text("error parsing ip", &address));
         };
         let address: IpAddr = text
             .lossy()

@@ -1,7 +1,7 @@
 //! Decimal arithmetic for `addf`, `mulf`, `divf` and their like: sprig computes them in decimals, so that `0.1 + 0.2`
 //! is `0.3` and a quotient has sixteen digits after the point.
 
-use crate::template::print::shortest;
+use crate::template::floats::shortest;
 
 /// Digits after the point of a quotient.
 const QUOTIENT_DIGITS: u32 = 16;

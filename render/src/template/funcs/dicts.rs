@@ -17,7 +17,7 @@ pub(super) static TABLE: &[Row] = &[
     }),
     exact("set", 3, |_, args| {
         let dict = args.dict(0)?;
-        if args.any(0).is_nil() {
+        if args.any(0).is_unmade() {
             return Err(Fault::message("assignment to entry in nil map"));
         }
         dict.insert(args.utf8(1)?, args.any(2));

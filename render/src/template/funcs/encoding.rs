@@ -134,16 +134,64 @@ fn strict(args: Args<'_>, layout: Layout) -> Answer {
 }
 
 fn must_from_json(_: &mut Env<'_>, args: Args<'_>) -> Answer {
-    parse(&args.string(0)?).map_err(Fault::Message)
+    let (value, problem) = parse(&args.string(0)?).map_err(Fault::Message)?;
+    problem.map_or(Ok(value), |problem| Err(Fault::Message(problem)))
 }
 
-/// JSON text as a value, or `encoding/json`'s complaint.
-pub(crate) fn parse(text: &Text) -> Result<Value, String> {
+/// JSON text as a value, or `encoding/json`'s complaint. A number that no float holds is a complaint beside the rest of
+/// the value, in which it is null.
+pub(crate) fn parse(text: &Text) -> Result<(Value, Option<String>), String> {
     if let Some(complaint) = json_errors::complaint(text.bytes()) {
         return Err(complaint);
     }
-    let parsed = serde_json::from_str::<serde_json::Value>(&whole_letters(&text.lossy()));
-    parsed.map(|value| from_json(&value).settled()).map_err(|problem| problem.to_string())
+    let text = text.lossy();
+    let text = whole_letters(&text);
+    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text);
+    let (parsed, problem) = match read(&text) {
+        Ok(value) => (value, None),
+        Err(problem) => match without_large_numbers(&text) {
+            Some((text, number)) => {
+                let problem = format!("json: cannot unmarshal number {number} into Go value of type float64");
+                (read(&text).map_err(|problem| problem.to_string())?, Some(problem))
+            }
+            None => return Err(problem.to_string()),
+        },
+    };
+    Ok((from_json(&parsed).settled(), problem))
+}
+
+/// The text with a null for each number that no float holds, and the first of them.
+fn without_large_numbers(text: &str) -> Option<(String, String)> {
+    let (mut out, mut first) = (String::with_capacity(text.len()), None);
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        let length = match letter {
+            '"' => text_length(rest),
+            '-' | '0'..='9' => rest
+                .find(|letter: char| !(letter.is_ascii_digit() || "+-.eE".contains(letter)))
+                .unwrap_or(rest.len()),
+            _ => letter.len_utf8(),
+        };
+        let (token, behind) = rest.split_at(length);
+        rest = behind;
+        let large = letter != '"' && token.parse::<f64>().is_ok_and(f64::is_infinite);
+        if large {
+            first.get_or_insert_with(|| token.to_owned());
+        }
+        out.push_str(if large { "null" } else { token });
+    }
+    first.map(|first| (out, first))
+}
+
+/// Bytes of the quoted text at the start.
+fn text_length(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 2)
 }
 
 /// Go reads half of a surrogate pair as U+FFFD, where other readers refuse it.

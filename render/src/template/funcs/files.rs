@@ -38,7 +38,7 @@ pub(crate) fn method(env: &mut Env<'_>, files: &Dict, name: &str, args: Args<'_>
             let matching = files.entries().into_iter().filter(|(path, _)| glob.matches(path));
             Value::Dict(Dict::new(DictKind::Files, matching.collect()))
         }),
-        "AsConfig" => Ok(data(files, |bytes| String::from_utf8_lossy(bytes).into_owned())),
+        "AsConfig" => Ok(data(files, |bytes| crate::template::value::lossy(bytes).into_owned())),
         "AsSecrets" => Ok(data(files, base64_encode)),
         "Lines" => args.utf8(0).map(|path| match files.get(&path) {
             Some(value) => {

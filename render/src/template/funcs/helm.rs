@@ -5,8 +5,9 @@ use crate::limits::Limits;
 use crate::template::args::Args;
 use crate::template::env::Env;
 use crate::template::fault::Fault;
-use crate::template::json::{Layout, encode, from_json, try_json, with_floats};
-use crate::template::value::{Dict, List, ListKind, Value};
+use crate::template::json::{Layout, encode, from_json, try_json};
+use crate::template::pretty::to_pretty_yaml;
+use crate::template::value::{Dict, DictKind, List, ListKind, Value};
 use crate::yaml::{emit, read};
 
 pub(super) static TABLE: &[Row] = &[
@@ -16,14 +17,7 @@ pub(super) static TABLE: &[Row] = &[
             .ok_or_else(|| Fault::message("error marshaling into JSON: unsupported value"))
     }),
     exact("toYamlPretty", 1, |_, args| {
-        // A time is a scalar of its own to that library.
-        if let Value::Object(object) = args.any(0)
-            && object.instant().is_some()
-        {
-            return Ok(object.data());
-        }
-        let text = with_floats(&args.any(0)).map(|value| emit::to_yaml_pretty(&value)).unwrap_or_default();
-        Ok(Value::text(text.strip_suffix('\n').unwrap_or(&text)))
+        to_pretty_yaml(&args.any(0)).map(|text| Value::text(&text)).map_err(Fault::Message)
     }),
     exact("fromYaml", 1, |env, args| {
         let text = args.utf8(0)?;
@@ -41,17 +35,30 @@ pub(super) static TABLE: &[Row] = &[
     }),
     exact("fromJson", 1, |_, args| {
         Ok(match encoding::parse(&args.string(0)?) {
-            Ok(Value::Nil) => Value::Dict(Dict::empty()),
-            Ok(Value::Dict(dict)) => Value::Dict(dict),
-            Ok(other) => error_object(&mismatch(&other, "map[string]interface {}")),
+            Ok((Value::Nil, None)) => Value::Dict(Dict::empty().seen_as(DictKind::Nothing)),
+            Ok((Value::Dict(dict), problem)) => {
+                if let Some(problem) = problem {
+                    dict.insert("Error", Value::text(&problem));
+                }
+                Value::Dict(dict)
+            }
+            // The number itself was too large.
+            Ok((Value::Nil, Some(_))) => {
+                error_object(&mismatch(&Value::Float(0.0), "map[string]interface {}"))
+            }
+            Ok((other, _)) => error_object(&mismatch(&other, "map[string]interface {}")),
             Err(problem) => error_object(&problem),
         })
     }),
     exact("fromJsonArray", 1, |_, args| {
         Ok(match encoding::parse(&args.string(0)?) {
-            Ok(Value::Nil) => Value::List(List::new(Vec::new(), ListKind::Nothing)),
-            Ok(Value::List(list)) => Value::List(list),
-            Ok(other) => Value::list(vec![Value::text(&mismatch(&other, "[]interface {}"))]),
+            Ok((Value::Nil, None)) => Value::List(List::new(Vec::new(), ListKind::Nothing)),
+            Ok((Value::List(list), None)) => Value::List(list),
+            Ok((Value::List(_), Some(problem))) => Value::list(vec![Value::text(&problem)]),
+            Ok((Value::Nil, Some(_))) => {
+                Value::list(vec![Value::text(&mismatch(&Value::Float(0.0), "[]interface {}"))])
+            }
+            Ok((other, _)) => Value::list(vec![Value::text(&mismatch(&other, "[]interface {}"))]),
             Err(problem) => Value::list(vec![Value::text(&problem)]),
         })
     }),

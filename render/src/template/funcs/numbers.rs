@@ -84,7 +84,8 @@ pub(crate) fn to_int(value: &Value) -> i64 {
         Value::Float(number) => truncated(*number),
         Value::Bool(flag) => i64::from(*flag),
         Value::Str(text) => int_text(&text.lossy()),
-        Value::Nil | Value::Null | Value::List(_) | Value::Dict(_) | Value::Object(_) => 0,
+        Value::Object(object) => object.number().unwrap_or(0),
+        Value::Nil | Value::Null | Value::List(_) | Value::Dict(_) => 0,
     }
 }
 
@@ -110,7 +111,8 @@ pub(crate) fn to_float(value: &Value) -> f64 {
         Value::Float(number) => *number,
         Value::Bool(flag) => f64::from(u8::from(*flag)),
         Value::Str(text) => text.lossy().parse().unwrap_or(0.0),
-        Value::Nil | Value::Null | Value::List(_) | Value::Dict(_) | Value::Object(_) => 0.0,
+        Value::Object(object) => object.number().map_or(0.0, widened),
+        Value::Nil | Value::Null | Value::List(_) | Value::Dict(_) => 0.0,
     }
 }
 

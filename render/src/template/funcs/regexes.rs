@@ -1,5 +1,6 @@
 //! Regular expressions. Go's syntax (RE2) and the `regex` crate's differ in a few places, which are translated.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use regex::bytes::{Regex, RegexBuilder};
@@ -13,11 +14,11 @@ use crate::template::value::{List, ListKind, Text, Value};
 pub(super) static TABLE: &[Row] = &[
     exact("regexMatch", 2, |env, args| {
         let text = args.string(0).and_then(|_| args.string(1))?;
-        Ok(Value::Bool(compile(env, args).is_ok_and(|regex| regex.is_match(text.bytes()))))
+        Ok(Value::Bool(compile(env, args).is_ok_and(|regex| regex.is_match(Subject::new(text).letters()))))
     }),
     exact("mustRegexMatch", 2, |env, args| {
         let text = args.string(1)?;
-        Ok(Value::Bool(compile(env, args)?.is_match(text.bytes())))
+        Ok(Value::Bool(compile(env, args)?.is_match(Subject::new(text).letters())))
     }),
     exact("regexFind", 2, |env, args| must_compile(env, args).and_then(|regex| find(&regex, args))),
     exact("mustRegexFind", 2, |env, args| compile(env, args).and_then(|regex| find(&regex, args))),
@@ -47,7 +48,7 @@ pub(super) static TABLE: &[Row] = &[
     }),
     exact("regexSplit", 3, |env, args| must_compile(env, args).and_then(|regex| split(&regex, args))),
     exact("mustRegexSplit", 3, |env, args| compile(env, args).and_then(|regex| split(&regex, args))),
-    exact("regexQuoteMeta", 1, |_, args| Ok(Value::text(&quote_meta(&args.utf8(0)?)))),
+    exact("regexQuoteMeta", 1, |_, args| Ok(Value::Str(Text::from(quote_meta(args.string(0)?.bytes()))))),
 ];
 
 /// Size of a compiled expression, in bytes.
@@ -57,10 +58,14 @@ const SIZE: usize = 8 * 1024 * 1024;
 fn must_compile(env: &mut Env<'_>, args: Args<'_>) -> Result<Rc<Regex>, Fault> {
     compile(env, args).map_err(|fault| match fault {
         Fault::Message(reason) => {
-            let source = args.utf8(0).unwrap_or_default();
-            let plain = source.chars().all(|letter| !letter.is_control() && letter != '`' || letter == '\t');
-            let shown =
-                if plain { format!("`{source}`") } else { crate::template::quote::quote(source.as_bytes()) };
+            let source = args.string(0).map_or_else(|_| Vec::new(), |text| text.bytes().to_vec());
+            let plain = std::str::from_utf8(&source).ok().filter(|source| {
+                source.chars().all(|letter| !letter.is_control() && letter != '`' || letter == '\t')
+            });
+            let shown = match plain {
+                Some(source) => format!("`{source}`"),
+                None => crate::template::quote::quote(&source),
+            };
             Fault::Message(format!("regexp: Compile({shown}): {reason}"))
         }
         other => other,
@@ -108,6 +113,11 @@ fn complaint(source: &str, problem: &str) -> String {
 }
 
 fn compile(env: &mut Env<'_>, args: Args<'_>) -> Result<Rc<Regex>, Fault> {
+    let given = args.string(0)?;
+    if let Err(problem) = std::str::from_utf8(given.bytes()) {
+        let rest = String::from_utf8_lossy(&given.bytes()[problem.valid_up_to()..]);
+        return Err(Fault::message(format!("error parsing regexp: invalid UTF-8: `{rest}`")));
+    }
     let source = args.utf8(0)?;
     if let Some(known) = env.regexes.get(&source) {
         return Ok(Rc::clone(known));
@@ -221,7 +231,6 @@ fn escape(code: char, inside: bool) -> String {
         'S' if !inside => return "[^\\t\\n\\x0C\\r ]".into(),
         'b' if !inside => return "(?-u:\\b)".into(),
         'B' if !inside => return "(?-u:\\B)".into(),
-        'C' if !inside => return "(?s-u:.)".into(),
         '<' | '>' => return code.to_string(),
         _ => return format!("\\{code}"),
     };
@@ -247,25 +256,72 @@ fn closes_repetition(letters: &[char], at: usize) -> bool {
     open.is_some_and(|open| closed.is_none_or(|closed| closed < open) && is_repetition(&letters[open..]))
 }
 
-fn find(regex: &Regex, args: Args<'_>) -> Answer {
-    let text = args.string(1)?;
-    Ok(Value::Str(Text::from(regex.find(text.bytes()).map_or(&b""[..], |found| found.as_bytes()))))
+/// A text as Go's regular expressions read it: a byte that is no letter is U+FFFD to them.
+struct Subject {
+    text: Text,
+    /// The letters, where some of the text are none, and the byte of the text at which each byte of them stands.
+    letters: Option<(Vec<u8>, Vec<usize>)>,
 }
 
-/// Whether a match may stand there: Go never looks inside a letter.
-fn between_letters(text: &[u8], utf8: bool, start: usize, end: usize) -> bool {
-    !(utf8 && start == end && text.get(start).is_some_and(|byte| byte & 0xC0 == 0x80))
+impl Subject {
+    fn new(text: Text) -> Self {
+        if std::str::from_utf8(text.bytes()).is_ok() {
+            return Self { text, letters: None };
+        }
+        let (mut letters, mut places) = (Vec::new(), Vec::new());
+        let mut at = 0;
+        for chunk in text.bytes().utf8_chunks() {
+            letters.extend_from_slice(chunk.valid().as_bytes());
+            places.extend(at..at + chunk.valid().len());
+            at += chunk.valid().len();
+            for _ in chunk.invalid() {
+                letters.extend_from_slice("\u{FFFD}".as_bytes());
+                places.extend([at; 3]);
+                at += 1;
+            }
+        }
+        places.push(at);
+        Self { text, letters: Some((letters, places)) }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.text.bytes()
+    }
+
+    fn letters(&self) -> &[u8] {
+        self.letters.as_ref().map_or(self.text.bytes(), |(letters, _)| letters)
+    }
+
+    fn place(&self, at: usize) -> usize {
+        self.letters.as_ref().map_or(at, |(_, places)| places[at])
+    }
+
+    /// Whether a match may stand there: Go never looks inside a letter.
+    fn is_whole(&self, found: &regex::bytes::Match<'_>) -> bool {
+        let inside = self.letters().get(found.start()).is_some_and(|byte| byte & 0xC0 == 0x80);
+        !(found.is_empty() && inside)
+    }
+
+    /// The matches, as ranges of bytes of the text.
+    fn matches(&self, regex: &Regex) -> impl Iterator<Item = Range<usize>> {
+        let whole = regex.find_iter(self.letters()).filter(|found| self.is_whole(found));
+        whole.map(|found| self.place(found.start())..self.place(found.end()))
+    }
+}
+
+fn find(regex: &Regex, args: Args<'_>) -> Answer {
+    let subject = Subject::new(args.string(1)?);
+    let found =
+        regex.find(subject.letters()).map(|found| subject.place(found.start())..subject.place(found.end()));
+    Ok(Value::Str(Text::from(&subject.bytes()[found.unwrap_or(0..0)])))
 }
 
 fn find_all(env: &mut Env<'_>, regex: &Regex, args: Args<'_>) -> Answer {
-    let (text, count) = (args.string(1)?, args.int(2)?);
+    let (subject, count) = (Subject::new(args.string(1)?), args.int(2)?);
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let bytes = text.bytes();
-    env.charge(bytes.len().saturating_mul(2))?;
-    let utf8 = std::str::from_utf8(bytes).is_ok();
-    let found =
-        regex.find_iter(bytes).filter(|found| between_letters(bytes, utf8, found.start(), found.end()));
-    let found: Vec<Text> = found.take(count).map(|found| Text::from(found.as_bytes())).collect();
+    env.charge(subject.bytes().len().saturating_mul(2))?;
+    let found = subject.matches(regex).take(count);
+    let found: Vec<Text> = found.map(|range| Text::from(&subject.bytes()[range])).collect();
     if found.is_empty() {
         return Ok(Value::List(List::new(Vec::new(), ListKind::NoStrings)));
     }
@@ -273,53 +329,85 @@ fn find_all(env: &mut Env<'_>, regex: &Regex, args: Args<'_>) -> Answer {
 }
 
 fn replace(env: &mut Env<'_>, regex: &Regex, args: Args<'_>, literal: bool) -> Answer {
-    let (text, with) = (args.string(1)?, args.string(2)?);
-    let bytes = text.bytes();
-    let utf8 = std::str::from_utf8(bytes).is_ok();
+    let (subject, with) = (Subject::new(args.string(1)?), args.string(2)?);
+    let bytes = subject.bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut from = 0;
-    for found in regex.captures_iter(bytes) {
-        let Some(whole) = found.get(0) else { continue };
-        if !between_letters(bytes, utf8, whole.start(), whole.end()) {
-            continue;
-        }
-        out.extend_from_slice(&bytes[from..whole.start()]);
+    for found in regex.captures_iter(subject.letters()) {
+        let Some(whole) = found.get(0).filter(|whole| subject.is_whole(whole)) else { continue };
+        out.extend_from_slice(&bytes[from..subject.place(whole.start())]);
         let before = out.len();
         if literal {
             out.extend_from_slice(with.bytes());
         } else {
-            found.expand(with.bytes(), &mut out);
+            let group = |found: Option<regex::bytes::Match<'_>>| {
+                let range = found.map(|group| subject.place(group.start())..subject.place(group.end()));
+                range.map_or(&b""[..], |range| &bytes[range])
+            };
+            // A group's number has no zero before it.
+            let number = |name: &str| name.parse().ok().filter(|_| !name.starts_with('0') || name == "0");
+            expand(with.bytes(), &mut out, |name| match number(name) {
+                Some(number) => group(found.get(number)),
+                None => group(found.name(name)),
+            });
         }
         env.charge(out.len() - before)?;
-        from = whole.end();
+        from = subject.place(whole.end());
     }
     out.extend_from_slice(&bytes[from..]);
     Ok(Value::Str(Text::from(out)))
 }
 
+/// Go's `Expand`: `$name`, as long as it can be, `${name}` and `$$`; any other dollar stands for itself.
+fn expand<'t>(template: &[u8], out: &mut Vec<u8>, group: impl Fn(&str) -> &'t [u8]) {
+    let mut rest = template;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'$') {
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix(b"$") {
+            out.push(b'$');
+            rest = after;
+            continue;
+        }
+        let braced = rest.strip_prefix(b"{");
+        let inner = braced.unwrap_or(rest);
+        let letters = inner.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        let length = letters
+            .find(|letter: char| !(letter.is_alphanumeric() || letter == '_'))
+            .unwrap_or(letters.len());
+        let (name, behind) = (&letters[..length], &inner[length..]);
+        let behind = if braced.is_some() { behind.strip_prefix(b"}") } else { Some(behind) };
+        match behind.filter(|_| !name.is_empty()) {
+            Some(behind) => {
+                out.extend_from_slice(group(name));
+                rest = behind;
+            }
+            None => out.push(b'$'),
+        }
+    }
+    out.extend_from_slice(rest);
+}
+
 fn split(regex: &Regex, args: Args<'_>) -> Answer {
-    let (text, limit) = (args.string(1)?, args.int(2)?);
+    let (subject, limit) = (Subject::new(args.string(1)?), args.int(2)?);
     if limit == 0 {
         return Ok(Value::List(List::new(Vec::new(), ListKind::NoStrings)));
     }
-    let (bytes, limit) = (text.bytes(), usize::try_from(limit).unwrap_or(usize::MAX));
+    let (bytes, limit) = (subject.bytes(), usize::try_from(limit).unwrap_or(usize::MAX));
     if !args.utf8(0)?.is_empty() && bytes.is_empty() {
         return Ok(Value::strings([""]));
     }
     let mut parts: Vec<Text> = Vec::new();
     let (mut begin, mut end) = (0, 0);
-    let utf8 = std::str::from_utf8(bytes).is_ok();
-    let found =
-        regex.find_iter(bytes).filter(|found| between_letters(bytes, utf8, found.start(), found.end()));
-    for found in found {
+    for found in subject.matches(regex) {
         if parts.len() + 1 == limit {
             break;
         }
-        end = found.start();
-        if found.end() != 0 {
+        end = found.start;
+        if found.end != 0 {
             parts.push(Text::from(&bytes[begin..end]));
         }
-        begin = found.end();
+        begin = found.end;
     }
     if end != bytes.len() {
         parts.push(Text::from(&bytes[begin..]));
@@ -327,13 +415,13 @@ fn split(regex: &Regex, args: Args<'_>) -> Answer {
     Ok(Value::strings(parts))
 }
 
-fn quote_meta(text: &str) -> String {
-    let mut out = String::new();
-    for letter in text.chars() {
-        if r"\.+*?()|[]{}^$".contains(letter) {
-            out.push('\\');
+fn quote_meta(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text {
+        if br"\.+*?()|[]{}^$".contains(byte) {
+            out.push(b'\\');
         }
-        out.push(letter);
+        out.push(*byte);
     }
     out
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::{Answer, Row, exact};
 use crate::template::args::Args;
 use crate::template::fault::Fault;
+use crate::template::named::{UNSIGNED, named};
 use crate::template::object::Object;
 use crate::template::value::Value;
 
@@ -38,6 +39,8 @@ pub(crate) struct Version {
     pre: String,
     metadata: String,
     original: String,
+    /// What its own methods answer is no pointer, and lacks the methods of one.
+    is_value: bool,
 }
 
 fn identifiers(text: &str) -> bool {
@@ -73,11 +76,40 @@ impl Version {
             *parts.get_mut(count)? = part.parse().ok()?;
         }
         let [major, minor, patch] = parts;
-        Some(Self { major, minor, patch, pre: pre.into(), metadata: metadata.into(), original: text.into() })
+        let version = Self::at(major, minor, patch);
+        Some(Self { pre: pre.into(), metadata: metadata.into(), original: text.into(), ..version })
     }
 
     fn at(major: u64, minor: u64, patch: u64) -> Self {
-        Self { major, minor, patch, pre: String::new(), metadata: String::new(), original: String::new() }
+        let (pre, metadata, original) = Default::default();
+        Self { major, minor, patch, pre, metadata, original, is_value: false }
+    }
+
+    /// Another version made of this one, which keeps its leading letter.
+    fn made(&self, version: Self) -> Value {
+        let letter = if self.original.starts_with('v') { "v" } else { "" };
+        let original = format!("{letter}{}", version.shown());
+        Value::Object(Rc::new(Self { original, is_value: true, ..version }))
+    }
+
+    fn with_pre(&self, pre: &str) -> Answer {
+        let leads = |part: &str| {
+            part.len() > 1 && part.starts_with('0') && part.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        match pre.split('.').find(|part| !identifiers(part) || leads(part)) {
+            Some(part) if !pre.is_empty() && !identifiers(part) => {
+                Err(Fault::Method("invalid prerelease string".to_owned()))
+            }
+            Some(_) if !pre.is_empty() => Err(Fault::Method("version segment starts with 0".to_owned())),
+            _ => Ok(self.made(Self { pre: pre.to_owned(), ..self.clone() })),
+        }
+    }
+
+    fn with_metadata(&self, metadata: &str) -> Answer {
+        if !metadata.is_empty() && !identifiers(metadata) {
+            return Err(Fault::Method("invalid metadata string".to_owned()));
+        }
+        Ok(self.made(Self { metadata: metadata.to_owned(), ..self.clone() }))
     }
 
     fn compare(&self, other: &Self) -> Ordering {
@@ -85,7 +117,7 @@ impl Version {
         numbers(self).cmp(&numbers(other)).then_with(|| compare_pre(&self.pre, &other.pre))
     }
 
-    fn text(&self) -> String {
+    fn shown(&self) -> String {
         let mut out = format!("{}.{}.{}", self.major, self.minor, self.patch);
         if !self.pre.is_empty() {
             out.push_str(&format!("-{}", self.pre));
@@ -124,30 +156,29 @@ fn compare_pre(left: &str, right: &str) -> Ordering {
 }
 
 fn number(value: u64) -> Value {
-    Value::Int64(i64::try_from(value).unwrap_or(i64::MAX))
+    named(i64::try_from(value).unwrap_or(i64::MAX), &UNSIGNED)
 }
 
 impl Object for Version {
     fn type_name(&self) -> &'static str {
-        "*semver.Version"
+        if self.is_value { "semver.Version" } else { "*semver.Version" }
     }
 
     fn kind_name(&self) -> &'static str {
-        "ptr"
+        if self.is_value { "struct" } else { "ptr" }
     }
 
     fn call(&self, name: &str, arguments: &[Value]) -> Option<Answer> {
         let other = || match Args(arguments).any(0) {
             Value::Object(object) => Version::parse(&object.print()).ok_or_else(invalid_version),
-            _ => Err(Fault::message("expected a *semver.Version")),
+            _ => Err(Fault::Method(
+                "runtime error: invalid memory address or nil pointer dereference".to_owned(),
+            )),
         };
         let compared =
             |check: fn(Ordering) -> bool| other().map(|other| Value::Bool(check(self.compare(&other))));
-        let next = |major: u64, minor: u64, patch: u64| {
-            let version = Self::at(major, minor, patch);
-            let original = version.text();
-            Ok(Value::Object(Rc::new(Self { original, ..version })))
-        };
+        let next = |major: u64, minor: u64, patch: u64| Ok(self.made(Self::at(major, minor, patch)));
+        self.parameters(name)?;
         Some(match name {
             "Major" => Ok(number(self.major)),
             "Minor" => Ok(number(self.minor)),
@@ -155,7 +186,7 @@ impl Object for Version {
             "Prerelease" => Ok(Value::text(&self.pre)),
             "Metadata" => Ok(Value::text(&self.metadata)),
             "Original" => Ok(Value::text(&self.original)),
-            "String" => Ok(Value::text(&self.text())),
+            "String" => Ok(Value::text(&self.shown())),
             "Compare" => other().map(|other| Value::Int(self.compare(&other) as i64)),
             "Equal" => compared(|order| order == Ordering::Equal),
             "LessThan" => compared(|order| order == Ordering::Less),
@@ -166,6 +197,26 @@ impl Object for Version {
             "IncMinor" => next(self.major, self.minor + 1, 0),
             "IncPatch" if !self.pre.is_empty() => next(self.major, self.minor, self.patch),
             "IncPatch" => next(self.major, self.minor, self.patch + 1),
+            "SetPrerelease" => Args(arguments).utf8(0).and_then(|pre| self.with_pre(&pre)),
+            "SetMetadata" => Args(arguments).utf8(0).and_then(|metadata| self.with_metadata(&metadata)),
+            "Value" => Ok(Value::text(&self.shown())),
+            "MarshalText" => Ok(Value::bytes(self.shown().as_bytes())),
+            "MarshalJSON" => Ok(Value::bytes(format!("\"{}\"", self.shown()).as_bytes())),
+            _ => return None,
+        })
+    }
+
+    fn parameters(&self, name: &str) -> Option<&'static str> {
+        Some(match name {
+            "Major" | "Minor" | "Patch" | "Prerelease" | "Metadata" | "String" | "IncMajor" | "IncMinor"
+            | "IncPatch" | "Value" | "MarshalText" | "MarshalJSON" => "",
+            "SetPrerelease" | "SetMetadata" => "s",
+            "Original" if !self.is_value => "",
+            "Compare" | "Equal" | "LessThan" | "LessThanEqual" | "GreaterThan" | "GreaterThanEqual"
+                if !self.is_value =>
+            {
+                "v"
+            }
             _ => return None,
         })
     }
@@ -177,11 +228,22 @@ impl Object for Version {
     }
 
     fn print(&self) -> String {
-        self.text()
+        self.shown()
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(self.shown())
+    }
+
+    fn fields(&self) -> Vec<(&'static str, Value)> {
+        let [major, minor, patch] = [self.major, self.minor, self.patch].map(number);
+        let texts = [("pre", &self.pre), ("metadata", &self.metadata), ("original", &self.original)];
+        let numbers = [("major", major), ("minor", minor), ("patch", patch)];
+        numbers.into_iter().chain(texts.map(|(name, text)| (name, Value::text(text)))).collect()
     }
 
     fn data(&self) -> Value {
-        Value::text(&self.text())
+        Value::text(&self.shown())
     }
 }
 

@@ -2,7 +2,8 @@
 //! before it calls the function.
 //!
 //! One letter each: `s` string, `i` int, `u` uint32, `f` float64, `b` bool, `m` map[string]interface {},
-//! `l` []interface {}, `t` time.Time, `c` sprig.certificate, `a` interface {}; a star says that the next repeats.
+//! `l` []interface {}, `t` time.Time, `p` *time.Location, `y` []uint8, `v` *semver.Version,
+//! `c` sprig.certificate, `a` interface {}; a star says that the next repeats.
 
 use crate::template::fault::Fault;
 use crate::template::value::{DictKind, ListKind, Value};
@@ -114,6 +115,9 @@ pub(crate) fn type_name(letter: u8) -> &'static str {
         b'm' => "map[string]interface {}",
         b'l' => "[]interface {}",
         b't' => "time.Time",
+        b'p' => "*time.Location",
+        b'y' => "[]uint8",
+        b'v' => "*semver.Version",
         b'c' => "sprig.certificate",
         _ => "interface {}",
     }
@@ -133,7 +137,7 @@ pub(crate) fn literal_name(letter: u8) -> Option<&'static str> {
 
 /// Whether nil is a value of that type.
 pub(crate) fn can_be_nil(letter: u8) -> bool {
-    matches!(letter, b'm' | b'l' | b'a')
+    matches!(letter, b'm' | b'l' | b'a' | b'p' | b'y' | b'v')
 }
 
 /// text/template's check of an evaluated argument.
@@ -149,9 +153,12 @@ pub(crate) fn check(value: &Value, letter: u8) -> Result<(), Fault> {
         (b's', Value::Str(_)) | (b'i', Value::Int(_)) | (b'f', Value::Float(_)) | (b'b', Value::Bool(_)) => {
             true
         }
-        (b'm', Value::Dict(dict)) => matches!(dict.kind(), DictKind::Any | DictKind::Values),
+        (b'm', Value::Dict(dict)) => {
+            matches!(dict.kind(), DictKind::Any | DictKind::Values | DictKind::Nothing)
+        }
         (b'l', Value::List(list)) => matches!(list.kind(), ListKind::Any | ListKind::Nothing),
-        (b't' | b'c', Value::Object(object)) => object.type_name() == type_name(letter),
+        (b'y', Value::List(list)) => list.kind() == ListKind::Bytes,
+        (b't' | b'p' | b'v' | b'c', Value::Object(object)) => object.type_name() == type_name(letter),
         _ => false,
     };
     if fits {

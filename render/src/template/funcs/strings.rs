@@ -37,8 +37,8 @@ pub(super) static TABLE: &[Row] = &[
         env.charge(text.bytes().len().saturating_mul(count))?;
         Ok(Value::Str(Text::from(text.bytes().repeat(count))))
     }),
-    exact("trimAll", 2, |_, args| Ok(Value::text(args.utf8(1)?.trim_matches(one_of(&args.utf8(0)?))))),
-    exact("trimall", 2, |_, args| Ok(Value::text(args.utf8(1)?.trim_matches(one_of(&args.utf8(0)?))))),
+    exact("trimAll", 2, |_, args| Ok(trim_all(&args.string(0)?, &args.string(1)?))),
+    exact("trimall", 2, |_, args| Ok(trim_all(&args.string(0)?, &args.string(1)?))),
     exact("trimSuffix", 2, |_, args| {
         let (suffix, text) = (args.string(0)?, args.string(1)?);
         Ok(Value::Str(Text::from(text.bytes().strip_suffix(suffix.bytes()).unwrap_or(text.bytes()))))
@@ -113,8 +113,23 @@ pub(super) static TABLE: &[Row] = &[
     }),
 ];
 
-fn one_of(letters: &str) -> impl FnMut(char) -> bool + use<'_> {
-    |letter| letters.contains(letter)
+/// Without the letters of the set at both ends. A byte that is no letter stays what it is, and counts as U+FFFD.
+fn trim_all(set: &Text, text: &Text) -> Value {
+    let (set, all) = (letters(set.bytes()), letters(text.bytes()));
+    let is_cut = |letter: &&(char, usize)| set.iter().any(|(cut, _)| *cut == letter.0);
+    let size = |cut: &mut dyn Iterator<Item = &(char, usize)>| cut.map(|(_, size)| size).sum::<usize>();
+    let from = size(&mut all.iter().take_while(is_cut));
+    let to = text.bytes().len() - size(&mut all.iter().rev().take_while(is_cut));
+    Value::Str(Text::from(text.bytes().get(from..to).unwrap_or_default()))
+}
+
+/// The letters of a text as Go reads them, with their sizes in bytes.
+fn letters(bytes: &[u8]) -> Vec<(char, usize)> {
+    let chunk = |chunk: std::str::Utf8Chunk<'_>| {
+        let broken = chunk.invalid().iter().map(|_| (char::REPLACEMENT_CHARACTER, 1));
+        chunk.valid().chars().map(|letter| (letter, letter.len_utf8())).chain(broken).collect::<Vec<_>>()
+    };
+    bytes.utf8_chunks().flat_map(chunk).collect()
 }
 
 fn truncate(count: i64, text: &Text) -> Value {

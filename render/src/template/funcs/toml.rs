@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::calendar::{Instant, Zone, days_from_civil, layout};
-use crate::template::print::shortest;
+use crate::template::floats::shortest;
 use crate::template::stack;
 use crate::template::value::{Dict, Value};
 
@@ -56,12 +56,10 @@ pub(crate) fn decode(text: &str) -> Result<Value, String> {
 fn instant(moment: &toml::value::Datetime) -> Instant {
     let zone = match (moment.offset, moment.date, moment.time) {
         (Some(toml::value::Offset::Z | toml::value::Offset::Custom { minutes: 0 }), ..) => Zone::utc(),
-        (Some(toml::value::Offset::Custom { minutes }), ..) => {
-            Zone { offset: i64::from(minutes) * 60, name: Rc::from("") }
-        }
-        (None, Some(_), Some(_)) => Zone { offset: 0, name: Rc::from(LOCAL[0].0) },
-        (None, Some(_), None) => Zone { offset: 0, name: Rc::from(LOCAL[1].0) },
-        (None, None, _) => Zone { offset: 0, name: Rc::from(LOCAL[2].0) },
+        (Some(toml::value::Offset::Custom { minutes }), ..) => Zone::fixed(i64::from(minutes) * 60, ""),
+        (None, Some(_), Some(_)) => Zone::fixed(0, LOCAL[0].0),
+        (None, Some(_), None) => Zone::fixed(0, LOCAL[1].0),
+        (None, None, _) => Zone::fixed(0, LOCAL[2].0),
     };
     let days = moment.date.map_or_else(
         || days_from_civil(0, 1, 1),
@@ -126,8 +124,9 @@ fn table(out: &mut String, dict: &Dict, path: &[String], depth: usize) -> Result
     }
     let pad = " ".repeat(INDENT * path.len());
     let entries = dict.entries();
-    let is_table = |value: &Value| matches!(value, Value::Dict(_)) || is_table_list(value);
-    for (name, value) in entries.iter().filter(|(_, value)| !is_table(value) && !value.is_nil()) {
+    let is_table =
+        |value: &Value| matches!(value, Value::Dict(_)) && !value.is_unmade() || is_table_list(value);
+    for (name, value) in entries.iter().filter(|(_, value)| !is_table(value) && !value.is_unmade()) {
         out.push_str(&format!("{pad}{} = {}\n", key(name), inline(value, depth - 1)?));
     }
     for (name, value) in entries.iter().filter(|(_, value)| is_table(value)) {
@@ -184,7 +183,7 @@ fn inline(value: &Value, depth: usize) -> Result<String, String> {
             let items: Result<Vec<String>, String> = dict
                 .entries()
                 .iter()
-                .filter(|(_, item)| !item.is_nil())
+                .filter(|(_, item)| !item.is_unmade())
                 .map(|(name, item)| Ok(format!("{} = {}", key(name), inline(item, depth - 1)?)))
                 .collect();
             format!("{{{}}}", items?.join(", "))

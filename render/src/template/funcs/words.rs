@@ -1,5 +1,9 @@
 //! Cases, abbreviations and wrapping: the text functions that know about words.
 
+use std::sync::OnceLock;
+
+use regex::Regex;
+
 use crate::template::value::Text;
 
 /// The one letter that a case change yields, or the letter itself where it would yield several.
@@ -180,9 +184,19 @@ fn kind_of(letter: char) -> WordKind {
         _ if letter.is_numeric() => WordKind::Number,
         _ if letter.is_uppercase() => WordKind::Upper,
         _ if letter.is_alphabetic() => WordKind::Lower,
-        _ if letter.is_ascii_punctuation() && !"$+<=>^`|~".contains(letter) => WordKind::Punctuation,
+        _ if is_punctuation(letter) => WordKind::Punctuation,
         _ => WordKind::Other,
     }
+}
+
+/// Go's `unicode.IsPunct`.
+fn is_punctuation(letter: char) -> bool {
+    static BEYOND_ASCII: OnceLock<Option<Regex>> = OnceLock::new();
+    if letter.is_ascii() {
+        return letter.is_ascii_punctuation() && !"$+<=>^`|~".contains(letter);
+    }
+    let known = BEYOND_ASCII.get_or_init(|| Regex::new(r"^\p{P}$").ok());
+    known.as_ref().is_some_and(|known| known.is_match(letter.encode_utf8(&mut [0; 4])))
 }
 
 /// Cuts a text into words: `HTTPServer2` is `HTTP`, `Server`, `2`.
@@ -202,6 +216,10 @@ fn cut(text: &str) -> Vec<(WordKind, String)> {
                 capitals if run(at + capitals, WordKind::Lower) > 0 => capitals - 1,
                 capitals => capitals,
             },
+            // Connectors among them belong to them, as punctuation that they are.
+            WordKind::Punctuation => {
+                letters[at..].iter().take_while(|letter| is_punctuation(**letter)).count()
+            }
             same => run(at, same),
         };
         out.push((kind, letters[at..at + length].iter().collect()));
@@ -273,7 +291,11 @@ pub(crate) fn pascal(text: &str) -> String {
     let trimmed = text.trim_start_matches(is_connector);
     let mut out = text[..text.len() - trimmed.len()].to_owned();
     let mut letters = trimmed.chars();
-    let Some(first) = letters.next() else { return out };
+    let Some(first) = letters.next() else {
+        // Of connectors alone the last one comes out twice.
+        out.extend(text.chars().last());
+        return out;
+    };
     let mut capitals = first.is_uppercase();
     let mut before = upper(first);
     for letter in letters {

@@ -37,7 +37,7 @@ fn first(world: &World) -> Value {
     let resolution = world.resolve();
     let service = &resolution.sets[0].services[0];
     assert!(service.problem.is_none(), "{:?}", service.problem);
-    serde_json::from_slice(&service.built.as_ref().unwrap().bundle.objects[0].content).unwrap()
+    serde_json::from_slice(&service.built.as_ref().unwrap().content().unpack().objects[0].content).unwrap()
 }
 
 const TREE: &[(&str, &str)] = &[

@@ -45,9 +45,9 @@ fn policies_of_maps_and_secrets_are_units_of_their_own_and_may_be_templates() {
     let names: Vec<_> = resolution.sets[0].services.iter().map(|one| one.name.1.as_str()).collect();
     assert_eq!(names, ["a", "configmap-default-shop-policy", "secret-default-login"]);
     let built = |at: usize| resolution.sets[0].services[at].built.as_ref().unwrap();
-    let content: Value = serde_json::from_slice(&built(1).bundle.objects[0].content).unwrap();
+    let content: Value = serde_json::from_slice(&built(1).content().unpack().objects[0].content).unwrap();
     assert_eq!(content["data"]["k"], "shop");
-    assert_eq!((built(1).unit.create_namespace, built(2).unit.create_namespace), (true, false));
+    assert_eq!((built(1).unit().create_namespace, built(2).unit().create_namespace), (true, false));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_broken_policy_harms_no_other_and_names_its_place() {
         {"kind": "ConfigMap", "name": "fine"},
         {"kind": "ConfigMap", "name": "absent"},
         {"kind": "ConfigMap", "name": "fine", "namespace": "other"},
-        {"remoteURL": {"url": "https://x.dev/a.yaml"}},
+        {"remoteURL": {"url": "ftp://x.dev/a.yaml"}},
         {"kind": "ConfigMap", "name": "{{ .No.Such"},
         {"kind": "ConfigMap"},
     ]));
@@ -65,7 +65,7 @@ fn a_broken_policy_harms_no_other_and_names_its_place() {
     for part in [
         "configmap-default-absent: policyRefs[1]: failed to get ConfigMap default/absent",
         "policyref-2: policyRefs[2].namespace is \"other\": a ClusterDeployment reads its own namespace",
-        "policyref-3: policyRefs[3].remoteURL is not supported",
+        "policyref-3: policyRefs[3].remoteURL.url does not begin with http://",
         "policyref-4: ",
         "policyref-5: policyRefs[5].name is empty",
     ] {
@@ -100,7 +100,7 @@ fn health_rules_of_three_tiers_add_up_for_kinds_that_the_service_has() {
     put("default", "wrong", "global", rule("ConfigMap", "obj."));
     let resolution = world.resolve();
     let set = &resolution.sets[0];
-    let rules = set.services[0].built.as_ref().unwrap().unit.health_rules();
+    let rules = set.services[0].built.as_ref().unwrap().unit().health_rules();
     let sources: Vec<_> = rules.0.iter().map(|rule| rule.source.as_str()).collect();
     assert_eq!(sources, ["kcm-system/default-rules#0", "default/tenant#0", "default/owner#0"]);
     assert_eq!(set.health.len(), 1);

@@ -51,7 +51,7 @@ fn content(world: &World) -> Value {
     let resolution = world.resolve();
     let service = resolution.sets[0].services.iter().find(|one| one.name.1 == "a").unwrap();
     assert!(service.problem.is_none(), "{:?}", service.problem);
-    serde_json::from_slice(&service.built.as_ref().unwrap().bundle.objects[0].content).unwrap()
+    serde_json::from_slice(&service.built.as_ref().unwrap().content().unpack().objects[0].content).unwrap()
 }
 
 const SEES: &str = r#"

@@ -9,6 +9,8 @@
 //! A pause is drawn from zero to its bound (full jitter): a thousand agents that lost the same peer come back
 //! spread over the whole interval, not in waves.
 
+mod dial;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,22 +21,22 @@ use protocol::UnixMillis;
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::frame::Message;
 use protocol::id::{EdgeId, Generation};
-use protocol::lane::{Framed as _, Lane};
-use protocol::message::{
-    BlobDelivery, BlobPart, Control, Hello, PlanHead, Request, Response, StreamHead, Welcome,
-};
-use protocol::session::{Close, CloseCode, Event, Session};
+use protocol::lane::Lane;
+use protocol::message::{BlobDelivery, BlobPart, Control, PlanHead, Request, Response, StreamHead, Welcome};
+use protocol::session::Event;
 use protocol::telemetry::TelemetryItem;
 use quinn::Endpoint;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::dial::Connected;
+pub(crate) use self::dial::Failure;
 use crate::driver::{Carrier, Driver};
 use crate::lanes::{Live, answer, receive};
 use crate::network::Network;
 use crate::profile::{Profile, ProfileError};
-use crate::transport::{describe, link_client};
+use crate::recovery::Recovery;
 use crate::types::{CallError, LinkState, Reason, Responder, SendError};
 
 /// Events that may wait for their receiver.
@@ -62,6 +64,8 @@ pub struct UplinkConfig {
     pub clock: Arc<dyn Clock>,
     /// For jitter.
     pub entropy: Box<dyn Entropy>,
+    /// How it returns when its certificate has expired; without, it stays away then.
+    pub recovery: Option<Recovery>,
 }
 
 /// What an agent tells about itself at each connection.
@@ -231,26 +235,6 @@ struct Runner {
     failures: u32,
 }
 
-/// A link that was welcomed.
-struct Connected {
-    driver: Driver,
-    carrier: Arc<Carrier>,
-    welcome: Welcome,
-    remote: SocketAddr,
-}
-
-/// Why there is no link, and when to try again if the peer said so.
-struct Failure {
-    reason: String,
-    refusal: Option<Refusal>,
-}
-
-impl Failure {
-    fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), refusal: None }
-    }
-}
-
 impl Runner {
     async fn run(mut self) {
         let cancel = self.cancel.clone();
@@ -304,115 +288,6 @@ impl Runner {
         }
     }
 
-    /// Tries every address of every endpoint once.
-    async fn dial(&mut self) -> Result<Connected, Failure> {
-        let identity = Arc::clone(&self.config.identity.borrow_and_update());
-        let mut last = Failure::new("the identity names no endpoint to dial");
-        for endpoint in &identity.endpoints {
-            let addresses = match self.config.network.resolve(endpoint).await {
-                Ok(addresses) => addresses,
-                Err(error) => {
-                    last = Failure::new(format!("failed to resolve \"{endpoint}\": {error}"));
-                    continue;
-                }
-            };
-            for address in addresses {
-                match self.dial_address(&identity, address).await {
-                    Ok(connected) => return Ok(connected),
-                    Err(failure) => {
-                        last = Failure { reason: format!("{endpoint}: {}", failure.reason), ..failure };
-                    }
-                }
-            }
-        }
-        self.shared.state.send_modify(|state| {
-            state.attempts = state.attempts.saturating_add(1);
-            state.reason.clone_from(&last.reason);
-        });
-        Err(last)
-    }
-
-    async fn dial_address(
-        &mut self,
-        identity: &Arc<AgentIdentity>,
-        address: SocketAddr,
-    ) -> Result<Connected, Failure> {
-        let timeout = self.config.profile.connect_timeout;
-        let UplinkConfig { profile, clock, entropy, .. } = &mut self.config;
-        let client = link_client(identity, profile, Arc::clone(clock), &mut **entropy)
-            .map_err(|error| Failure::new(error_chain(&error)))?;
-        let connecting = self.endpoint().and_then(|endpoint| {
-            endpoint
-                .connect_with(client, address, identity::tls::SERVER_NAME)
-                .map_err(|error| Failure::new(error.to_string()))
-        })?;
-        let connection = match tokio::time::timeout(timeout, connecting).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return Err(Failure::new(describe(&error))),
-            Err(_) => return Err(Failure::new(format!("no answer within {timeout:?}"))),
-        };
-        let carrier = Carrier::new(connection);
-        // Until the Welcome nothing is certain: the peer may still be reading the certificate.
-        match self.greet(identity, &carrier).await {
-            Ok((driver, welcome)) => Ok(Connected { driver, carrier, welcome, remote: address }),
-            Err(failure) => {
-                carrier.fail(Close::new(CloseCode::Done, "not welcome"));
-                Err(failure)
-            }
-        }
-    }
-
-    async fn greet(
-        &self,
-        identity: &AgentIdentity,
-        carrier: &Arc<Carrier>,
-    ) -> Result<(Driver, Welcome), Failure> {
-        let lost = |error: quinn::ConnectionError| Failure::new(describe(&error));
-        let (send, recv) = carrier.connection.open_bi().await.map_err(lost)?;
-        let hello = self.hello(identity);
-        // Checked here, so that the session below cannot fail.
-        hello.to_message().map_err(|error| Failure::new(error.to_string()))?;
-        let session = |now| Session::lower(&hello, now).expect("the hello was measured");
-        let mut driver = Driver::new(session, Arc::clone(carrier), send, recv);
-        match driver.event(true).await {
-            Event::Up(welcome) => Ok((driver, *welcome)),
-            Event::Closed(Reason::Peer(refusal)) => {
-                Err(Failure { reason: format!("refused: {}", refusal.message), refusal: Some(refusal) })
-            }
-            Event::Closed(reason) => Err(Failure::new(reason.to_string())),
-            Event::Hello(_) | Event::Control(_) => Err(Failure::new("the peer skipped the welcome")),
-        }
-    }
-
-    fn hello(&self, identity: &AgentIdentity) -> Hello {
-        let HelloFacts { features, stored, applied, streams, endpoints, facts } = self.source.hello();
-        Hello {
-            agent: identity.agent.clone(),
-            features,
-            software: self.config.software.clone(),
-            incarnation: self.config.incarnation,
-            stored,
-            applied,
-            streams,
-            trust_sequence: identity.trust.sequence,
-            endpoints,
-            time: self.config.clock.now(),
-            facts,
-            ext: Vec::new(),
-        }
-    }
-
-    /// One socket for all attempts, made when first needed.
-    fn endpoint(&self) -> Result<Endpoint, Failure> {
-        let mut endpoint = self.shared.endpoint.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(endpoint) = &*endpoint {
-            return Ok(endpoint.clone());
-        }
-        let made = self.config.network.dialer(quinn::EndpointConfig::default());
-        let made = made.map_err(|error| Failure::new(format!("failed to open a UDP socket: {error}")))?;
-        Ok(endpoint.insert(made).clone())
-    }
-
     /// Serves a link to its end.
     async fn serve(&mut self, connected: Connected) -> Failure {
         let Connected { mut driver, carrier, welcome, remote } = connected;
@@ -433,7 +308,7 @@ impl Runner {
             Reason::Peer(refusal) => Some(refusal.clone()),
             Reason::Lost(_) | Reason::Local(_) => None,
         };
-        let failure = Failure { reason: reason.to_string(), refusal };
+        let failure = Failure { refusal, ..Failure::new(reason.to_string()) };
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => {}
@@ -485,10 +360,10 @@ impl Runner {
                     (Err(_), _) if leaving => {}
                     (Err(_), _) => { leaving = true; driver.close(going_away()); }
                 },
-                event = driver.event(idle) => match event {
-                    Event::Control(control) => pending = Some(UplinkEvent::Control(control)),
-                    Event::Closed(reason) => return reason,
-                    Event::Hello(_) | Event::Up(_) => {}
+                event = driver.turn(idle) => match event {
+                    Some(Event::Control(control)) => pending = Some(UplinkEvent::Control(control)),
+                    Some(Event::Closed(reason)) => return reason,
+                    Some(Event::Hello(_) | Event::Up(_)) | None => {}
                 },
                 command = commands.recv(), if driver.has_room() => match command {
                     Some(message) => driver.send(&message),

@@ -1,5 +1,8 @@
-//! Programs of others as bounded child processes: time, memory, file size and output have limits, the environment is
-//! what is given, and no child of the child outlives the question.
+//! Programs of others (git, helm) as bounded child processes: time, memory, file size and output have limits, the
+//! environment is what is given, and no child of the child outlives the question.
+//!
+//! # Why a crate
+//! Who fetches sources and who renders them know nothing of each other, and both need exactly this.
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -1,0 +1,2 @@
+def get(x):
+    return "{{ x }}"  # tab	é
