@@ -12,7 +12,7 @@ async fn without_the_hub_everything_below_restarts_and_goes_on() -> Result<()> {
     mesh.apply("hub", FIRST_CLUSTER)?;
     mesh.kubectl(
         "hub",
-        &["wait", "clusterdeployment/shop-1", "-n", "default", "--for=condition=Ready", "--timeout=60s"],
+        &["wait", "clusterdeployment/shop-1", "-n", "default", "--for=condition=Ready", "--timeout=180s"],
     )?;
     mesh.skein(&["stop", "hub"])?;
     mesh.kill("region/eu")?;
@@ -45,7 +45,7 @@ async fn a_dead_region_does_not_hold_up_a_deletion() -> Result<()> {
     mesh.apply("hub", FIRST_CLUSTER)?;
     mesh.kubectl(
         "hub",
-        &["wait", "clusterdeployment/shop-1", "-n", "default", "--for=condition=Ready", "--timeout=60s"],
+        &["wait", "clusterdeployment/shop-1", "-n", "default", "--for=condition=Ready", "--timeout=180s"],
     )?;
     mesh.skein(&["stop", "region/eu"])?;
     mesh.kubectl("hub", &["delete", "clusterdeployment", "-n", "default", "shop-1", "--wait=false"])?;

@@ -38,7 +38,7 @@ async fn objects(mesh: &Mesh) -> Result<()> {
         Ok(conditions.contains("CredentialReady") && conditions.contains("nobody"))
     })
     .await?;
-    mesh.kubectl("hub", &["delete", "clusterdeployment", "-n", "default", "x", "--timeout=60s"]).map(|_| ())
+    mesh.kubectl("hub", &["delete", "clusterdeployment", "-n", "default", "x", "--timeout=180s"]).map(|_| ())
 }
 
 async fn telemetry(mesh: &Mesh) -> Result<()> {

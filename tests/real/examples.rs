@@ -74,7 +74,7 @@ impl Stage {
         publish(&fleet.child, &charts)?;
         let third_party = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crds/third-party");
         output(fleet.management.kubectl().args(["apply", "--server-side", "-f", third_party]))?;
-        let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"];
+        let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=180s"];
         output(fleet.management.kubectl().args(established))?;
         let repository = Repository::start(&charts).await?;
         let kubelet = Kubelet::start(fleet.child.client().await?);

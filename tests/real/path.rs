@@ -65,7 +65,7 @@ async fn manifests(fleet: &Fleet) -> Result<()> {
     until(child, "a change arrives", &title, "second").await?;
     output(child.kubectl().args(["delete", "service", "page", "-n", "shop"]))?;
     until(child, "what was deleted comes back", &["get", "service", "-n", "shop"], "page").await?;
-    output(management.kubectl().args(["delete", "multiclusterservice", "page", "--timeout=90s"]))?;
+    output(management.kubectl().args(["delete", "multiclusterservice", "page", "--timeout=180s"]))?;
     let left = ["get", "configmap,service", "-n", "shop", "-o", "name", "--ignore-not-found"];
     until_gone(child, "what the service made is pruned", &left, "/page").await
 }
@@ -79,7 +79,7 @@ async fn helm_chart(fleet: &Fleet) -> Result<()> {
     // README: "Without Flux on that cluster, its source kinds are read all the same".
     let third_party = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crds/third-party");
     output(management.kubectl().args(["apply", "--server-side", "-f", third_party]))?;
-    let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"];
+    let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=180s"];
     output(management.kubectl().args(established))?;
     let repository = Repository::start(&charts).await?;
     let _kubelet = Kubelet::start(child.client().await?);
@@ -140,7 +140,7 @@ async fn helm_chart(fleet: &Fleet) -> Result<()> {
     until_helm(child, "and its manifest", &manifest, "till-extra").await?;
     anyhow::ensure!(repository.served("till-0.2.0.tgz") == 1, "the chart was fetched more than once");
 
-    output(management.kubectl().args(["delete", "multiclusterservice", "till", "--timeout=90s"]))?;
+    output(management.kubectl().args(["delete", "multiclusterservice", "till", "--timeout=180s"]))?;
     let core = ["get", "configmap,service,deployment,serviceaccount", "-n", "till", "-o", "name"];
     for gone in ["deployment.apps/till", "serviceaccount/till", "till-extra"] {
         until_gone(child, "what the chart made is pruned", &core, gone).await?;

@@ -145,7 +145,8 @@ const WORKLOAD: &str = "{apiVersion: apps/v1, kind: Deployment, metadata: {name:
      template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: web, \
      resources: {limits: {cpu: 1}}}]}}}}";
 
-#[tokio::test]
+// Its webhook and its kubelet go on while the test waits for kubectl.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "real parts: tests/run"]
 async fn what_the_api_server_refuses_is_told_of_the_service_that_it_concerns() -> Result<()> {
     let fleet = Fleet::start_limited(RIGHTS).await?;

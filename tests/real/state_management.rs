@@ -22,7 +22,7 @@ use skein_tests::control_plane::ControlPlane;
 use skein_tests::process::output;
 use skein_tests::{parts, wait};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const GROUP: &str = "k0rdent.mirantis.com/v1beta1";
 
 struct Unsigned;
@@ -48,7 +48,7 @@ impl Management {
         for crd in crds {
             management.apply(&serde_json::to_value(crd)?)?;
         }
-        let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"];
+        let established = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=180s"];
         output(management.plane.kubectl().args(established))?;
         let namespace =
             |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
@@ -139,7 +139,8 @@ fn carried_out(plans: &PlanBook, observed: &Observed, agent: &AgentId) -> Result
     Ok(())
 }
 
-#[tokio::test]
+// The hub goes on while the test waits for kubectl.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "real parts: tests/run"]
 async fn an_unmodified_k0rdent_on_a_real_api_server_sees_its_services_come_and_go() -> Result<()> {
     let management = Management::start().await?;

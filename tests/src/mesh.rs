@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -69,20 +69,20 @@ impl Mesh {
         self.up.as_ref().map(Process::id)
     }
 
-    /// Sends Ctrl-C to `skein up` and waits for its end. Returns how long that took.
+    /// Sends Ctrl-C to `skein up` and waits for its end.
     ///
     /// # Errors
-    /// When it does not end.
-    pub async fn interrupt(&mut self) -> Result<Duration> {
+    /// When it does not end, or not in order.
+    pub async fn interrupt(&mut self) -> Result<()> {
         let mut up = self.up.take().context("skein up is not running")?;
-        let begun = tokio::time::Instant::now();
         output(Command::new("kill").args(["-INT", &up.id().to_string()]))?;
-        wait::until("skein up has ended", PATIENCE, || {
+        let ended = wait::until("skein up has ended", PATIENCE, || {
             let ended = up.exited();
             async move { Ok(ended) }
-        })
-        .await?;
-        Ok(begun.elapsed())
+        });
+        let ended = ended.await?;
+        ensure!(ended.success(), "skein up ended with {ended}");
+        Ok(())
     }
 
     /// The state directory.

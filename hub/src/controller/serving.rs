@@ -30,26 +30,30 @@ use crate::state_management::{claims, region_of, registration};
 
 /// How long until what must be registered and is not there is tried again: KCM's definitions may come later.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
-/// How long the last word of a hub may take.
-const FAREWELL: Duration = Duration::from_secs(2);
 /// The objects that Sveltos' templates see as `.Cluster`, and what KCM's adapter names in a set's status.
 const CLUSTERS: [(&str, &str); 2] =
     [("cluster.x-k8s.io/v1beta2", "Cluster"), ("lib.projectsveltos.io/v1beta1", "SveltosCluster")];
 
-/// Says that this hub serves no more, when it ends in order.
+/// Says that this hub serves no more, when it ends in order. The process waits for it as for all its tasks, and no longer.
 pub(super) fn say_farewell(client: &kube::Client, namespace: &str, term: u64, process: &Process) {
     let api = Api::<ConfigMap>::namespaced(client.clone(), namespace);
     let cancel = process.cancel.clone();
     process.tasks.spawn(async move {
         cancel.cancelled().await;
-        let told = async {
-            let there = api.get_opt(names::STATE_MANAGEMENT_CONFIG_MAP).await.ok()??;
-            let last = registration::farewell(term, &there)?;
+        loop {
+            let there = api.get_opt(names::STATE_MANAGEMENT_CONFIG_MAP).await;
+            let last = match there {
+                Ok(there) => there.and_then(|there| registration::farewell(term, &there)),
+                Err(error) => return tracing::debug!(%error, "the end is not told to the management cluster"),
+            };
+            let Some(last) = last else { return };
             // The version that was read is sent along: whoever leads next is not contradicted.
-            api.replace(&last.name_any(), &PostParams::default(), &last).await.ok()
-        };
-        if tokio::time::timeout(FAREWELL, told).await.is_err() {
-            tracing::debug!("the end was not told to the management cluster");
+            match api.replace(&last.name_any(), &PostParams::default(), &last).await {
+                // Somebody wrote in between; whether it is still ours to end is in what they wrote.
+                Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                Err(error) => return tracing::debug!(%error, "the end is not told to the management cluster"),
+                Ok(_) => return,
+            }
         }
     });
 }

@@ -98,6 +98,6 @@ async fn a_release_that_helm_installed_is_taken_over_and_helm_can_still_roll_it_
     let told: Value = serde_json::from_str(&helm(stage, &history).await?)?;
     let last = told.as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
     ensure!(last["chart"] == "inherited-0.2.0" && last["status"] == "deployed", "{told:#}");
-    stage.mesh.kubectl("hub", &["delete", "multiclusterservice", NAME, "--timeout=60s"])?;
+    stage.mesh.kubectl("hub", &["delete", "multiclusterservice", NAME, "--timeout=180s"])?;
     stage.until("the deployment is gone", || Ok(uid(stage)?.is_null())).await
 }

@@ -203,7 +203,7 @@ impl Stage {
 
     /// Takes a release away and waits until its namespace has none of its objects.
     pub(crate) async fn remove(&self, name: &str) -> Result<()> {
-        self.mesh.kubectl("hub", &["delete", "multiclusterservice", name, "--timeout=60s"])?;
+        self.mesh.kubectl("hub", &["delete", "multiclusterservice", name, "--timeout=180s"])?;
         self.until(&format!("{name} is gone"), || {
             let left = self.child(&["get", "deploy,sts,ds,svc,cm", "-n", name, "-o", "name"])?;
             let left: Vec<&str> = left.lines().filter(|name| !name.contains("kube-root-ca")).collect();
