@@ -138,6 +138,7 @@ async fn start_engine(
     config.opener =
         Arc::new(move |sealed: &[u8]| key.open(&agent, sealed).map_err(|error| error.to_string()));
     config.clock = Arc::new(EngineClock(Arc::clone(clock)));
+    config.instance = identity.borrow().name.clone();
     config.local = owner::in_force(config.store.parent().unwrap_or(std::path::Path::new(".")));
     Engine::start(config, &process.tasks, process.cancel.clone())
         .await

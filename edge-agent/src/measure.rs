@@ -54,6 +54,12 @@ fn engine_metrics(gathering: &mut Gathering, engine: &EngineHandle) {
         metrics.rollbacks_total,
     );
     counter("skein_edge_prunes_total", "Objects removed from the cluster.", metrics.prunes_total);
+    counter("skein_edge_events_total", "Events written to the cluster.", metrics.events_total);
+    counter(
+        "skein_edge_events_dropped_total",
+        "Events left out: too many at once, or refused by the API server.",
+        metrics.events_dropped_total,
+    );
     for (state, units) in &metrics.units {
         let labels = [("state", *state)];
         gathering.gauge("skein_edge_units", "Units of the plan by state.", &labels, *units as f64);

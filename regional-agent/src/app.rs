@@ -298,16 +298,15 @@ async fn engine(
     keys: &PlanKeys,
     process: &Process,
 ) -> Result<EngineHandle> {
+    let store = settings.state.join("state.sqlite");
+    let usual =
+        state::Config::new(world.client.clone(), identity.agent.clone(), store, Arc::new(keys.clone()));
+    // What a region carries out are clusters; services are held where they run.
     let config = state::Config {
-        client: world.client.clone(),
-        agent: identity.agent.clone(),
-        store: settings.state.join("state.sqlite"),
-        verifier: Arc::new(keys.clone()),
         opener: opener(identity),
-        field_manager: state::FIELD_MANAGER.to_owned(),
         clock: Arc::new(EngineClock(world.clock.clone())),
-        // What a region carries out are clusters; services are held where they run.
-        local: Ok(state::Local::default()),
+        instance: identity.name.clone(),
+        ..usual
     };
     Engine::start(config, &process.tasks, process.cancel.clone())
         .await

@@ -191,6 +191,11 @@ impl Api {
         optional(self.call(Method::GET, place.path(), accept(&place.resource), Vec::new()).await)
     }
 
+    /// The object's metadata.
+    pub(crate) async fn metadata(&self, place: &Place) -> Result<Option<Live>, ApiError> {
+        optional(self.call(Method::GET, place.path(), Some(METADATA), Vec::new()).await)
+    }
+
     /// The whole object.
     pub(crate) async fn get_whole(&self, place: &Place) -> Result<Option<Value>, ApiError> {
         optional(self.call(Method::GET, place.path(), None, Vec::new()).await)

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::UnixMillis;
 use protocol::id::AgentId;
@@ -12,6 +13,9 @@ use crate::local::Local;
 
 /// Field manager of everything the engine applies.
 pub const FIELD_MANAGER: &str = "skein";
+
+/// How long Events wait, unless it is said otherwise.
+const EVENTS_DELAY: Duration = Duration::from_secs(1);
 
 /// Verifies plans.
 ///
@@ -87,12 +91,18 @@ pub struct Config {
     pub clock: Arc<dyn Clock>,
     /// What the owner of the cluster allows, or why that is not understood; [`crate::EngineHandle::allow`] changes it.
     pub local: Result<Local, String>,
+    /// The `reportingInstance` of Events on the cluster: the agent's name where it has one.
+    pub instance: String,
+    /// How long Events wait, so that they do not take the API server's time while a service is applied.
+    pub events_delay: Duration,
 }
 
 impl Config {
     /// A configuration with the usual field manager and the machine's clock, for an agent without a sealing key.
     pub fn new(client: kube::Client, agent: AgentId, store: PathBuf, verifier: Arc<dyn Verify>) -> Self {
         Self {
+            instance: agent.to_string(),
+            events_delay: EVENTS_DELAY,
             client,
             agent,
             store,

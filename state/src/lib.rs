@@ -7,7 +7,8 @@
 //!
 //! - [`Config`], [`Verify`], [`Clock`]: what an engine is given
 //! - [`EngineHandle`]: offering plans, reading reports; [`Exchange`], [`Reporter`]: doing so for the tier above
-//! - inside: `store` (SQLite), `engine` (decisions, one task), `worker` (requests), `watcher` (one per kind)
+//! - inside: `store` (SQLite), `engine` (decisions, one task), `worker` (requests), `watcher` (one per kind),
+//!   `events` (what people on the cluster are told)
 //!
 //! # Why
 //! - **Who decides about drift**: the record of field ownership, not values (see `live`).
@@ -28,6 +29,7 @@ mod config;
 mod difference;
 mod discovery;
 mod engine;
+mod events;
 mod exchange;
 #[cfg(test)]
 mod faults;

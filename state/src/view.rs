@@ -25,6 +25,10 @@ pub struct Metrics {
     pub prunes_total: u64,
     /// Revisions that were given up for the last one that was healthy.
     pub rollbacks_total: u64,
+    /// Events written to the cluster.
+    pub events_total: u64,
+    /// Events left out: too many of one object or in all, or refused by the API server.
+    pub events_dropped_total: u64,
     /// Units by state, in k0rdent's words.
     pub units: BTreeMap<&'static str, u64>,
     /// Objects in all units.

@@ -65,6 +65,12 @@ async fn manifests(fleet: &Fleet) -> Result<()> {
     until(child, "a change arrives", &title, "second").await?;
     output(child.kubectl().args(["delete", "service", "page", "-n", "shop"]))?;
     until(child, "what was deleted comes back", &["get", "service", "-n", "shop"], "page").await?;
+    let described = ["describe", "service", "page", "-n", "shop"];
+    let told = "was deleted and was put back";
+    until(child, "kubectl describe tells who looks after it", &described, told).await?;
+    until(child, "and who tells that", &described, "skein.dev/edge-agent").await?;
+    let events = ["get", "events", "-n", "shop"];
+    until(child, "kubectl get events tells of the service", &events, "service shop/page: version").await?;
     output(management.kubectl().args(["delete", "multiclusterservice", "page", "--timeout=180s"]))?;
     let left = ["get", "configmap,service", "-n", "shop", "-o", "name", "--ignore-not-found"];
     until_gone(child, "what the service made is pruned", &left, "/page").await

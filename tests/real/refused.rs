@@ -186,6 +186,8 @@ async fn what_the_api_server_refuses_is_told_of_the_service_that_it_concerns() -
             set("more.yaml", MORE_RIGHTS)?;
         }
     }
+    let events = ["get", "events", "-n", "noted", "--field-selector", "reason=ApplyRefused"];
+    until(&fleet.child, "whoever works there is told why", &events, "notes are not allowed here").await?;
     let fine = ["get", "configmap", "fine", "-n", "fine", "-o", "jsonpath={.data.a}"];
     until(&fleet.child, "the service that fits is there", &fine, "b").await?;
     ensure!(told("fine", "state")? == "Deployed", "the service that fits is not told as deployed");

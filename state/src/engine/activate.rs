@@ -14,6 +14,7 @@ use super::record::Record;
 use super::rollback::Rejected;
 use super::slot::{Held, Object, Slot, Work};
 use super::{Accepted, Engine, Plan};
+use crate::events::Regarding;
 use crate::health::Judgement;
 use crate::object::{ObjectId, Owner, Place};
 use crate::rules::Rules;
@@ -61,6 +62,7 @@ impl Engine {
                 let health = Judgement { health: ObjectHealth::Current, message: String::new() };
                 slot.objects.iter_mut().for_each(|object| object.health.clone_from(&health));
             }
+            self.events.tell(slot.retold(now), None);
         }
         for row in rows {
             self.unclaimed.insert(row.id.clone(), row);
@@ -110,6 +112,8 @@ impl Engine {
             ask_at: None,
             noted: false,
             deferred: None,
+            told_deployed: None,
+            stood: None,
         };
         self.slots.insert(key, slot);
         key
@@ -241,6 +245,7 @@ impl Engine {
             return;
         }
         slot.call_off();
+        slot.stood = Some(Regarding::unit(&slot.unit));
         let objects = std::mem::take(&mut slot.objects);
         for (index, object) in objects.into_iter().enumerate() {
             let Some(place) = object.place else { continue };

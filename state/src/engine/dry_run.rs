@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::Engine;
 use super::slot::Slot;
+use crate::events::{Notice, Reason};
 use crate::object;
 use crate::worker::{Item, Preview, Step};
 
@@ -83,6 +84,10 @@ impl Engine {
             None if slot.prepared => slot.found(),
             None => return,
         };
+        if state == UnitState::Pending && slot.message != message {
+            let notice = slot.notice(Reason::WouldChange, &message, self.context.clock.now());
+            self.events.tell(vec![Notice { once: true, ..notice }], None);
+        }
         self.become_state(key, state, message);
     }
 }

@@ -122,6 +122,15 @@ impl Fight {
         self.not_before
     }
 
+    /// What somebody did last.
+    pub(super) fn what(&self) -> String {
+        match (&self.rival, self.deleted) {
+            (_, true) => "was deleted".to_owned(),
+            (Some(rival), false) => format!("was changed by \"{rival}\""),
+            (None, false) => "was changed".to_owned(),
+        }
+    }
+
     /// Whether it is worth telling.
     pub(super) fn is_told(&self) -> bool {
         self.told

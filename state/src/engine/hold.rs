@@ -4,6 +4,7 @@
 //!
 //! Whatever was begun goes on: half a revision helps nobody.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::UnixMillis;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{Engine, Plan};
+use crate::events::Regarding;
 use crate::local::{Local, Opening};
 
 /// The clock of the cluster may be set meanwhile, so it is looked at again after this time at the latest.
@@ -180,15 +182,19 @@ impl Engine {
             slot.deferred = None;
         }
         if waits.is_empty() {
+            self.announce_waits(BTreeMap::new());
             return;
         }
         let now = self.context.clock.now();
+        let mut told = BTreeMap::new();
         for ((order, unit), wait) in (0u32..).zip(&plan.body.units).zip(&waits.units) {
             let Some(wait) = wait else { continue };
+            let text = format!("version \"{}\" is {}", unit.version, wait.text);
+            told.insert(unit.id.clone(), (Regarding::unit(unit), text.clone(), wait.expired));
             match self.names.get(&unit.id).and_then(|key| self.slots.get_mut(key)) {
                 Some(slot) => {
                     slot.order = order;
-                    slot.deferred = Some(format!("version \"{}\" is {}", unit.version, wait.text));
+                    slot.deferred = Some(text);
                 }
                 None => {
                     let state = if wait.expired { UnitState::Failed } else { UnitState::Pending };
@@ -198,9 +204,13 @@ impl Engine {
         }
         for (key, wait) in &waits.removals {
             if let Some(slot) = self.slots.get_mut(key) {
-                slot.deferred = Some(format!("its removal is {}", wait.text));
+                let text = format!("its removal is {}", wait.text);
+                let regarding = Regarding::unit(&slot.unit);
+                told.insert(slot.unit.id.clone(), (regarding, text.clone(), wait.expired));
+                slot.deferred = Some(text);
             }
         }
+        self.announce_waits(told);
         let all = || waits.units.iter().flatten().chain(waits.removals.iter().map(|(_, wait)| wait));
         tracing::info!(units = all().count(), "a part of the plan waits");
         let open = all().any(|wait| !wait.expired);

@@ -16,6 +16,7 @@
 //! watches and the store's thread wait for anything, and they are told apart from the task by channels.
 
 mod activate;
+mod announce;
 mod ask;
 mod dry_run;
 mod fight;
@@ -50,6 +51,7 @@ use crate::backoff;
 use crate::board::Board;
 use crate::config::Config;
 use crate::discovery::Discovery;
+use crate::events::{Events, Recorder, Reporter};
 use crate::handle::EngineHandle;
 use crate::local::Local;
 use crate::object::{ObjectId, Resource};
@@ -130,6 +132,10 @@ pub struct Engine {
     allowed: watch::Receiver<Allowed>,
     /// Which workloads use which ConfigMaps and Secrets.
     mounts: mounts::Mounts,
+    /// What people on the cluster are told.
+    events: Events,
+    /// Which units they were told to wait, and why.
+    told_waits: BTreeMap<UnitId, String>,
     /// Open while a plan is being carried out.
     story: Span,
 }
@@ -177,6 +183,8 @@ impl Engine {
         let local: Allowed = Arc::new(config.local);
         let (allow, allowed) = watch::channel(Arc::clone(&local));
         let view = Arc::new(View::default());
+        let (events, waiting) = Events::new(Arc::clone(&view));
+        let reporter = Reporter::new(&config.agent, config.instance);
         let context = Context {
             api: Api::new(config.client, config.field_manager),
             store: store.clone(),
@@ -188,6 +196,9 @@ impl Engine {
             news,
         };
         let context = Arc::new(context);
+        let (shared, delay) = (Arc::clone(&context), config.events_delay);
+        let recorder = Recorder::new(shared, Arc::clone(&view), waiting, reporter, delay);
+        tasks.spawn(cancel.clone().run_until_cancelled_owned(recorder.run()));
         let mut engine = Self {
             context: Arc::clone(&context),
             view: Arc::clone(&view),
@@ -216,6 +227,8 @@ impl Engine {
             local,
             allowed,
             mounts: mounts::Mounts::default(),
+            events,
+            told_waits: BTreeMap::new(),
             story: Span::none(),
         };
         engine.resume(plan, units, rows);

@@ -76,15 +76,18 @@ impl Engine {
 
     fn outcomes(&mut self, key: u32, outcomes: Vec<(usize, Outcome)>, stale: bool) {
         let now = self.context.clock.now();
-        let (mut rows, mut tally) = (Vec::new(), Tally::default());
+        let (mut rows, mut notices, mut tally) = (Vec::new(), Vec::new(), Tally::default());
         for (index, outcome) in outcomes {
             if let Outcome::Written { row, version, health } = outcome {
                 tally.applied += 1;
                 let (row, repaired) = self.written(key, *row, version, health, now);
                 tally.repaired += u64::from(repaired);
                 rows.push(row);
+                let slot = self.slots.get(&key).filter(|_| repaired);
+                notices.extend(slot.map(|slot| slot.repaired(index, now)));
             } else if !stale && let Some(slot) = self.slots.get_mut(&key) {
-                tally.errors += u64::from(matches!(outcome, Outcome::Refused(_) | Outcome::Failed(_)));
+                tally.errors += u64::from(outcome.is_error());
+                notices.extend(slot.refusal(index, &outcome, now));
                 let (mode, digest) = (slot.unit.drift, slot.unit.objects[index].digest);
                 slot.objects[index].unwritten(outcome, mode, digest, now);
             }
@@ -101,9 +104,8 @@ impl Engine {
         shown.metrics.apply_errors_total += tally.errors;
         shown.metrics.drift_repairs_total += tally.repaired;
         drop(shown);
-        if !rows.is_empty() {
-            self.context.store.put_rows(rows).forget();
-        }
+        let stored = (!rows.is_empty()).then(|| self.context.store.put_rows(rows));
+        self.events.tell(notices, stored);
     }
 
     /// An object was written by a unit. Returns what the inventory is to say, and whether a drift was repaired.
@@ -233,7 +235,9 @@ impl Engine {
         self.become_state(key, UnitState::Deleted, String::new());
         let Some(slot) = self.slots.remove(&key) else { return };
         self.names.remove(&slot.unit.id);
-        self.context.store.drop_unit(slot.owner.unit).forget();
+        let notice = slot.uninstalled(self.context.clock.now());
+        let dropped = self.context.store.drop_unit(slot.owner.unit);
+        self.events.tell(vec![notice], Some(dropped));
         self.unwatch();
         self.settle();
     }
@@ -270,7 +274,7 @@ impl Object {
         match outcome {
             Outcome::Written { .. } => {}
             Outcome::Would(preview) => self.preview = Some(preview),
-            Outcome::Refused(text) => self.refused = Some(text),
+            Outcome::Refused(text) | Outcome::Foreign(text) => self.refused = Some(text),
             Outcome::Failed(message) => {
                 self.judge(Judgement { health: ObjectHealth::InProgress, message }, now);
             }

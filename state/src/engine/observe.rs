@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Engine;
 use super::slot::{Object, Work};
+use crate::events::Reason;
 use crate::health::Judgement;
 use crate::live::Live;
 use crate::object::{self, ObjectId, Resource};
@@ -95,7 +96,10 @@ impl Engine {
         {
             tracing::warn!(object = %id, by = other, "was taken over");
             object.give_up(&other);
-            self.context.store.drop_rows(slot.owner.unit.clone(), vec![id]).forget();
+            let dropped = self.context.store.drop_rows(slot.owner.unit.clone(), vec![id]);
+            let notice =
+                slot.object_notice(index, Reason::TakenOver, &format!("was taken over by {other}"), now);
+            self.events.tell(vec![notice], Some(dropped));
             Self::retry(slot);
             self.assess(key);
             return;

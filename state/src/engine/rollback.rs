@@ -14,6 +14,7 @@ use protocol::report::{ObjectHealth, UnitState};
 
 use super::Engine;
 use super::slot::Slot;
+use crate::events::Reason;
 use crate::store::{Rejection, fingerprint};
 
 /// A revision of the plan that is not carried out.
@@ -89,7 +90,13 @@ impl Engine {
         let wanted = Arc::clone(&slot.unit);
         tracing::warn!(unit = %wanted.id, version = wanted.version, to = good.version, reason, "rolling back");
         let rejection = Rejection { revision: fingerprint(&wanted), reason, returned: false };
-        self.context.store.put_rejection(slot.owner.unit.clone(), Some(rejection.clone())).forget();
+        let stored = self.context.store.put_rejection(slot.owner.unit.clone(), Some(rejection.clone()));
+        let text = format!(
+            "version \"{}\" is given up for version \"{}\": {}",
+            wanted.version, good.version, rejection.reason
+        );
+        self.events
+            .tell(vec![slot.notice(Reason::RollingBack, &text, self.context.clock.now())], Some(stored));
         slot.rejected = Some(Box::new(Rejected { rejection, wanted: Some(wanted) }));
         self.view.lock().metrics.rollbacks_total += 1;
         self.renew(key, good);

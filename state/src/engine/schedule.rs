@@ -14,6 +14,7 @@ use super::flap::Flap;
 use super::slot::{Running, Slot, Verdict, Work};
 use super::{Engine, WORKERS_CONCURRENT};
 use crate::backoff;
+use crate::events::Reason;
 use crate::object;
 use crate::worker::{Item, Job, Step, Worker};
 
@@ -222,10 +223,11 @@ impl Engine {
             // What passes by in no time is not worth a disk write: after a restart it comes up again.
             let settled = matches!(state, UnitState::Deployed | UnitState::Failed | UnitState::Deleting)
                 && (!slot.flap.is_active(moment) || slot.leaving);
-            slot.state = state;
-            slot.message = message;
+            let (before, text_before) =
+                (std::mem::replace(&mut slot.state, state), std::mem::replace(&mut slot.message, message));
             if settled {
-                self.context.store.put_state(&slot.record(), !slot.noted && !slot.leaving).forget();
+                let stored = self.context.store.put_state(&slot.record(), !slot.noted && !slot.leaving);
+                self.events.tell(slot.tidings(before, &text_before, now), Some(stored));
                 self.context.store.put_history(slot.owner.unit.clone(), slot.revision(now)).forget();
                 slot.noted = true;
             }
@@ -244,7 +246,9 @@ impl Engine {
         }
         if slot.flap.is_active(now) && slot.in_force && !slot.leaving {
             if let Some(report) = slot.damped_report(now) {
+                let notice = slot.notice(Reason::Flapping, &report.message, self.context.clock.now());
                 self.view.show(slot.order, report);
+                self.events.tell(vec![notice], None);
             }
             return;
         }

@@ -15,6 +15,7 @@ use super::fight::Fight;
 use super::flap::Flap;
 use super::record::Record;
 use super::rollback::Rejected;
+use crate::events::Regarding;
 use crate::health::Judgement;
 use crate::live::Fields;
 use crate::object::{ObjectId, Owner, Place};
@@ -221,6 +222,10 @@ pub(super) struct Slot {
     pub(super) noted: bool,
     /// Why the unit of the plan is not carried out yet.
     pub(super) deferred: Option<String>,
+    /// The revision that people were told to be deployed.
+    pub(super) told_deployed: Option<Digest>,
+    /// The object that stood for it when it left the plan.
+    pub(super) stood: Option<Regarding>,
 }
 
 /// What a unit's objects amount to.

@@ -5,6 +5,7 @@ mod apply;
 mod chance;
 mod drift;
 mod dry_run;
+mod events;
 mod health;
 mod hold;
 mod hooks;
@@ -73,6 +74,8 @@ pub(super) struct Wire {
     pub(super) unlisted: AtomicU64,
     /// Requests (method, space, URI) in which this occurs are forbidden, unless it is empty.
     pub(super) forbidden: Mutex<String>,
+    /// Requests (method, space, URI) in which this occurs are never answered, unless it is empty.
+    pub(super) stalled: Mutex<String>,
     pub(super) log: Mutex<Vec<String>>,
     /// Requests that made something.
     pub(super) created: Mutex<Vec<String>>,
@@ -86,6 +89,11 @@ impl Wire {
         history.push(step);
     }
 
+    fn stalls(&self, request: &http::Request<Body>) -> bool {
+        let stalled = self.stalled.lock().unwrap();
+        !stalled.is_empty() && format!("{} {}", request.method(), request.uri()).contains(stalled.as_str())
+    }
+
     /// What the API server says to a request that is forbidden.
     fn refusal(&self, request: &http::Request<Body>) -> Option<http::Response<Body>> {
         let forbidden = self.forbidden.lock().unwrap();
@@ -96,9 +104,10 @@ impl Wire {
         Some(status(403, "Forbidden", &format!("\"{line}\" is forbidden: User \"edge\" may not")))
     }
 
-    /// Writes since the start.
+    /// Writes since the start, but for those of Events.
     pub(super) fn writes(&self) -> Vec<String> {
-        self.log.lock().unwrap().iter().filter(|line| !line.starts_with("GET")).cloned().collect()
+        let log = self.log.lock().unwrap();
+        log.iter().filter(|line| !line.starts_with("GET") && !line.contains("/events")).cloned().collect()
     }
 }
 
@@ -108,6 +117,8 @@ pub(super) struct World {
     pub(super) wire: Arc<Wire>,
     pub(super) folder: tempfile::TempDir,
     pub(super) counter: AtomicU64,
+    /// How long Events wait.
+    pub(super) events_delay: Duration,
     controllers: CancellationToken,
 }
 
@@ -136,6 +147,9 @@ pub(super) fn client_through(client: &Client, wire: &Arc<Wire>) -> Client {
                 && wire.unlisted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok()
             {
                 return Ok(status(404, "NotFound", "not found"));
+            }
+            if wire.stalls(&request) {
+                std::future::pending::<()>().await;
             }
             if let Some(refusal) = wire.refusal(&request) {
                 return Ok(refusal);
@@ -182,7 +196,8 @@ impl World {
         };
         let wire = Arc::new(Wire::default());
         let folder = tempfile::tempdir().unwrap();
-        Self { client, wire, folder, counter: AtomicU64::new(0), controllers }
+        let events_delay = Duration::ZERO;
+        Self { client, wire, folder, counter: AtomicU64::new(0), events_delay, controllers }
     }
 
     pub(super) fn file(&self) -> PathBuf {
@@ -193,6 +208,8 @@ impl World {
         let client = client_through(&self.client, &self.wire);
         let mut config = Config::new(client, AGENT, self.file(), Arc::new(Trusting));
         config.opener = Arc::new(sealed::open);
+        config.instance = "shop-1".to_owned();
+        config.events_delay = self.events_delay;
         config
     }
 
@@ -232,6 +249,29 @@ impl World {
             Ok(value) => Some(value),
             Err(kube::Error::Api(status)) if status.code == 404 => None,
             Err(error) => panic!("{path}: {error}"),
+        }
+    }
+
+    /// All Events that an agent wrote.
+    pub(super) async fn events(&self) -> Vec<Value> {
+        let list = self.get("/api/v1/events").await.unwrap_or_default();
+        let ours = |event: &&Value| event["reportingComponent"] == "skein.dev/edge-agent";
+        list["items"].as_array().into_iter().flatten().filter(ours).cloned().collect()
+    }
+
+    /// Waits for an Event.
+    pub(super) async fn told(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let told = async {
+            loop {
+                if let Some(event) = self.events().await.into_iter().find(&is) {
+                    return event;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, told).await {
+            Ok(event) => event,
+            Err(_) => panic!("no Event tells {what}: {:#?}", self.events().await),
         }
     }
 

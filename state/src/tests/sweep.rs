@@ -2,8 +2,10 @@
 //! API server, and what comes out after a restart is the same, each effect once. The same where only the connection
 //! to the API server breaks, before a write or before its answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use protocol::id::Generation;
@@ -15,7 +17,9 @@ use protocol::report::{UnitReport, UnitState};
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
-use super::{MAPS, Planned, Running, World, config_map, deployment, job, malformed, plan_of, unit_id};
+use super::{
+    MAPS, PATIENCE, Planned, Running, World, config_map, deployment, job, malformed, plan_of, unit_id,
+};
 use crate::Offered;
 use crate::faults::Faults;
 
@@ -41,7 +45,10 @@ fn story() -> Vec<Step> {
         Planned::new("web", objects)
             .hook(&job("before"), vec![HookEvent::PreInstall], 0, vec![HookDeletion::Succeeded])
             .hook(&job("upgrade"), vec![HookEvent::PreUpgrade], 0, vec![])
-            .with(|unit| unit.depends_on = vec![unit_id("base")])
+            .with(|unit| {
+                unit.depends_on = vec![unit_id("base")];
+                unit.version = value.into();
+            })
     };
     let base = || Planned::new("base", vec![config_map("base", "1")]);
     let other = || Planned::new("other", vec![config_map("other", "1")]);
@@ -138,6 +145,23 @@ async fn outcome(world: &World) -> Vec<Value> {
     all
 }
 
+/// What Events say to be deployed, and how often.
+async fn deployed(world: &World) -> BTreeMap<String, u64> {
+    let events = world.events().await;
+    let told = events.iter().filter(|event| event["message"].as_str().unwrap().ends_with("is deployed"));
+    let told =
+        told.map(|event| (event["message"].as_str().unwrap().to_owned(), event["count"].as_u64().unwrap()));
+    told.collect()
+}
+
+/// Whether the writing of Events is a part of what is swept: it is the same for all stories, and takes its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Events {
+    Swept,
+    /// They wait for longer than the story takes.
+    Late,
+}
+
 /// Where a story is disturbed.
 #[derive(Debug, Clone, Copy)]
 enum Disturbed {
@@ -156,13 +180,18 @@ struct Ended {
     /// Whether it was tried to delete ConfigMap `a`.
     deleted: bool,
     log: Vec<String>,
+    /// How often each Event that tells of a deployed revision says that it happened.
+    deployed: BTreeMap<String, u64>,
     /// Points that were passed until the end: of the engine's life, and of the connection.
     points: (i64, i64),
 }
 
 /// Plays the story.
-async fn play(story: Story, disturbed: Disturbed) -> Ended {
-    let world = World::new().await;
+async fn play(story: Story, events: Events, disturbed: Disturbed) -> Ended {
+    let mut world = World::new().await;
+    if events == Events::Late {
+        world.events_delay = PATIENCE;
+    }
     let faults = Arc::new(Faults::default());
     match disturbed {
         Disturbed::Never => {}
@@ -174,11 +203,7 @@ async fn play(story: Story, disturbed: Disturbed) -> Ended {
         let generation = Generation { term: 1, counter: number };
         let step = Stepped::new(&world, step, generation).await;
         loop {
-            let died = tokio::select! {
-                () = step.take(&world, &mut running, &faults) => false,
-                () = faults.died.notified() => true,
-            };
-            if !died && !faults.dead() {
+            if !disturbed_while(&faults, step.take(&world, &mut running, &faults)).await {
                 break;
             }
             running.kill().await;
@@ -186,17 +211,63 @@ async fn play(story: Story, disturbed: Disturbed) -> Ended {
             faults.revive();
         }
     }
+    while events == Events::Swept && disturbed_while(&faults, all_told(&world, &running)).await {
+        running.kill().await;
+        running = world.start().await;
+        faults.revive();
+    }
     running.kill().await;
     let created = world.wire.created.lock().unwrap().clone();
     assert!(!world.wire.cut.load(Ordering::SeqCst));
     let log = world.wire.writes();
     Ended {
         outcome: outcome(&world).await,
+        deployed: deployed(&world).await,
         jobs: created.iter().filter(|line| line.starts_with("POST") && line.ends_with("/jobs")).count(),
         deleted: log.iter().any(|line| line.starts_with("DELETE") && line.contains("/configmaps/a?")),
         log,
         points: (faults.passed(), faults.unbroken()),
     }
+}
+
+/// Whether the engine dies while something is done.
+async fn disturbed_while(faults: &Faults, done: impl Future<Output = ()>) -> bool {
+    let died = tokio::select! {
+        () = done => false,
+        () = faults.died.notified() => true,
+    };
+    died || faults.dead()
+}
+
+/// Waits until Events tell how each unit ended.
+async fn all_told(world: &World, running: &Running) {
+    let told = async {
+        loop {
+            let events = world.events().await;
+            let units = running.handle().snapshot();
+            if units.iter().filter(|unit| unit.state != UnitState::Deleted).all(|unit| is_told(unit, &events))
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let told = tokio::time::timeout(PATIENCE, told).await;
+    assert!(told.is_ok(), "{:?} is not told: {:#?}", running.handle().snapshot(), world.events().await);
+}
+
+/// Whether an Event tells how a unit ended.
+fn is_told(unit: &UnitReport, events: &[Value]) -> bool {
+    let (reasons, text) = if unit.state == UnitState::Deployed {
+        let text = format!("{}/{}: version \"{}\"", unit.id.namespace, unit.id.name, unit.version);
+        (["Deployed", "Upgraded", "Recovered"], text)
+    } else {
+        (["RolledBack"; 3], "was rolled back".to_owned())
+    };
+    events.iter().any(|event| {
+        reasons.iter().any(|reason| event["reason"] == *reason)
+            && event["message"].as_str().is_some_and(|message| message.contains(&text))
+    })
 }
 
 /// A step that is taken until it is done, however often the engine begins again.
@@ -258,14 +329,16 @@ impl Stepped {
 }
 
 /// Disturbs the story at every point.
-async fn sweep(story: Story, objects: usize, jobs: usize) -> Ended {
-    let wanted = play(story, Disturbed::Never).await;
+async fn sweep(story: Story, events: Events, objects: usize, jobs: usize) -> Ended {
+    let plans = story().iter().filter(|step| matches!(step, Step::Plan(_))).count() as u64;
+    let wanted = play(story, events, Disturbed::Never).await;
     let (lives, connections) = wanted.points;
     assert_eq!((wanted.outcome.len(), wanted.jobs), (objects, jobs), "{:?}", wanted.outcome);
     assert!(lives > 15 && connections > 10, "{:?}: {:#?}", wanted.points, wanted.log);
     let points = (0..lives).map(Disturbed::Dies).chain((0..connections).map(Disturbed::Breaks));
     let tasks = TaskTracker::new();
-    let runs = points.map(|disturbed| tasks.spawn(async move { (disturbed, play(story, disturbed).await) }));
+    let runs =
+        points.map(|disturbed| tasks.spawn(async move { (disturbed, play(story, events, disturbed).await) }));
     let mut runs = futures::stream::iter(runs).buffer_unordered(SIDE_BY_SIDE);
     while let Some(run) = runs.next().await {
         let (disturbed, got) = run.unwrap();
@@ -273,32 +346,39 @@ async fn sweep(story: Story, objects: usize, jobs: usize) -> Ended {
         assert_eq!(got.outcome, wanted.outcome, "{}", told());
         assert_eq!(got.jobs, wanted.jobs, "{}", told());
         assert_eq!(got.deleted, wanted.deleted, "{}", told());
+        for (text, count) in &got.deployed {
+            // A revision that is in force more than once is told as often.
+            let most = if text.contains("\"1.0.0\"") { plans } else { 1 };
+            assert!(*count <= most, "{text} {count} times: {}", told());
+        }
     }
     wanted
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_point_leads_to_the_same_cluster_and_no_effect_twice() {
-    sweep(story, 4, 2).await;
+    let ended = sweep(story, Events::Swept, 4, 2).await;
+    let upgraded = "service shop/web: version \"2\" is deployed";
+    assert_eq!(ended.deployed.get(upgraded), Some(&1), "{:?}", ended.deployed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_point_of_a_rollback_leads_to_the_good_revision_and_no_hook_runs_twice() {
-    sweep(failing_story, 3, 2).await;
+    sweep(failing_story, Events::Swept, 3, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_point_of_records_tests_and_reloads_changes_nothing_and_no_test_runs_twice() {
-    sweep(ordered_story, 3, 2).await;
+    sweep(ordered_story, Events::Late, 3, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_point_of_a_hand_over_or_an_uninstall_deletes_nothing_that_stays() {
-    let ended = sweep(moving_story, 4, 2).await;
+    let ended = sweep(moving_story, Events::Late, 4, 2).await;
     assert!(!ended.deleted, "{:#?}", ended.log);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_point_of_a_repair_leads_to_what_was_declared() {
-    sweep(meddled_story, 2, 0).await;
+    sweep(meddled_story, Events::Late, 2, 0).await;
 }

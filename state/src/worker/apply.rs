@@ -86,7 +86,7 @@ impl Worker {
                         item.row = Some(row);
                     }
                     Err(text) => {
-                        refused.push((item.index, Outcome::Refused(text)));
+                        refused.push((item.index, Outcome::Foreign(text)));
                         continue;
                     }
                 }

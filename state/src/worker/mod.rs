@@ -200,6 +200,8 @@ pub(crate) enum Outcome {
     Written { row: Box<Row>, version: u64, health: Judgement },
     /// It cannot be written like this.
     Refused(String),
+    /// It belongs to somebody else.
+    Foreign(String),
     /// It could not be written now.
     Failed(String),
     /// It differs from what is desired, in this.
@@ -208,6 +210,13 @@ pub(crate) enum Outcome {
     Would(Preview),
     /// It does not differ.
     Same { fields: Option<Fields>, version: u64, health: Judgement },
+}
+
+impl Outcome {
+    /// Whether it could not be written.
+    pub(crate) fn is_error(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Foreign(_) | Self::Failed(_))
+    }
 }
 
 /// How a step ended.

@@ -122,7 +122,7 @@ impl Worker {
             Failure::Unreachable => Err(Trouble::Unreachable(error.text)),
             Failure::Busy | Failure::Gone => Ok(Outcome::Failed(error.text)),
             Failure::Conflict => {
-                Ok(Outcome::Refused(format!("{}; set takeOwnership to take the fields over", error.text)))
+                Ok(Outcome::Foreign(format!("{}; set takeOwnership to take the fields over", error.text)))
             }
             Failure::NotFound => {
                 self.context.discovery.forget(&item.place.resource);
