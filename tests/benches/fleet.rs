@@ -2,13 +2,16 @@
 //!
 //! `cargo bench -p skein-tests --bench fleet [-- PART ...]`; parts are `change` (one edge among 1,000, and all of them),
 //! `match` (1,000 edges newly matched), `drift` (put back, with and without a link), `resync` (10,000 light edges with
-//! ten services each, the hub restarted); default all. `EDGES=N` takes another number of edges. Prints a table and a
-//! line `BENCH {..}` for each measure; aims are judged, not enforced.
+//! ten services each, the hub restarted), `real` (one edge between two real API servers, which `tests/parts/install`
+//! builds); default all but `real`. `EDGES=N` takes another number of edges. Prints a table and a line `BENCH {..}` for
+//! each measure; aims are judged, not enforced.
 
 #[path = "fleet/drift.rs"]
 mod drift;
 #[path = "fleet/light.rs"]
 mod light;
+#[path = "fleet/real.rs"]
+mod real;
 #[path = "fleet/resync.rs"]
 mod resync;
 
@@ -52,6 +55,9 @@ fn run() -> Result<()> {
     }
     if wanted("drift") {
         runtime.block_on(drift::measure())?;
+    }
+    if parts.contains(&"real") {
+        runtime.block_on(real::measure())?;
     }
     if wanted("resync") {
         runtime.block_on(resync::measure(edges.unwrap_or(10_000)))?;

@@ -70,15 +70,31 @@ impl Fleet {
     /// # Errors
     /// When a part does not come up in time.
     pub async fn start(count: usize) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("skein-bench-").tempdir()?;
         let process = Process::embedded();
+        let management = parts::cluster("hub", &process).await?;
+        Self::begin(process, management.client(), count, None).await
+    }
+
+    /// Starts a fleet of one edge between clusters that are there already.
+    ///
+    /// # Errors
+    /// When a part does not come up in time.
+    pub async fn start_between(management: kube::Client, child: kube::Client) -> Result<Self> {
+        Self::begin(Process::embedded(), management, 1, Some(child)).await
+    }
+
+    async fn begin(
+        process: Process,
+        hub: kube::Client,
+        count: usize,
+        child: Option<kube::Client>,
+    ) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("skein-bench-").tempdir()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // The edges' traffic is counted, and not the region's with the hub.
         let pooled = PooledNetwork::new(8);
         let network: Arc<dyn Network> = Arc::clone(&pooled) as Arc<dyn Network>;
         let uplink: Arc<dyn Network> = PooledNetwork::new(1);
-        let management = parts::cluster("hub", &process).await?;
-        let hub = management.client();
         parts::prepare(&hub, count).await?;
         let arguments = ["hub", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--state"];
         let state = folder.path().join("hub").display().to_string();
@@ -97,7 +113,14 @@ impl Fleet {
             let (seen, token, folder) =
                 (seen.clone(), token.clone(), folder.path().join(format!("edge-{edge}")));
             let (network, clock, process) = (network.clone(), clock.clone(), process.clone());
-            async move { parts::edge(edge, &token, &folder, network, clock, seen, process).await }
+            let child = child.clone();
+            async move {
+                let child = match child {
+                    Some(child) => child,
+                    None => parts::cluster(&format!("edge-{edge}"), &process).await?.client(),
+                };
+                parts::edge((edge, child), &token, &folder, network, clock, seen, process).await
+            }
         });
         let edges = starts.buffered(16).try_collect().await?;
         let mut fleet =
@@ -157,6 +180,22 @@ impl Fleet {
             took.applied
                 .push(milliseconds(self.applied.wait(edge..edge + 1, Service::Own, 1).await? - written));
             took.back.push(milliseconds(self.status.wait(edge..edge + 1, Service::Own, 1).await? - written));
+        }
+        Ok(took)
+    }
+
+    /// Changes of the first edge's own service, so far apart; may be called once.
+    ///
+    /// # Errors
+    /// When one does not arrive.
+    pub async fn change_apart(&mut self, changes: u32, apart: Duration) -> Result<Latencies> {
+        let mut took = Latencies::default();
+        let mut ticks = tokio::time::interval(apart);
+        for edit in 1..=changes {
+            ticks.tick().await;
+            let written = self.write("own-0", edit).await?;
+            took.applied.push(milliseconds(self.applied.wait(0..1, Service::Own, edit).await? - written));
+            took.back.push(milliseconds(self.status.wait(0..1, Service::Own, edit).await? - written));
         }
         Ok(took)
     }

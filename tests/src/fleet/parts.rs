@@ -17,7 +17,9 @@ use identity::{Clock, SystemEntropy, TokenRole};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube_local::{Cluster, Options, Simulate, Storage};
 use link::Network;
@@ -25,6 +27,7 @@ use process::Process;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::DEADLINE;
 use super::board::{Seen, Service};
 
 /// Where edges, templates and tokens are.
@@ -66,7 +69,12 @@ pub async fn cluster(name: &str, process: &Process) -> Result<Cluster> {
 pub async fn install(hub: &kube::Client) -> Result<()> {
     let definitions = Api::<CustomResourceDefinition>::all(hub.clone());
     for definition in api::all_crds() {
+        let name = definition.name_any();
         definitions.create(&PostParams::default(), &definition).await?;
+        let established = await_condition(definitions.clone(), &name, conditions::is_crd_established());
+        tokio::time::timeout(DEADLINE, established)
+            .await
+            .with_context(|| format!("{name} is not established"))??;
     }
     let namespace = Namespace { metadata: named(SYSTEM), ..Namespace::default() };
     Api::<Namespace>::all(hub.clone()).create(&PostParams::default(), &namespace).await?;
@@ -203,9 +211,9 @@ pub async fn mint(
     Ok(token.to_string())
 }
 
-/// Starts an edge with a cluster of its own; its API.
+/// Starts an edge on a cluster; its API.
 pub(super) async fn edge(
-    edge: usize,
+    (edge, child): (usize, kube::Client),
     token: &str,
     folder: &std::path::Path,
     network: Arc<dyn Network>,
@@ -213,8 +221,7 @@ pub(super) async fn edge(
     seen: mpsc::UnboundedSender<Seen>,
     process: Process,
 ) -> Result<kube::Client> {
-    let child = cluster(&format!("edge-{edge}"), &process).await?;
-    let maps = Api::<ConfigMap>::namespaced(child.client(), "bench");
+    let maps = Api::<ConfigMap>::namespaced(child.clone(), "bench");
     let cancel = process.cancel.clone();
     process.tasks.spawn(async move {
         let mut changes = watcher(maps, watcher::Config::default()).applied_objects().boxed();
@@ -262,7 +269,6 @@ pub(super) async fn edge(
     };
     // Each agent has metrics and readiness of its own, and ends with the fleet.
     let own = Process { tasks: process.tasks.clone(), cancel: process.cancel.clone(), ..Process::embedded() };
-    let client = child.client();
-    edge_agent::app::serve(client.clone(), network, clock, run, own).await?;
-    Ok(client)
+    edge_agent::app::serve(child.clone(), network, clock, run, own).await?;
+    Ok(child)
 }
