@@ -4,6 +4,7 @@
 //! The interpreter has no meter. What makes an expression expensive is a loop in a loop, so more than
 //! [`LOOPS_MAX`] of them inside each other are refused; the data they run over is one object, which etcd bounds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube_cel::KubeCelExt as _;
@@ -68,8 +69,13 @@ impl Rules {
         self.given.0.iter().any(|rule| rule.group == group && rule.kind == kind)
     }
 
+    /// The kinds (group, name) for which there is a rule.
+    pub(crate) fn kinds(&self) -> BTreeSet<(String, String)> {
+        self.given.0.iter().map(|rule| (rule.group.clone(), rule.kind.clone())).collect()
+    }
+
     /// Why an object is not healthy by these rules; `None` if it is.
-    fn complaint(&self, resource: &Resource, live: &Live) -> Option<String> {
+    pub(crate) fn complaint(&self, resource: &Resource, live: &Live) -> Option<String> {
         let mut object = None;
         let of_kind = self.given.0.iter().zip(&self.rules);
         for (given, rule) in

@@ -2,8 +2,8 @@
 //! three tiers that add to each other: `global` in the system namespace, `global` in the namespace of the set, and the
 //! name of the set's owner there.
 //!
-//! A rule that is wrong is left out, and the set's condition `ServiceSetHealthRules` tells which one and why. The rules
-//! of a unit are those for kinds that it has objects of; they travel with it and are run on its cluster, all the time.
+//! A rule that is wrong is left out, and the set's condition `ServiceSetHealthRules` tells which one and why. Rules travel
+//! with the units that they concern and are run on their cluster, all the time.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use api::names::label::HEALTH_RULE_TARGET;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
+use protocol::plan::UnitKind;
 use protocol::policy::{HealthRule, HealthRules};
 use serde::Deserialize;
 
@@ -93,8 +94,12 @@ pub fn has_rules(map: &ConfigMap) -> bool {
 }
 
 impl Found {
-    /// The rules for kinds of which a bundle has objects.
-    pub fn of(&self, bundle: &Bundle) -> HealthRules {
+    /// The rules for a service: those for kinds of which its bundle has objects, and for a chart all of them, because
+    /// they are asked of what others make for its release as well.
+    pub fn of(&self, kind: UnitKind, bundle: &Bundle) -> HealthRules {
+        if kind == UnitKind::Helm {
+            return HealthRules(self.rules.clone());
+        }
         let concerns = |rule: &&HealthRule| {
             let keys = bundle.objects.iter().map(|piece| &piece.entry.key);
             keys.into_iter().any(|key| key.group == rule.group && key.kind == rule.kind)
@@ -202,5 +207,14 @@ mod tests {
         for (text, part) in [("a: b", "no list of rules"), ("- [", "kcm-system/rules: key \"rules\": ")] {
             assert!(read(&map(text)).problems[0].contains(part), "{:?}", read(&map(text)).problems);
         }
+    }
+
+    #[test]
+    fn a_chart_has_all_rules_for_its_release_may_make_anything() {
+        let rule =
+            "- {group: '', version: v1, kind: Pod, scope: Namespaced, healthy: 'true', message: \"'x'\"}\n";
+        let (found, bundle) = (read(&map(rule)), Bundle::default());
+        assert_eq!(found.of(UnitKind::Helm, &bundle).0, found.rules);
+        assert_eq!(found.of(UnitKind::Resources, &bundle).0, Vec::new());
     }
 }

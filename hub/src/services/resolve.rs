@@ -381,7 +381,7 @@ impl Scene<'_, '_> {
             });
             Problem::failed(documents.redact(&message, data))
         })?;
-        let asked = self.asked(id, &bundle)?;
+        let asked = self.asked(id, content.kind, &bundle)?;
         let secret = documents.hold_secrets() || marks.secret;
         let sealed = Sealed::make(bundle, secret, self.target.recipient.as_ref(), self.renderer)
             .map_err(Problem::failed)?;
@@ -395,14 +395,14 @@ impl Scene<'_, '_> {
     }
 
     /// What is asked for besides that its objects are there.
-    fn asked(&self, id: &UnitId, bundle: &Bundle) -> Result<(Leeways, Extras), Problem> {
+    fn asked(&self, id: &UnitId, kind: UnitKind, bundle: &Bundle) -> Result<(Leeways, Extras), Problem> {
         let carrying = &self.claim.carrying;
         let latitude = carrying.latitude.as_ref();
         let latitude =
             latitude.map_err(|error| Problem::failed(format!("spec.serviceSpec.provider.config.{error}")))?;
         let orders = carrying.orders.as_ref().map_err(|why| Problem::failed(why.clone()))?;
         let extras = Extras {
-            health: self.health.of(bundle),
+            health: self.health.of(kind, bundle),
             orders: orders.of_service(&id.namespace, &id.name),
             reloads: carrying.reloads,
             prunes_definitions: carrying.prunes_definitions,

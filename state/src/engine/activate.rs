@@ -10,6 +10,7 @@ use protocol::report::{ObjectHealth, UnitState};
 use tracing::Span;
 
 use super::flap::Flap;
+use super::others::Others;
 use super::record::Record;
 use super::rollback::Rejected;
 use super::slot::{Held, Object, Slot, Work};
@@ -84,6 +85,7 @@ impl Engine {
             objects: unit.objects.iter().map(|_| Object::new(now)).collect(),
             leeway: unit.leeway(),
             rules: Rules::new(unit.health_rules()),
+            others: Others::default(),
             flap: Flap::default(),
             tested: None,
             unit,
@@ -163,6 +165,7 @@ impl Engine {
         for key in self.slots.keys().copied().collect::<Vec<_>>() {
             self.place(key);
         }
+        self.seek();
         self.show_all();
         self.settle();
     }

@@ -25,6 +25,7 @@ mod hold;
 mod mounts;
 mod news;
 mod observe;
+mod others;
 mod record;
 mod rollback;
 mod schedule;
@@ -132,6 +133,8 @@ pub struct Engine {
     allowed: watch::Receiver<Allowed>,
     /// Which workloads use which ConfigMaps and Secrets.
     mounts: mounts::Mounts,
+    /// Kinds that health rules name.
+    sought: others::Sought,
     /// What people on the cluster are told.
     events: Events,
     /// Which units they were told to wait, and why.
@@ -227,6 +230,7 @@ impl Engine {
             local,
             allowed,
             mounts: mounts::Mounts::default(),
+            sought: others::Sought::default(),
             events,
             told_waits: BTreeMap::new(),
             story: Span::none(),
@@ -266,7 +270,9 @@ impl Engine {
         if self.watches.contains_key(&key) {
             return;
         }
-        let all = key == (String::new(), "Node".to_owned()) || self.mounts.of_kind(&key.1);
+        let all = key == (String::new(), "Node".to_owned())
+            || self.mounts.of_kind(&key.1)
+            || self.sought.names(&key.0, &key.1);
         let watcher = Watcher {
             api: self.context.api.clone(),
             resource: Arc::clone(resource),
@@ -290,9 +296,10 @@ impl Engine {
         let used: BTreeSet<(&str, &str)> =
             self.index.keys().map(|id| (id.group.as_str(), id.kind.as_str())).collect();
         let records = self.has_records();
-        let (told, blind, mounts) = (&mut self.told, &mut self.blind, &self.mounts);
+        let (told, blind, mounts, sought) = (&mut self.told, &mut self.blind, &self.mounts, &self.sought);
         self.watches.retain(|(group, kind), cancel| {
             let keep = used.contains(&(group.as_str(), kind.as_str()))
+                || sought.names(group, kind)
                 || (group.is_empty()
                     && (kind == "Node" || mounts.of_kind(kind) || kind == "Secret" && records));
             if !keep {

@@ -30,6 +30,10 @@ impl Engine {
             self.watch(&resource);
             return;
         }
+        if let Event::Unserved(kind) = event {
+            self.seen_all(&kind, None);
+            return;
+        }
         if let Event::Causes(causes) = event {
             self.learn(key, causes);
             return;
@@ -38,7 +42,7 @@ impl Engine {
         let Some(running) = running.filter(|running| running.run == run) else { return };
         let stale = running.stale;
         match event {
-            Event::Watch(_) | Event::Mounts { .. } | Event::Causes(_) => {}
+            Event::Watch(_) | Event::Mounts { .. } | Event::Causes(_) | Event::Unserved(_) => {}
             Event::Begun(rows) => self.begun(key, rows),
             Event::Outcomes(outcomes) => self.outcomes(key, outcomes, stale),
             Event::Pruned { ids, deleted } => self.pruned(key, &ids, deleted),

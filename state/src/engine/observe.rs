@@ -34,6 +34,7 @@ impl Engine {
                 let id = resource.id(&live.metadata);
                 self.record_changed(&id, &live, true);
                 self.missing(&id, live.metadata.version());
+                self.lost_other(&id);
             }
             Seen::Listed { names, version } => self.listed(&resource, &names, version),
             Seen::Lost(reason) => self.lost(&reason),
@@ -49,6 +50,7 @@ impl Engine {
         match &reason {
             Some(reason) => {
                 tracing::warn!(kind = kind.1, reason = &**reason, "the API server refuses a watch");
+                self.unseen(&kind, reason);
                 self.blind.insert(kind, Arc::clone(reason))
             }
             None => self.blind.remove(&kind),
@@ -74,7 +76,10 @@ impl Engine {
         let id = resource.id(&live.metadata);
         self.record_changed(&id, live, false);
         self.mounted_changed(&id, live.metadata.version());
-        let Some((key, index)) = self.index.get(&id).copied() else { return };
+        let Some((key, index)) = self.index.get(&id).copied() else {
+            self.saw_other(resource, live);
+            return;
+        };
         let now = self.context.clock.now();
         let manager = self.context.api.manager();
         let Some(slot) = self.slots.get_mut(&key) else { return };
@@ -191,6 +196,7 @@ impl Engine {
         for id in gone {
             self.missing(&id, version);
         }
+        self.seen_all(&(resource.group.clone(), resource.kind.clone()), Some(names));
     }
 
     /// A definition is established: units that wait for kinds try again.

@@ -102,6 +102,7 @@ impl Engine {
         self.renew(key, good);
         self.sort_out();
         self.place(key);
+        self.seek();
         let (state, message) = self.told(key, UnitState::Provisioning, String::new());
         self.become_state(key, state, message);
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fight::Fight;
 use super::flap::Flap;
+use super::others::Others;
 use super::record::Record;
 use super::rollback::Rejected;
 use crate::events::Regarding;
@@ -195,6 +196,8 @@ pub(super) struct Slot {
     pub(super) repairs: u64,
     /// What its objects must satisfy beside kstatus.
     pub(super) rules: Option<Arc<Rules>>,
+    /// What those rules find wrong with objects of others.
+    pub(super) others: Others,
     /// How often it stopped being healthy.
     pub(super) flap: Flap,
     /// The last run of its test hooks.
@@ -333,6 +336,7 @@ impl Slot {
         if let Some(blocked) = &self.blocked {
             return Verdict::Failed(blocked.clone());
         }
+        let waiting = waiting.or_else(|| self.others.waiting(self.in_force));
         waiting.map_or(Verdict::Healthy, Verdict::Waiting)
     }
 
@@ -358,6 +362,12 @@ impl Slot {
                 object.place.as_ref().map_or_else(|| entry.clone(), |place| place.id.key(&entry.version));
             objects.push(ObjectReport { key, health, message, since: object.since });
         }
+        objects.extend(self.others.wrong.iter().map(|(id, (message, version))| ObjectReport {
+            key: id.key(version),
+            health: ObjectHealth::InProgress,
+            message: message.clone(),
+            since: self.since,
+        }));
         objects.sort_by_key(|object| rank(object.health));
         objects.truncate(OBJECT_REPORTS_MAX);
         let wanted = self.wanted();

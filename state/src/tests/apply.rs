@@ -138,7 +138,7 @@ async fn a_dependency_is_deployed_first_and_a_missing_one_is_named() {
     assert_ne!(running.handle().applied(), Some(generation));
 }
 
-fn widgets() -> serde_json::Value {
+pub(super) fn widgets() -> serde_json::Value {
     json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "widgets.example.org"}, "spec": {"group": "example.org", "scope": "Namespaced",
         "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},

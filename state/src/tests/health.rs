@@ -141,3 +141,75 @@ async fn a_workload_that_waits_says_why_its_pods_do_not_run() {
     assert_eq!(running.message("web"), "");
     running.kill().await;
 }
+
+/// A pod that an operator made for the release: not an object of the plan.
+fn made_by_others(name: &str, labels: serde_json::Value) -> serde_json::Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}})
+}
+
+#[tokio::test]
+async fn a_rule_is_asked_of_what_others_made_for_the_release_all_the_time() {
+    const PODS: &str = "/api/v1/namespaces/shop/pods";
+    let world = World::new().await;
+    world.create("/api/v1/namespaces", json!({"metadata": {"name": "shop"}})).await;
+    world.create(PODS, made_by_others("worker", json!({"app.kubernetes.io/instance": "web"}))).await;
+    world.create(PODS, made_by_others("stranger", json!({"app.kubernetes.io/instance": "other"}))).await;
+    let mut running = world.start().await;
+    let healthy = "has(obj.metadata.annotations) && 'ok' in obj.metadata.annotations";
+    let unit = || ruled(vec![config_map("a", "1")], vec![rule("", "Pod", healthy, "'has no mark'")]);
+    running.offer(world.plan(vec![unit()])).await;
+    let told = "Pod shop/worker: has no mark (rule kcm-system/rules#0)";
+    running.until("it waits for the worker", |running| running.message("web") == told).await;
+    assert_eq!(running.state("web"), Some(UnitState::Provisioning));
+    let object = &running.units["web"].objects[0];
+    assert_eq!(
+        (object.key.name.as_str(), object.message.as_str()),
+        ("worker", &told["Pod shop/worker: ".len()..])
+    );
+    assert_eq!(running.units["web"].objects_total, 1, "it is not the unit's");
+
+    let worker = format!("{PODS}/worker");
+    world.edit(&worker, json!({"metadata": {"annotations": {"ok": "yes"}}})).await;
+    running.until_state("web", UnitState::Deployed).await;
+    world.edit(&worker, json!({"metadata": {"annotations": {"ok": null}}})).await;
+    running.until_state("web", UnitState::Provisioning).await;
+    running.kill().await;
+    // After a restart it is looked at anew; and what is gone is no complaint.
+    let mut running = world.start().await;
+    running.until("told again", |running| running.message("web") == told).await;
+    world.delete(&worker).await;
+    running.until_state("web", UnitState::Deployed).await;
+    // Without the rule nobody asks.
+    world.create(PODS, made_by_others("another", json!({"app": "web"}))).await;
+    running.until_state("web", UnitState::Provisioning).await;
+    running.carry_out(world.plan(vec![ruled(vec![config_map("a", "1")], Vec::new())])).await;
+    running.until_state("web", UnitState::Deployed).await;
+    running.kill().await;
+}
+
+#[tokio::test]
+async fn a_rule_for_a_kind_that_comes_later_is_asked_once_it_is_there() {
+    let world = World::new().await;
+    let mut running = world.start().await;
+    let unit = ruled(
+        vec![config_map("a", "1")],
+        vec![rule("example.org", "Widget", "has(obj.spec) && obj.spec.size > 2", "'is too small'")],
+    );
+    running.carry_out(world.plan(vec![unit])).await;
+    assert_eq!(running.state("web"), Some(UnitState::Deployed), "{}", running.message("web"));
+    world.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", super::apply::widgets()).await;
+    let path = "/apis/example.org/v1/namespaces/shop/widgets";
+    world.comes("/apis/example.org/v1").await;
+    let widget = json!({"apiVersion": "example.org/v1", "kind": "Widget", "spec": {"size": 1},
+        "metadata": {"name": "small", "labels": {"release": "web"}}});
+    world.create(path, widget).await;
+    running
+        .until("the widget is too small", |running| {
+            running.message("web") == "Widget.example.org shop/small: is too small (rule kcm-system/rules#0)"
+        })
+        .await;
+    world.edit(&format!("{path}/small"), json!({"spec": {"size": 3}})).await;
+    running.until_state("web", UnitState::Deployed).await;
+    running.kill().await;
+}

@@ -61,7 +61,7 @@ impl Context {
     }
 
     /// Asks for a watch of this kind, before something is waited for.
-    async fn watch(&self, resource: &Arc<Resource>) {
+    pub(crate) async fn watch(&self, resource: &Arc<Resource>) {
         let news = News { slot: 0, run: 0, event: Event::Watch(Arc::clone(resource)) };
         // A closed channel means that the engine ends, and this worker with it.
         let _ = self.news.send(news).await;
@@ -179,6 +179,8 @@ pub(crate) struct News {
 pub(crate) enum Event {
     /// Kinds are needed: watch them.
     Watch(Arc<Resource>),
+    /// The API server does not serve this kind (group, name).
+    Unserved((String, String)),
     /// New objects are about to be entered into the inventory, and then written.
     Begun(Vec<Row>),
     /// Objects were written, refused or compared.
