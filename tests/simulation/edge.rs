@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::model::Model;
 use super::plans::Blobs;
+use super::world::Ills;
 
 /// Items that a class may keep; the oldest quarter goes when there are more.
 const OUTBOX_ITEMS_MAX: usize = 48;
@@ -153,8 +154,7 @@ pub(crate) struct Program {
     pub(crate) disk: Arc<Mutex<Disk>>,
     pub(crate) verifier: PlanVerifier,
     pub(crate) link: UplinkHandle,
-    /// Dies between storing a plan and acting on it, if that is so.
-    pub(crate) dies_after_storing: bool,
+    pub(crate) ills: Ills,
     pub(crate) sequence: u64,
     pub(crate) partial: Option<Partial>,
 }
@@ -174,6 +174,9 @@ impl Program {
             .map(|class| pump(self.disk.clone(), self.link.clone(), class));
         let work = async {
             while let Some(event) = events.recv().await {
+                if let Some(slow) = self.ills.slow {
+                    tokio::time::sleep(slow).await;
+                }
                 if !self.handle(event).await {
                     return;
                 }
@@ -285,7 +288,7 @@ impl Program {
             disk.head = Some(head);
             disk.model.lock().unwrap().stored(disk.edge, head);
         }
-        if std::mem::take(&mut self.dies_after_storing) {
+        if std::mem::take(&mut self.ills.dies_after_storing) {
             return false;
         }
         self.send(Control::PlanStored { edge: None, head }).await;

@@ -1,10 +1,9 @@
-#![cfg(test)]
-//! The whole mesh in virtual time, from a seed: one hub, two regions, their edges, and a network that misbehaves.
+//! The whole mesh in virtual time, from a seed: one hub, three regions, their edges, and a network that misbehaves.
 //!
 //! ```text
 //!             hub: link server, plans, federation               10.0.0.1
 //!              |                    |
-//!      region eu: whole agent   region us: whole agent          10.0.0.2, .3
+//!      region eu: whole agent   regions us, ap: whole agents    10.0.0.2, .3, .4
 //!         |   |                     |   |
 //!        edges: real uplink and plan verification, a small      10.0.1.n
 //!        disk and executor of their own
@@ -12,10 +11,15 @@
 //!        region evil: alters plans, swaps them                  10.0.0.9, one edge, every fourth seed
 //! ```
 //! - [`world`]: starts, ends and breaks the parts
-//! - [`keys`]: who the edges are; every third was off for a year and has to return first
+//! - [`keys`]: who the edges are; every fourth was off for a year and has to return first
 //! - [`edge`]: an edge with a disk that outlives it; [`plans`]: what plans are made of
 //! - [`model`]: what must be true, whatever happens
-//! - [`script`]: what happens, drawn from the seed; [`malice`]: a region that cheats
+//! - [`script`]: what happens, drawn from the seed; [`malice`]: a region that cheats; [`pace`]: virtual beside real time
+//!
+//! # What happens
+//! Loss, also in bursts, duplication, reordering; paths that are cut, in one direction too, thin behind a deep queue, or
+//! swallow long datagrams; routers that forget an edge; clocks that are set; readers that are slow; parts that die at any
+//! moment and are away for seconds, in stories of hours for hours.
 //!
 //! # Invariants of the design that are asserted
 //! - 2: an edge's stored generation only grows, and what it acts on was stored before
@@ -28,58 +32,82 @@
 //! - and in the end everything holds the newest plan and no outbox has anything left
 //!
 //! # One command per seed
-//! `SKEIN_SEED=17 cargo test -p skein-tests --test simulation` runs one seed, `SKEIN_SEEDS=20` as many;
-//! otherwise 200 run. A failure names its seed.
+//! `cargo run --release -p skein-tests --bin simulate -- --seeds 1000 --hours 24 [--from SEED]` runs stories of a day each;
+//! without `--hours` they are the short ones that `cargo test -p skein-tests --bin simulate` runs, 200 of them. It prints
+//! how fast virtual time passes, and the first seed that fails with the command that runs it again.
 //!
 //! # What a seed fixes
 //! Faults, changes, telemetry, their times and what the network does to a datagram. The regions write to real
 //! SQLite files by threads of their own, as always; how long that takes is not virtual. So that virtual time does
-//! not run away from these threads, it advances in small steps with a short real pause each. Two runs of a seed
+//! not run away from these threads, it advances in small steps with a short real pause each while there is traffic. Two runs of a seed
 //! therefore have the same story, not the same packets. A part that crashes here loses its tasks and its memory,
 //! and nobody hears a goodbye from it; power loss under SQLite is not simulated.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a story ends at the first thing that is not as it should be"
+)]
+#![allow(clippy::print_stdout, reason = "a program for a terminal")]
 
 mod edge;
 mod keys;
 mod malice;
 mod model;
+mod pace;
 mod plans;
 mod script;
 mod world;
 
+use std::ops::Range;
 use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use clap::Parser;
 use link::network::simulated::runtime;
+use script::Size;
+use skein_tests::measure::{Aim, Table};
 
-/// Seeds of a usual run.
-const SEEDS: u64 = 200;
-/// No seed takes longer, in virtual time.
+/// No story takes longer than its time and this, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// Longest step of virtual time.
-const STEP: Duration = Duration::from_millis(20);
-/// Real time that threads have for every step of virtual time.
-const PAUSE: Duration = Duration::from_micros(50);
 
-/// Lets threads keep up with virtual time.
-async fn pace() {
-    loop {
-        tokio::time::sleep(STEP).await;
-        std::thread::sleep(PAUSE);
-    }
+/// Runs the whole mesh in virtual time, story after story, until one fails.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How many stories.
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    /// The seed of the first one.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// How many hours each tells of, above 0 and at most 8,760; without it, less than a minute of trouble.
+    #[arg(long, value_parser = hours)]
+    hours: Option<Duration>,
+    /// How many edges each has; without it, 2 to 20, by the seed.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=90))]
+    edges: Option<u8>,
+    /// Stories that are told at a time; without it, one for each processor.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    at_once: Option<u16>,
 }
 
-/// Runs a seed; what went wrong, if anything did.
-fn run(seed: u64) -> Result<(), String> {
+fn hours(text: &str) -> Result<Duration, String> {
+    let hours: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    if !(hours > 0.0 && hours <= 8_760.0) {
+        return Err(format!("{text} is not above 0 and at most 8760"));
+    }
+    Ok(Duration::from_secs_f64(hours * 3600.0))
+}
+
+/// Runs the story of a seed. Returns how long it was in virtual time, or what went wrong.
+fn run(seed: u64, size: Size) -> Result<Duration, String> {
+    let patience = size.time.unwrap_or_default() + PATIENCE;
     let story = || {
         runtime().unwrap().block_on(async {
-            tokio::select! {
-                told = tokio::time::timeout(PATIENCE, script::run(seed)) => {
-                    told.unwrap_or_else(|_| Err("it does not end".to_owned()))
-                }
-                () = pace() => Ok(()),
-            }
+            let told = tokio::time::timeout(patience, script::run(seed, size)).await;
+            told.unwrap_or_else(|_| Err("it does not end".to_owned()))
         })
     };
     std::panic::catch_unwind(AssertUnwindSafe(story)).unwrap_or_else(|cause| {
@@ -88,41 +116,106 @@ fn run(seed: u64) -> Result<(), String> {
     })
 }
 
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+/// What became of many stories.
+struct Told {
+    stories: u64,
+    time: Duration,
+    /// Seeds that failed, and why.
+    failures: Vec<(u64, String)>,
 }
 
-#[test]
-fn whatever_the_network_and_the_machines_do_the_invariants_hold() {
-    let seeds = match number("SKEIN_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SKEIN_SEEDS").unwrap_or(SEEDS),
-    };
-    let threads = if seeds.end - seeds.start == 1 { 1 } else { 4 };
-    let (next, failures) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    if let Err(reason) = run(seed) {
-                        failures.lock().unwrap().push((seed, reason));
-                    }
+/// Runs these seeds, some at a time; with `stops`, no other one begins once one has failed.
+fn run_all(seeds: Range<u64>, size: Size, at_once: usize, stops: bool) -> Told {
+    let (next, stop) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let told = Mutex::new(Told { stories: 0, time: Duration::ZERO, failures: Vec::new() });
+    let work = || {
+        while !stop.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            let ended = run(seed, size);
+            let mut told = told.lock().unwrap();
+            told.stories += 1;
+            match ended {
+                Ok(time) => told.time += time,
+                Err(reason) => {
+                    told.failures.push((seed, reason));
+                    stop.store(stops, Ordering::Relaxed);
                 }
-            });
+            }
         }
+    };
+    std::thread::scope(|scope| {
+        (0..at_once).for_each(|_| {
+            scope.spawn(work);
+        });
     });
-    let failures = failures.into_inner().unwrap();
-    let told: Vec<_> = failures
-        .iter()
-        .map(|(seed, reason)| {
-            let again = "cargo test -p skein-tests --test simulation";
-            format!("seed {seed}: {reason}\n  again: SKEIN_SEED={seed} {again}")
-        })
-        .collect();
-    assert!(told.is_empty(), "{} of {} seeds fail\n{}", told.len(), seeds.end - seeds.start, told.join("\n"));
+    let mut told = told.into_inner().unwrap();
+    told.failures.sort();
+    told
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let size = Size { time: arguments.hours, edges: arguments.edges };
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let at_once = arguments.at_once.map_or(processors, usize::from);
+    let begun = Instant::now();
+    let end = arguments.from.saturating_add(arguments.seeds);
+    let told = run_all(arguments.from..end, size, at_once, true);
+    let seconds = begun.elapsed().as_secs_f64();
+    let table = Table::new("simulate", "the mesh in virtual time");
+    table.row("stories", told.stories as f64, "", Aim::None);
+    table.row("seeds per second", told.stories as f64 / seconds, "1/s", Aim::None);
+    table.row("simulated hours", told.time.as_secs_f64() / 3600.0, "h", Aim::None);
+    table.row(
+        "simulated seconds per second",
+        told.time.as_secs_f64() / seconds,
+        "s/s",
+        Aim::AtLeast(1_000.0),
+    );
+    let Some((seed, reason)) = told.failures.first() else { return ExitCode::SUCCESS };
+    let mut again = format!("cargo run --release -p skein-tests --bin simulate -- --seeds 1 --from {seed}");
+    if let Some(time) = arguments.hours {
+        again += &format!(" --hours {}", time.as_secs_f64() / 3600.0);
+    }
+    if let Some(edges) = arguments.edges {
+        again += &format!(" --edges {edges}");
+    }
+    println!("\nseed {seed} fails: {reason}\n  again: {again}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seeds of a usual run.
+    const SEEDS: u64 = 200;
+
+    #[test]
+    fn whatever_the_network_and_the_machines_do_the_invariants_hold() {
+        let told = run_all(0..SEEDS, Size::default(), 4, false);
+        let texts: Vec<_> = told
+            .failures
+            .iter()
+            .map(|(seed, reason)| {
+                let again = "cargo run --release -p skein-tests --bin simulate -- --seeds 1 --from";
+                format!("seed {seed}: {reason}\n  again: {again} {seed}")
+            })
+            .collect();
+        assert!(texts.is_empty(), "{} of {SEEDS} seeds fail\n{}", texts.len(), texts.join("\n"));
+    }
+
+    #[test]
+    fn hours_that_make_no_story_are_refused_with_what_is_accepted() {
+        assert_eq!(hours("0.5").unwrap(), Duration::from_secs(1800));
+        for (text, word) in
+            [("-1", "above 0"), ("0", "above 0"), ("1e9", "8760"), ("NaN", "above 0"), ("x", "no number")]
+        {
+            let refused = hours(text).unwrap_err();
+            assert!(refused.contains(word) && refused.contains(text), "{refused}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ use protocol::message::{BlobPart, Control, Hello, PlanHead, PlanOffer};
 use protocol::plan::SignedPlan;
 
 use super::plans::{self, Blobs};
-use super::world::{REGION_PORT, START, World, edge_id};
+use super::world::{Ills, REGION_PORT, START, World, edge_id};
 
 /// The edge it has.
 const VICTIM: u8 = 97;
@@ -113,7 +113,7 @@ pub(crate) async fn cheat(world: &mut World) -> Result<(), String> {
     let (handle, mut events) =
         Downlink::bind(config, Arc::new(Everybody), &process.tasks, process.cancel.clone()).await.unwrap();
     let mut place = world.edge_place(VICTIM, "evil", above);
-    world.run_edge(&mut place, false);
+    world.run_edge(&mut place, Ills::default());
     let victim = AgentId::Edge(edge_id(VICTIM));
     let good = Plan::make(&world.authority, victim.clone(), 5);
     let older = Plan::make(&world.authority, victim.clone(), 4);

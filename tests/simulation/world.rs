@@ -14,8 +14,8 @@ use hub::plans::PlanBook;
 use hub::roster::Roster;
 use identity::authority::LEAF_VALIDITY_MS;
 use identity::{
-    AgentIdentity, Authority, Clock as _, DeviceKey, Entropy as _, KeyKind, PlanVerifier, SeededEntropy,
-    TlsKey,
+    AgentIdentity, Authority, Clock as _, DeviceKey, Entropy as _, KeyKind, MeshClock, PlanVerifier,
+    SeededEntropy, TlsKey,
 };
 use link::network::simulated::{Conditions, SimulatedNetwork, VirtualClock};
 use link::{Profile, Recovery, Uplink, UplinkConfig};
@@ -38,7 +38,7 @@ pub(crate) const START: u64 = 1_790_000_000_000;
 /// In milliseconds.
 const YEAR: u64 = 365 * 24 * 3600 * 1000;
 /// The regions' names.
-pub(crate) const REGIONS: [&str; 2] = ["eu", "us"];
+pub(crate) const REGIONS: [&str; 3] = ["eu", "us", "ap"];
 const HUB_PORT: u16 = 8443;
 pub(crate) const REGION_PORT: u16 = 8444;
 /// A part that ended leaves its address and its files within this many seconds.
@@ -66,7 +66,7 @@ fn name_of(number: u8) -> String {
 
 /// Whether an edge was off for so long that its certificate has expired when the story begins.
 fn was_long_off(number: u8) -> bool {
-    number.is_multiple_of(3)
+    number % 4 == 3
 }
 
 /// The region of an edge.
@@ -94,8 +94,27 @@ pub(crate) struct EdgePlace {
     pub(crate) number: u8,
     pub(crate) version: u64,
     pub(crate) disk: Arc<Mutex<Disk>>,
+    /// The machine's, which may be set to anything.
+    pub(crate) clock: VirtualClock,
     keys: Arc<Keys>,
     running: Option<(TaskTracker, CancellationToken)>,
+}
+
+/// What an edge's program suffers from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ills {
+    /// It dies between storing a plan and acting on it.
+    pub(crate) dies_after_storing: bool,
+    /// It takes this long before it looks at anything that it is told.
+    pub(crate) slow: Option<Duration>,
+}
+
+impl EdgePlace {
+    /// Sets the machine's clock, so many milliseconds ahead of the right one.
+    pub(crate) fn set_clock(&self, right: &VirtualClock, ahead: i64) {
+        let (now, wanted) = (self.clock.now(), right.now().saturating_add_signed(ahead));
+        self.clock.shift(i64::try_from(wanted).unwrap() - i64::try_from(now).unwrap());
+    }
 }
 
 pub(crate) struct World {
@@ -105,6 +124,7 @@ pub(crate) struct World {
     pub(crate) entropy: SeededEntropy,
     pub(crate) model: Arc<Mutex<Model>>,
     cluster: kube_local::Cluster,
+    profile: Profile,
     pub(crate) term: u64,
     pub(crate) hub: Option<Hub>,
     pub(crate) regions: Vec<Region>,
@@ -113,7 +133,7 @@ pub(crate) struct World {
 
 impl World {
     /// All parts, none of which runs.
-    pub(crate) async fn new(seed: u64, edges: u8) -> Self {
+    pub(crate) async fn new(seed: u64, edges: u8, profile: Profile) -> Self {
         let mut entropy = SeededEntropy::new(seed);
         let authority =
             Authority::create_kind("fleet.example", KeyKind::Ed25519, START, &mut entropy).unwrap();
@@ -125,6 +145,7 @@ impl World {
             entropy,
             model,
             cluster: kube_local::Cluster::open(kube_local::Options::default()).await.unwrap(),
+            profile,
             term: 0,
             hub: None,
             regions: Vec::new(),
@@ -157,7 +178,14 @@ impl World {
         let keys = Keys::new(identity, self.entropy.below(u64::MAX));
         let epoch = self.entropy.below(1 << 40);
         let disk = Disk::new(edge_id(number), epoch, self.model.clone());
-        EdgePlace { number, version: 0, disk: Arc::new(Mutex::new(disk)), keys, running: None }
+        EdgePlace {
+            number,
+            version: 0,
+            disk: Arc::new(Mutex::new(disk)),
+            clock: self.clock.another(),
+            keys,
+            running: None,
+        }
     }
 
     pub(crate) fn identity(&mut self, agent: &AgentId, region: &str, above: SocketAddr) -> AgentIdentity {
@@ -268,7 +296,7 @@ impl World {
             let place = &self.regions[region];
             let listen = SocketAddr::new(region_address(region), REGION_PORT);
             let settings = Settings {
-                edge_profile: Profile::near(),
+                edge_profile: self.profile.clone(),
                 ..Settings::new(place.folder.path().to_owned(), listen)
             };
             let surroundings = Surroundings {
@@ -301,23 +329,25 @@ impl World {
         self.network.rejoin(region_address(region));
     }
 
-    pub(crate) fn start_edge(&mut self, index: usize, dies_after_storing: bool) {
+    pub(crate) fn start_edge(&mut self, index: usize, ills: Ills) {
         let mut place = self.edges.remove(index);
-        self.run_edge(&mut place, dies_after_storing);
+        self.run_edge(&mut place, ills);
         self.edges.insert(index, place);
     }
 
     /// Starts an edge's program on its disk.
-    pub(crate) fn run_edge(&mut self, place: &mut EdgePlace, dies_after_storing: bool) {
+    pub(crate) fn run_edge(&mut self, place: &mut EdgePlace, ills: Ills) {
+        let clock = Arc::new(MeshClock::new(Arc::new(place.clock.clone())));
+        clock.resume(&place.keys.identity());
         let (shown, identity) = watch::channel(Arc::new(place.keys.identity()));
         let cancel = CancellationToken::new();
         let config = UplinkConfig {
             identity,
             incarnation: self.clock.now(),
             software: "edge/1".to_owned(),
-            profile: Profile::near(),
+            profile: self.profile.clone(),
             network: self.network.node(edge_address(place.number)),
-            clock: Arc::new(self.clock.clone()),
+            clock,
             entropy: Box::new(SeededEntropy::new(self.entropy.below(u64::MAX))),
             recovery: Some(Recovery { store: place.keys.clone(), identity: shown }),
         };
@@ -329,7 +359,7 @@ impl World {
             disk: place.disk.clone(),
             verifier: PlanVerifier::new(&self.authority.trust()),
             link,
-            dies_after_storing,
+            ills,
             sequence: 0,
             partial: None,
         };

@@ -1,6 +1,7 @@
 //! Links over real QUIC in memory, in virtual time.
 
 mod joins;
+mod paths;
 mod peers;
 mod returns;
 mod storm;
