@@ -13,6 +13,11 @@
 //! idle timeout of both ends counts, so an upper side that gives up sooner than the slowest keep-alive shows its
 //! own life too; otherwise two ends with different profiles would lose each other when nothing is said.
 
+//!
+//! **Back within 15 s.** While nobody answers, an attempt sends its first datagram again after 1, 3 and 7 s and ends after
+//! 10; behind it comes a pause of at most [`Profile::retry_max`]. So whoever is within reach again is asked at most 13 s
+//! later, also where the system does not tell. That costs 2.6 kbit/s while the peer is away.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,7 +99,7 @@ impl Profile {
             send_window_bytes: 1536 * 1024,
             connect_timeout: Duration::from_secs(10),
             retry_base: Duration::from_millis(250),
-            retry_max: Duration::from_secs(30),
+            retry_max: Duration::from_secs(10),
             patience: Duration::from_secs(20),
             segmentation_offload: true,
         }

@@ -38,9 +38,9 @@
 //!
 //! # What a seed fixes
 //! Faults, changes, telemetry, their times and what the network does to a datagram. The regions write to real
-//! SQLite files by threads of their own, as always; how long that takes is not virtual. So that virtual time does
-//! not run away from these threads, it advances in small steps with a short real pause each while there is traffic. Two runs of a seed
-//! therefore have the same story, not the same packets. A part that crashes here loses its tasks and its memory,
+//! SQLite files by threads of their own, as always; how long that takes is not virtual, so virtual time stands still while
+//! somebody waits for them. When exactly they are done is not drawn from the seed: two runs of it have the same story, not
+//! the same packets. A part that crashes here loses its tasks and its memory,
 //! and nobody hears a goodbye from it; power loss under SQLite is not simulated.
 #![allow(
     clippy::unwrap_used,

@@ -1,31 +1,44 @@
-//! Virtual time must not run away from the threads that it does not know of.
+//! Virtual time must not run away from the threads that it does not know of: those that write the regions' stores.
 
-use std::time::Duration;
-
-use link::network::simulated::SimulatedNetwork;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// Longest step of virtual time.
 const STEP: Duration = Duration::from_millis(20);
-/// Real time that threads have for a step.
-const PAUSE: Duration = Duration::from_micros(50);
-/// Steps with a pause after one in which something was said: whoever heard it may still write.
-const STEPS_AFTER: u32 = 10;
-/// More bytes than this in a step are more than signs of life.
-const QUIET_BYTES: u64 = 400;
+/// Real time between two looks at what a thread does.
+const LOOK: Duration = Duration::from_micros(20);
+/// No thread takes longer, in real time.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Gives the regions' threads time for what they write, whenever there was something to write down.
-pub(crate) async fn keep(network: &SimulatedNetwork) {
-    let (mut before, mut left) = (0, 0);
+/// How many wait for the store of each region that runs.
+#[derive(Clone, Default)]
+pub(crate) struct Waiting(Arc<Mutex<BTreeMap<usize, Arc<AtomicUsize>>>>);
+
+impl Waiting {
+    pub(crate) fn begins(&self, region: usize, waiting: Arc<AtomicUsize>) {
+        self.0.lock().unwrap().insert(region, waiting);
+    }
+
+    pub(crate) fn ends(&self, region: usize) {
+        self.0.lock().unwrap().remove(&region);
+    }
+
+    fn any(&self) -> bool {
+        self.0.lock().unwrap().values().any(|waiting| waiting.load(Ordering::Relaxed) > 0)
+    }
+}
+
+/// Lets no time pass while somebody waits for a store.
+pub(crate) async fn keep(waiting: Waiting) {
     loop {
         tokio::time::sleep(STEP).await;
-        let bytes = network.statistics().bytes;
-        if bytes - before > QUIET_BYTES {
-            left = STEPS_AFTER;
-        }
-        before = bytes;
-        if left > 0 {
-            left -= 1;
-            std::thread::sleep(PAUSE);
+        let begun = Instant::now();
+        while waiting.any() && begun.elapsed() < PATIENCE {
+            std::thread::sleep(LOOK);
+            // Those who were answered in the meantime are no longer counted once they have run.
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) async fn run(seed: u64, size: Size) -> Result<Duration, String> {
     let profile = if size.time.is_some() { Profile::edge() } else { Profile::near() };
     let begun = tokio::time::Instant::now();
     let world = World::new(seed, edges, profile).await;
-    let network = world.network.clone();
+    let waiting = world.waiting.clone();
     let entropy = SeededEntropy::new(seed ^ 0x5eed);
     let mut script = Script { world, entropy, items: 0, seconds: size.time.map_or(0, |time| time.as_secs()) };
     let story = async {
@@ -59,7 +59,7 @@ pub(crate) async fn run(seed: u64, size: Size) -> Result<Duration, String> {
     };
     tokio::select! {
         told = story => told?,
-        () = pace::keep(&network) => {}
+        () = pace::keep(waiting) => {}
     }
     Ok(begun.elapsed())
 }

@@ -31,6 +31,7 @@ use tower::ServiceExt as _;
 use super::edge::{Disk, Program};
 use super::keys::{self, Keys};
 use super::model::Model;
+use super::pace::Waiting;
 use super::plans;
 
 /// When every story begins.
@@ -125,6 +126,7 @@ pub(crate) struct World {
     pub(crate) model: Arc<Mutex<Model>>,
     cluster: kube_local::Cluster,
     profile: Profile,
+    pub(crate) waiting: Waiting,
     pub(crate) term: u64,
     pub(crate) hub: Option<Hub>,
     pub(crate) regions: Vec<Region>,
@@ -146,6 +148,7 @@ impl World {
             model,
             cluster: kube_local::Cluster::open(kube_local::Options::default()).await.unwrap(),
             profile,
+            waiting: Waiting::default(),
             term: 0,
             hub: None,
             regions: Vec::new(),
@@ -308,6 +311,7 @@ impl World {
             let process = Process::embedded();
             match serve(settings, place.identity.clone(), surroundings, process.clone()).await {
                 Ok((_, running)) => {
+                    self.waiting.begins(region, running.telemetry.waiting());
                     self.regions[region].running = Some((process, running));
                     return;
                 }
@@ -324,6 +328,7 @@ impl World {
     pub(crate) async fn crash_region(&mut self, region: usize) {
         let Some((process, running)) = self.regions[region].running.take() else { return };
         self.network.isolate(region_address(region));
+        self.waiting.ends(region);
         drop(running);
         process.drain().await;
         self.network.rejoin(region_address(region));

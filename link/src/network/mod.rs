@@ -16,6 +16,9 @@ use counted::{Counted, Traffic};
 mod counted;
 #[cfg(any(test, feature = "simulated"))]
 pub mod simulated;
+mod way;
+
+pub use way::{ANYWHERE, Way};
 
 /// Makes QUIC endpoints.
 pub trait Network: Debug + Send + Sync + 'static {
@@ -38,6 +41,19 @@ pub trait Network: Debug + Send + Sync + 'static {
 
     /// The addresses of `host:port`.
     fn resolve<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+
+    /// How the machine reaches an address now; nothing when no way leads there.
+    fn way(&self, to: SocketAddr) -> Option<Way>;
+
+    /// Ends when the machine reaches the address in another way than `from`; never where nobody tells of that.
+    fn rerouted(&self, to: SocketAddr, from: Option<Way>) -> BoxFuture<'_, ()>;
+
+    /// Gives a dialling endpoint a socket on the way that there is now: its connections go on from there at once, and
+    /// not only when their next retransmission is due.
+    ///
+    /// # Errors
+    /// The system's, when no socket can be had.
+    fn rebind(&self, endpoint: &Endpoint) -> io::Result<()>;
 }
 
 /// Socket buffers to ask the system for; it gives what it allows. Its default holds some hundred datagrams,
@@ -71,6 +87,18 @@ impl Network for UdpNetwork {
 
     fn resolve<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         resolve(endpoint)
+    }
+
+    fn way(&self, to: SocketAddr) -> Option<Way> {
+        way::way(to)
+    }
+
+    fn rerouted(&self, to: SocketAddr, from: Option<Way>) -> BoxFuture<'_, ()> {
+        way::rerouted(to, from).boxed()
+    }
+
+    fn rebind(&self, endpoint: &Endpoint) -> io::Result<()> {
+        endpoint.rebind(bind_any()?)
     }
 }
 
@@ -126,6 +154,19 @@ impl Network for PooledNetwork {
 
     fn resolve<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         resolve(endpoint)
+    }
+
+    fn way(&self, _: SocketAddr) -> Option<Way> {
+        None
+    }
+
+    fn rerouted(&self, _: SocketAddr, _: Option<Way>) -> BoxFuture<'_, ()> {
+        std::future::pending().boxed()
+    }
+
+    fn rebind(&self, _: &Endpoint) -> io::Result<()> {
+        // Others use it as well.
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::message::{BlobPart, Control};
+use tokio::time::Instant;
 
 use super::world::{Above, Below, World, address, simulate};
 use crate::network::simulated::{Bursts, Conditions};
@@ -86,5 +87,78 @@ fn what_is_lost_in_bursts_arrives() {
         for nonce in 0..200 {
             both_ways(&mut above, &mut below, nonce).await;
         }
+    });
+}
+
+/// How long a link takes to be up again after an outage of ten minutes.
+async fn outage(world: &World, below: &mut Below, above: &mut Above) -> Duration {
+    world.network.isolate(address(2));
+    loop {
+        match below.next().await {
+            UplinkEvent::Down(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    world.network.rejoin(address(2));
+    let began = Instant::now();
+    below.up().await;
+    let took = began.elapsed();
+    while !matches!(above.next().await, DownlinkEvent::Up { .. }) {}
+    took
+}
+
+#[test]
+fn whoever_hears_that_the_network_is_back_is_back_at_once() {
+    simulate(async {
+        let mut world = World::new(93, Conditions::default());
+        world.network.tell(address(2));
+        let (mut above, mut below) = (world.region().await, world.below(2));
+        below.up().await;
+        above.up().await;
+        for _ in 0..10 {
+            let took = outage(&world, &mut below, &mut above).await;
+            assert!(took < Duration::from_millis(500), "{took:?}");
+        }
+    });
+}
+
+#[test]
+fn whoever_hears_nothing_is_back_within_fifteen_seconds() {
+    simulate(async {
+        let latency = Duration::from_millis(300);
+        let mut world = World::new(94, Conditions { latency, ..Conditions::default() });
+        let (mut above, mut below) = (world.region().await, world.below(2));
+        below.up().await;
+        above.up().await;
+        for _ in 0..40 {
+            let took = outage(&world, &mut below, &mut above).await;
+            assert!(took < Duration::from_secs(15), "{took:?}");
+        }
+    });
+}
+
+#[test]
+fn a_short_outage_that_is_told_of_costs_no_link_and_no_time() {
+    simulate(async {
+        let mut world = World::new(95, Conditions::default());
+        world.network.tell(address(2));
+        let (mut above, mut below) = (world.region().await, world.below(2));
+        below.up().await;
+        above.up().await;
+        let since = below.handle.state().since;
+        for nonce in 0..10 {
+            world.network.isolate(address(2));
+            below.handle.send(ping(nonce)).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(40)).await;
+            world.network.rejoin(address(2));
+            let began = Instant::now();
+            match above.next().await {
+                DownlinkEvent::Control { control, .. } => assert_eq!(control, ping(nonce)),
+                other => panic!("{other:?}"),
+            }
+            assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+        }
+        assert_eq!(below.handle.state().since, since, "it dialled again");
     });
 }

@@ -11,7 +11,7 @@ use protocol::message::{Hello, Welcome};
 use protocol::session::{Close, CloseCode, Event, Session};
 use quinn::{Connection, Endpoint};
 
-use super::{HelloFacts, Runner, UplinkConfig, error_chain};
+use super::{HelloFacts, Reach, Runner, UplinkConfig, error_chain};
 use crate::driver::{Carrier, Driver};
 use crate::recovery::{Recovery, is_untimely};
 use crate::transport::{describe, link_client, recover_client};
@@ -81,6 +81,10 @@ impl Runner {
                         let reason = format!("{endpoint}: {}", failure.reason);
                         let untimely = failure.untimely.or(last.untimely);
                         last = Failure { reason, untimely, ..failure };
+                        if self.config.network.way(address) != self.reach.way {
+                            // Those tried before may be within reach now.
+                            return Err(last);
+                        }
                     }
                 }
             }
@@ -104,11 +108,18 @@ impl Runner {
 
     async fn connect(&self, client: quinn::ClientConfig, address: SocketAddr) -> Result<Connection, Failure> {
         let timeout = self.config.profile.connect_timeout;
+        let rerouted = self.rerouted();
         let connecting = self
             .endpoint()?
             .connect_with(client, address, identity::tls::SERVER_NAME)
             .map_err(|error| Failure::new(error.to_string()))?;
-        match tokio::time::timeout(timeout, connecting).await {
+        let connected = tokio::select! {
+            biased;
+            connected = tokio::time::timeout(timeout, connecting) => connected,
+            // The pause behind this failure ends at once.
+            () = rerouted => return Err(Failure::new("the machine's network changed")),
+        };
+        match connected {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => {
                 let untimely = is_untimely(&error).then_some(address);
@@ -123,6 +134,7 @@ impl Runner {
         identity: &Arc<AgentIdentity>,
         address: SocketAddr,
     ) -> Result<Connected, Failure> {
+        self.reach = Reach { address, way: self.config.network.way(address) };
         let UplinkConfig { profile, clock, entropy, .. } = &mut self.config;
         let client = link_client(identity, profile, Arc::clone(clock), &mut **entropy)
             .map_err(|error| Failure::new(error_chain(&error)))?;

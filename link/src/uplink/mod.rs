@@ -8,6 +8,10 @@
 //! ```
 //! A pause is drawn from zero to its bound (full jitter): a thousand agents that lost the same peer come back
 //! spread over the whole interval, not in waves.
+//!
+//! # Another way to the peer
+//! When the machine has its network back, or another one, and its system says so ([`Network::rerouted`]), nothing waits for
+//! its time: a pause ends, an attempt begins anew, and a live link goes on from another socket.
 
 mod dial;
 
@@ -34,7 +38,7 @@ use self::dial::Connected;
 pub(crate) use self::dial::Failure;
 use crate::driver::{Carrier, Driver};
 use crate::lanes::{Live, answer, receive};
-use crate::network::Network;
+use crate::network::{ANYWHERE, Network, Way};
 use crate::profile::{Profile, ProfileError};
 use crate::recovery::Recovery;
 use crate::types::{CallError, LinkState, Reason, Responder, SendError};
@@ -128,6 +132,13 @@ struct Shared {
     endpoint: RwLock<Option<Endpoint>>,
 }
 
+/// How the machine reached the peer that was dialled last, when it was dialled.
+#[derive(Debug, Clone, Copy)]
+struct Reach {
+    address: SocketAddr,
+    way: Option<Way>,
+}
+
 impl Uplink {
     /// Dials and keeps dialling until cancelled; the link then says goodbye.
     ///
@@ -151,8 +162,10 @@ impl Uplink {
             attempts: 0,
         });
         let shared = Arc::new(Shared { live: RwLock::default(), state, endpoint: RwLock::default() });
+        let reach = Reach { address: ANYWHERE, way: config.network.way(ANYWHERE) };
         let runner = Runner {
             config,
+            reach,
             source,
             shared: Arc::clone(&shared),
             events,
@@ -202,16 +215,6 @@ impl UplinkHandle {
     pub fn watch(&self) -> watch::Receiver<LinkState> {
         self.shared.state.subscribe()
     }
-
-    /// To be called when the operating system reports a network: queued data leaves at once over a new socket
-    /// instead of after the retransmission pause, which grows with the length of an outage.
-    ///
-    /// # Errors
-    /// The system's, when no socket can be had.
-    pub fn network_changed(&self, socket: std::net::UdpSocket) -> std::io::Result<()> {
-        let endpoint = self.shared.endpoint.read().unwrap_or_else(PoisonError::into_inner).clone();
-        endpoint.map_or(Ok(()), |endpoint| endpoint.rebind(socket))
-    }
 }
 
 impl Shared {
@@ -226,6 +229,7 @@ impl Shared {
 
 struct Runner {
     config: UplinkConfig,
+    reach: Reach,
     source: Arc<dyn HelloSource>,
     shared: Arc<Shared>,
     events: mpsc::Sender<UplinkEvent>,
@@ -256,6 +260,7 @@ impl Runner {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
+                () = self.rerouted() => self.turn_to_new_way(),
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -263,6 +268,24 @@ impl Runner {
         if let Some(endpoint) = endpoint {
             // Lets the last close leave.
             let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
+        }
+    }
+
+    /// Ends when the machine reaches the peer in another way than when it was dialled.
+    async fn rerouted(&self) {
+        self.config.network.rerouted(self.reach.address, self.reach.way).await;
+    }
+
+    /// What failed before says nothing about the way that there is now.
+    fn turn_to_new_way(&mut self) {
+        self.reach.way = self.config.network.way(self.reach.address);
+        self.failures = 0;
+        let endpoint = self.shared.endpoint.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let (Some(endpoint), Some(way)) = (endpoint, self.reach.way) {
+            tracing::info!(source = %way.source, "the machine has another way to its peer");
+            if let Err(error) = self.config.network.rebind(&endpoint) {
+                tracing::warn!(%error, "the uplink stays on its old socket");
+            }
         }
     }
 
@@ -332,7 +355,7 @@ impl Runner {
 
     /// The loop over everything that can happen on a live link.
     async fn pump(
-        &self,
+        &mut self,
         driver: &mut Driver,
         carrier: &Arc<Carrier>,
         mut commands: mpsc::Receiver<Message>,
@@ -340,6 +363,7 @@ impl Runner {
     ) -> Reason {
         let mut pending = Some(first);
         let mut leaving = false;
+        let (events, cancel) = (self.events.clone(), self.cancel.clone());
         loop {
             while driver.has_room()
                 && let Ok(message) = commands.try_recv()
@@ -349,17 +373,18 @@ impl Runner {
             let idle = pending.is_none();
             tokio::select! {
                 biased;
-                () = self.cancel.cancelled(), if !leaving => {
+                () = cancel.cancelled(), if !leaving => {
                     leaving = true;
                     pending = None;
                     driver.close(going_away());
                 }
-                permit = self.events.reserve(), if !idle => match (permit, pending.take()) {
+                permit = events.reserve(), if !idle => match (permit, pending.take()) {
                     (Ok(permit), Some(event)) => permit.send(event),
                     (Ok(_), None) => {}
                     (Err(_), _) if leaving => {}
                     (Err(_), _) => { leaving = true; driver.close(going_away()); }
                 },
+                () = self.rerouted() => self.turn_to_new_way(),
                 event = driver.turn(idle) => match event {
                     Some(Event::Control(control)) => pending = Some(UplinkEvent::Control(control)),
                     Some(Event::Closed(reason)) => return reason,
@@ -371,11 +396,11 @@ impl Runner {
                 },
                 Ok(recv) = carrier.connection.accept_uni() => {
                     let wrap = |blob: BlobDelivery| UplinkEvent::Blob(blob.part, blob.edge);
-                    let events = self.events.clone();
+                    let events = events.clone();
                     self.tasks.spawn(receive(Arc::clone(carrier), recv, Lane::Blob, events, wrap));
                 }
                 Ok((send, recv)) = carrier.connection.accept_bi() => {
-                    let events = self.events.clone();
+                    let events = events.clone();
                     let lane = Lane::Request;
                     let wrap = |request, responder| Some(UplinkEvent::Request(request, responder));
                     self.tasks.spawn(answer(Arc::clone(carrier), send, recv, lane, events, wrap));

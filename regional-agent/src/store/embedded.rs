@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -41,6 +42,7 @@ pub struct Settings {
 pub struct Embedded {
     commands: mpsc::Sender<Command>,
     reader: Reader,
+    waiting: Arc<AtomicUsize>,
 }
 
 /// How big a store is.
@@ -71,7 +73,7 @@ impl Embedded {
             .name("store".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(|source| StoreError::Thread { source })?;
-        Ok(Self { commands, reader: Reader { index, catalog } })
+        Ok(Self { commands, reader: Reader { index, catalog }, waiting: Arc::default() })
     }
 
     /// How big it is.
@@ -104,7 +106,24 @@ impl Embedded {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| StoreError::Closed)?;
+        let _waits = Waits::begin(&self.waiting);
         answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// Somebody who waits for an answer, as long as it is there.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn begin(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -122,6 +141,10 @@ impl telemetry::promql::Source for Shared<'_> {
 }
 
 impl Store for Embedded {
+    fn waiting(&self) -> Arc<AtomicUsize> {
+        self.waiting.clone()
+    }
+
     fn ingest(
         &self,
         arrivals: Vec<Arrival>,

@@ -33,6 +33,8 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -130,6 +132,9 @@ pub type Links = BTreeMap<String, bool>;
 
 /// Keeps telemetry and answers questions about it.
 pub trait Store: Send + Sync + 'static {
+    /// How many who asked have no answer yet, now and from now on.
+    fn waiting(&self) -> Arc<AtomicUsize>;
+
     /// Stores items; each answered acknowledgement is durable. Items of one stream are given in order.
     ///
     /// # Errors

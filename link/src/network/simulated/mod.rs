@@ -27,9 +27,10 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use identity::{Entropy as _, SeededEntropy};
 use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Network;
+use super::{Network, Way};
 use route::Inner;
 use socket::{Inbox, SimulatedSocket};
 use translation::Translation;
@@ -54,6 +55,8 @@ pub struct Statistics {
 #[derive(Clone)]
 pub struct SimulatedNetwork {
     inner: Arc<Mutex<Inner>>,
+    /// Tells whoever is told that a node was isolated or is no more.
+    notices: Arc<Notify>,
 }
 
 impl fmt::Debug for SimulatedNetwork {
@@ -72,6 +75,7 @@ impl SimulatedNetwork {
             paths: BTreeMap::new(),
             cut: BTreeSet::new(),
             isolated: BTreeSet::new(),
+            told: BTreeSet::new(),
             names: BTreeMap::new(),
             inboxes: BTreeMap::new(),
             ports: BTreeMap::new(),
@@ -82,7 +86,7 @@ impl SimulatedNetwork {
             endpoints: 0,
             statistics: Statistics { trace: 0xcbf2_9ce4_8422_2325, ..Statistics::default() },
         };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        Self { inner: Arc::new(Mutex::new(inner)), notices: Arc::default() }
     }
 
     /// The network as the node with that address sees it.
@@ -136,11 +140,18 @@ impl SimulatedNetwork {
     /// Lets nothing from or to a node.
     pub fn isolate(&self, node: IpAddr) {
         self.lock().isolated.insert(node);
+        self.notices.notify_waiters();
     }
 
     /// Ends the isolation of a node.
     pub fn rejoin(&self, node: IpAddr) {
         self.lock().isolated.remove(&node);
+        self.notices.notify_waiters();
+    }
+
+    /// From now on a node knows when it is isolated, as a machine does whose own cable is unplugged.
+    pub fn tell(&self, node: IpAddr) {
+        self.lock().told.insert(node);
     }
 
     /// What it did so far.
@@ -158,18 +169,23 @@ impl SimulatedNetwork {
         mut config: EndpointConfig,
         server: Option<ServerConfig>,
     ) -> io::Result<Endpoint> {
-        let (socket, seed) = {
-            let mut inner = self.lock();
-            let address = inner.claim(address)?;
-            let inbox = Arc::new(Inbox::default());
-            inner.inboxes.insert(address, Arc::downgrade(&inbox));
-            inner.endpoints += 1;
-            let mut seed = [0; 32];
-            SeededEntropy::new(inner.endpoints).fill(&mut seed);
-            (SimulatedSocket { address, network: self.clone(), inbox }, seed)
-        };
+        let socket = self.socket(address)?;
+        let mut seed = [0; 32];
+        let mut inner = self.lock();
+        inner.endpoints += 1;
+        SeededEntropy::new(inner.endpoints).fill(&mut seed);
+        drop(inner);
         config.rng_seed(Some(seed));
         Endpoint::new_with_abstract_socket(config, server, Arc::new(socket), Arc::new(TokioRuntime))
+    }
+
+    fn socket(&self, address: SocketAddr) -> io::Result<SimulatedSocket> {
+        let mut inner = self.lock();
+        let address = inner.claim(address)?;
+        let inbox = Arc::new(Inbox::default());
+        inner.inboxes.insert(address, Arc::downgrade(&inbox));
+        drop(inner);
+        Ok(SimulatedSocket { address, network: self.clone(), inbox })
     }
 }
 
@@ -207,6 +223,32 @@ impl Network for Node {
             found.map(|address| vec![address]).ok_or_else(|| io::ErrorKind::NotFound.into())
         }
         .boxed()
+    }
+
+    fn way(&self, _: SocketAddr) -> Option<Way> {
+        let inner = self.network.lock();
+        let unplugged = inner.told.contains(&self.address) && inner.isolated.contains(&self.address);
+        (!unplugged).then_some(Way { source: self.address, interface: 0 })
+    }
+
+    fn rerouted(&self, to: SocketAddr, from: Option<Way>) -> BoxFuture<'_, ()> {
+        async move {
+            loop {
+                let mut notified = std::pin::pin!(self.network.notices.notified());
+                // From here on nothing is missed.
+                notified.as_mut().enable();
+                if self.way(to) != from {
+                    return;
+                }
+                notified.await;
+            }
+        }
+        .boxed()
+    }
+
+    fn rebind(&self, endpoint: &Endpoint) -> io::Result<()> {
+        let socket = self.network.socket(SocketAddr::new(self.address, 0))?;
+        endpoint.rebind_abstract(Arc::new(socket))
     }
 }
 

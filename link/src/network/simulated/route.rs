@@ -36,6 +36,8 @@ pub(super) struct Inner {
     pub(super) paths: BTreeMap<(IpAddr, IpAddr), Conditions>,
     pub(super) cut: BTreeSet<(IpAddr, IpAddr)>,
     pub(super) isolated: BTreeSet<IpAddr>,
+    /// Nodes that know when they are isolated.
+    pub(super) told: BTreeSet<IpAddr>,
     pub(super) names: BTreeMap<String, IpAddr>,
     pub(super) inboxes: BTreeMap<SocketAddr, Weak<Inbox>>,
     pub(super) ports: BTreeMap<IpAddr, u16>,
