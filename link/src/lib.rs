@@ -43,7 +43,7 @@ pub use downlink::{
     Admission, Admitted, Downlink, DownlinkConfig, DownlinkEvent, DownlinkEvents, DownlinkHandle,
 };
 pub use enrol::{EnrolParams, JoinError, JoinParams, enrol, join};
-pub use network::{Network, PooledNetwork, UdpNetwork};
+pub use network::{Network, PooledNetwork, UdpNetwork, Way};
 pub use profile::Profile;
 pub use recovery::Recovery;
 pub use types::{CallError, EndpointKeys, LinkState, PeerState, Reason, Responder, SendError};

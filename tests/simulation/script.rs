@@ -189,7 +189,7 @@ impl Script {
         let edge = self.world.edges[index].number;
         let network = self.world.network.clone();
         let above = region_address(region_of(edge));
-        match self.draw(18) {
+        match self.draw(19) {
             0 => network.partition(hub_address(), region_address(region)),
             1 => network.heal(hub_address(), region_address(region)),
             2 => network.partition(above, edge_address(edge)),
@@ -228,6 +228,13 @@ impl Script {
             14 => {
                 let off = i64::try_from(self.draw(2 * DAY)).unwrap() - i64::try_from(DAY).unwrap();
                 self.world.edges[index].set_clock(&self.world.clock, off);
+            }
+            // Its cable is unplugged, of which some machines tell.
+            15 => {
+                network.isolate(edge_address(edge));
+                let away = self.away();
+                self.world.pass(away).await;
+                network.rejoin(edge_address(edge));
             }
             _ => {}
         }

@@ -170,6 +170,9 @@ impl World {
             let place = world.edge_place(number, REGIONS[region], above);
             keys::register(&client, &name_of(number), &place.keys.identity()).await;
             world.edges.push(place);
+            if number.is_multiple_of(2) {
+                world.network.tell(edge_address(number));
+            }
         }
         world
     }
