@@ -123,8 +123,12 @@ fn run() -> Result<String, String> {
         .iter()
         .map(|hook| json!({"source": hook.object.source, "value": hook.object.value}))
         .collect();
-    let crds: Vec<Value> =
-        rendered.crds.iter().map(|object| json!({"source": object.source, "value": object.value})).collect();
+    let crds: Vec<Value> = rendered
+        .crds
+        .iter()
+        .flatten()
+        .map(|object| json!({"source": object.source, "value": object.value}))
+        .collect();
     let out = json!({"objects": objects, "hooks": hooks, "crds": crds, "notes": rendered.notes});
     serde_json::to_string_pretty(&out).map_err(|error| error.to_string())
 }

@@ -1,19 +1,20 @@
 //! Renders a release: dependencies, values, schema, templates, objects; in Helm's order of events.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use crate::capabilities::Capabilities;
-use crate::chart::Chart;
 use crate::chart::dependencies::{Instance, is_compatible};
 use crate::chart::schema::violations;
 use crate::chart::values::coalesce_values;
+use crate::chart::{Chart, TemplateFile};
 use crate::error::{Position, RenderError};
 use crate::limits::Limits;
 use crate::manifest::{Hook, Object, Sorted, object, sort, sort_hooks, sort_objects, split};
-use crate::template::ast::Template;
+use crate::template::ast::Parsed;
 use crate::template::call::without_no_value;
 use crate::template::env::Env;
 use crate::template::exec::{Layer, Machine};
@@ -70,8 +71,8 @@ pub struct Rendered {
     pub objects: Vec<Object>,
     /// Hooks, sorted by kind; within an event they run by weight.
     pub hooks: Vec<Hook>,
-    /// The objects of `crds/`, to be applied first.
-    pub crds: Vec<Object>,
+    /// The objects of `crds/`, to be applied first, or why they cannot be: to print the files that is no matter.
+    pub crds: Result<Vec<Object>, RenderError>,
     /// The files of `crds/` with their paths from the root chart, as they are.
     pub crd_files: Vec<(String, Arc<str>)>,
     /// Documents without content (comments only), which Helm prints and nobody applies.
@@ -87,10 +88,10 @@ pub struct Rendered {
 }
 
 /// A template file with the context it is executed in.
-struct Renderable {
-    name: String,
+struct Renderable<'c> {
     base_path: String,
     context: Dict,
+    file: &'c TemplateFile,
 }
 
 /// Renders a chart as `helm template` does.
@@ -134,11 +135,11 @@ pub fn render(
         let actual = input.capabilities.full_version();
         return Err(RenderError::KubeVersion { chart: name(), required: required.clone(), actual });
     }
-    let crds = if input.skip_crds { Crds::default() } else { crds(&root, &root.name, input.limits)? };
+    let crds = if input.skip_crds { Crds::default() } else { crds(&root, &root.name, input.limits) };
     let env = Env::new(entropy, lookup, input.limits);
     let (files, env) = render_templates(&root, &values, input, env)?;
     let mut rendered = collect(files, &format!("{}/templates/NOTES.txt", root.name), input.limits)?;
-    (rendered.crd_files, rendered.crds) = crds;
+    (rendered.crd_files, rendered.crds) = (crds.files, crds.objects);
     rendered.used_entropy = env.used_entropy;
     rendered.used_clock = env.used_clock;
     rendered.used_lookup = env.used_lookup;
@@ -156,12 +157,21 @@ fn check_release_name(name: &str) -> Result<(), RenderError> {
     Err(RenderError::ReleaseName { name: name.to_owned() })
 }
 
-/// Files of `crds/` and their objects.
-type Crds = (Vec<(String, Arc<str>)>, Vec<Object>);
+/// What lies in `crds/`.
+struct Crds {
+    files: Vec<(String, Arc<str>)>,
+    objects: Result<Vec<Object>, RenderError>,
+}
+
+impl Default for Crds {
+    fn default() -> Self {
+        Self { files: Vec::new(), objects: Ok(Vec::new()) }
+    }
+}
 
 /// The files of `crds/` and their objects, those of subcharts after the chart's own.
-fn crds(chart: &Instance<'_>, path: &str, limits: &Limits) -> Result<Crds, RenderError> {
-    let (mut files, mut out) = Crds::default();
+fn crds(chart: &Instance<'_>, path: &str, limits: &Limits) -> Crds {
+    let mut out = Crds::default();
     let manifest = |path: &str| {
         let extension = path.rsplit('.').next().unwrap_or_default();
         ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
@@ -169,21 +179,29 @@ fn crds(chart: &Instance<'_>, path: &str, limits: &Limits) -> Result<Crds, Rende
     for file in chart.chart.files.iter().filter(|file| file.path.starts_with("crds/") && manifest(&file.path))
     {
         let source = format!("{path}/{}", file.path);
-        let parsed = file.documents(limits);
-        let parsed = parsed
-            .as_ref()
-            .map_err(|reason| RenderError::Manifest { file: source.clone(), reason: reason.clone() })?;
-        for (value, text) in &parsed.documents {
-            out.push(Object { value: value.clone(), source: source.clone(), text: text.clone() });
+        out.files.push((source.clone(), file.text()));
+        let Ok(objects) = &mut out.objects else { continue };
+        match file.documents(limits) {
+            Ok(documents) => objects.extend(documents.iter().map(|(value, text)| Object {
+                value: value.clone(),
+                source: source.clone(),
+                text: text.clone(),
+            })),
+            Err(reason) => {
+                out.objects = Err(RenderError::Manifest { file: source, reason: reason.clone() });
+            }
         }
-        files.push((source, Arc::clone(&parsed.text)));
     }
     for child in &chart.children {
-        let (inner_files, inner) = crds(child, &format!("{path}/charts/{}", child.name), limits)?;
-        files.extend(inner_files);
-        out.extend(inner);
+        let inner = crds(child, &format!("{path}/charts/{}", child.name), limits);
+        out.files.extend(inner.files);
+        match (&mut out.objects, inner.objects) {
+            (Ok(objects), Ok(inner)) => objects.extend(inner),
+            (Ok(_), problem) => out.objects = problem,
+            (Err(_), _) => {}
+        }
     }
-    Ok((files, out))
+    out
 }
 
 /// A rendered file.
@@ -204,64 +222,73 @@ fn render_templates<'h>(
     input: &Input<'_>,
     env: Env<'h>,
 ) -> Result<(Vec<File>, Env<'h>), RenderError> {
-    let mut scope = Scope { input, renderables: Vec::new(), templates: Vec::new(), flaw: None };
+    let mut scope = Scope { input, renderables: BTreeMap::new() };
     scope.add(root, &root.name, Value::Dict(values.seen_as(DictKind::Values)), true)?;
-    let mut order: Vec<usize> = (0..scope.renderables.len()).collect();
-    let depth = |at: usize| scope.renderables[at].name.matches('/').count();
-    order.sort_by(|a, b| {
-        (depth(*b), &scope.renderables[*b].name).cmp(&(depth(*a), &scope.renderables[*a].name))
-    });
+    let mut order: Vec<(&String, &Renderable<'_>)> = scope.renderables.iter().collect();
+    let depth = |name: &str| name.matches('/').count();
+    order.sort_by_key(|(name, _)| std::cmp::Reverse((depth(name), *name)));
     let mut layer = Layer::default();
-    for at in &order {
-        for template in &scope.templates[*at] {
+    // What is wrong with the bytes of a template.
+    let mut template_flaw = None;
+    for (name, renderable) in &order {
+        template_flaw = template_flaw.or(renderable.file.flaw);
+        let parsed = parsed(name, renderable.file, input.limits)?;
+        for template in parsed.defines.iter().chain([&parsed.root]) {
             layer.add(Arc::clone(template));
         }
     }
     let mut machine = Machine::new(env, Rc::new(layer));
     let mut files = Vec::new();
-    for at in order {
-        let renderable = &scope.renderables[at];
-        if renderable.name.rsplit('/').next().is_some_and(|name| name.starts_with('_')) {
+    for (name, renderable) in order {
+        if name.rsplit('/').next().is_some_and(|name| name.starts_with('_')) {
             continue;
         }
         let template: Dict = [
-            (Rc::from("Name"), Value::text(&renderable.name)),
+            (Rc::from("Name"), Value::text(name)),
             (Rc::from("BasePath"), Value::text(&renderable.base_path)),
         ]
         .into_iter()
         .collect();
         renderable.context.insert("Template", Value::Dict(template.seen_as(DictKind::Values)));
-        let Some(template) = machine.find(&renderable.name) else { continue };
+        let Some(template) = machine.find(name) else { continue };
         let output =
             machine.execute(&template, &Value::Dict(renderable.context.seen_as(DictKind::Values)))?;
         let output = without_no_value(&output);
         let text = output.lossy().into_owned();
         let flaw = octets::flaw(output.bytes())
-            .or_else(|| scope.flaw.filter(|_| text.contains(char::REPLACEMENT_CHARACTER)));
-        files.push(File { path: renderable.name.clone(), text, flaw });
+            .or_else(|| template_flaw.filter(|_| text.contains(char::REPLACEMENT_CHARACTER)));
+        files.push(File { path: name.clone(), text, flaw });
     }
     files.sort();
     Ok((files, machine.env))
 }
 
-/// Gathers the templates of a chart and its subcharts with their contexts.
-struct Scope<'i> {
-    input: &'i Input<'i>,
-    renderables: Vec<Renderable>,
-    templates: Vec<Vec<Arc<Template>>>,
-    /// What is wrong with the bytes of a template.
-    flaw: Option<&'static str>,
+/// The tree of a template file.
+fn parsed(name: &str, file: &TemplateFile, limits: &Limits) -> Result<Arc<Parsed>, RenderError> {
+    file.parsed(name, limits.nesting_depth).map_err(|(source, error)| RenderError::Parse {
+        position: Position::new(name, source.line_column(error.offset)),
+        // Helm shows what stands behind the last colon.
+        message: error.told(&source).rsplit(": ").next().unwrap_or_default().to_owned(),
+        function: error.function,
+    })
 }
 
-impl Scope<'_> {
+/// Gathers the templates of a chart and its subcharts with their contexts.
+struct Scope<'i, 'c> {
+    input: &'i Input<'i>,
+    /// By their full names: of two with one name the last counts.
+    renderables: BTreeMap<String, Renderable<'c>>,
+}
+
+impl<'c> Scope<'_, 'c> {
     fn add(
         &mut self,
-        chart: &Instance<'_>,
+        chart: &Instance<'c>,
         path: &str,
         values: Value,
         is_root: bool,
     ) -> Result<Dict, RenderError> {
-        let files: std::collections::BTreeMap<Rc<str>, Value> = chart
+        let files: BTreeMap<Rc<str>, Value> = chart
             .chart
             .files
             .iter()
@@ -297,24 +324,9 @@ impl Scope<'_> {
             if library && !partial {
                 continue;
             }
-            self.flaw = self.flaw.or(file.flaw);
-            let name = format!("{path}/{}", file.path);
-            let parsed = file.parsed(&name, self.input.limits.nesting_depth).map_err(|(source, error)| {
-                RenderError::Parse {
-                    position: Position::new(&name, source.line_column(error.offset)),
-                    // Helm shows what stands behind the last colon.
-                    message: error.told(&source).rsplit(": ").next().unwrap_or_default().to_owned(),
-                    function: error.function,
-                }
-            })?;
-            let mut templates = parsed.defines.clone();
-            templates.push(Arc::clone(&parsed.root));
-            self.templates.push(templates);
-            self.renderables.push(Renderable {
-                name,
-                base_path: format!("{path}/templates"),
-                context: context.clone(),
-            });
+            let base_path = format!("{path}/templates");
+            let renderable = Renderable { base_path, context: context.clone(), file };
+            self.renderables.insert(format!("{path}/{}", file.path), renderable);
         }
         Ok(context)
     }
@@ -337,7 +349,7 @@ fn collect(files: Vec<File>, notes_path: &str, limits: &Limits) -> Result<Render
     let mut rendered = Rendered {
         objects: Vec::new(),
         hooks: Vec::new(),
-        crds: Vec::new(),
+        crds: Ok(Vec::new()),
         crd_files: Vec::new(),
         empty: Vec::new(),
         notes: None,

@@ -42,7 +42,7 @@ mod template;
 mod yaml;
 
 pub use capabilities::Capabilities;
-pub use chart::{Chart, ChartError, Dependency, Metadata, merge_values};
+pub use chart::{Chart, ChartError, Dependency, IgnoreRules, Metadata, merge_values};
 pub use engine::{Input, Release, Rendered, render};
 pub use error::{Position, RenderError};
 pub use gotemplate::{Expanded, expand_template};

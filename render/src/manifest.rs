@@ -1,6 +1,6 @@
 //! From rendered text to objects: documents, hooks, and Helm's install order.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 
 use serde_json::Value as Json;
@@ -176,26 +176,36 @@ const INSTALL_ORDER: [&str; 38] = [
     "ValidatingWebhookConfiguration",
 ];
 
-fn kind_of(value: &Json) -> &str {
-    value.get("kind").and_then(Json::as_str).unwrap_or_default()
+/// The kind as Helm reads it: of a number or a truth its text, the field in any case.
+fn kind_of(value: &Json) -> Cow<'_, str> {
+    let folded = || {
+        let fields = value.as_object()?;
+        fields.iter().find(|(key, _)| key.eq_ignore_ascii_case("kind")).map(|(_, kind)| kind)
+    };
+    match value.get("kind").or_else(folded) {
+        Some(Json::String(kind)) => Cow::Borrowed(kind),
+        Some(kind @ (Json::Bool(_) | Json::Number(_))) => Cow::Owned(kind.to_string()),
+        _ => Cow::Borrowed(""),
+    }
 }
 
 /// Where a kind stands in the install order.
-fn rank(kind: &str) -> (usize, &str) {
+fn rank(value: &Json) -> (usize, Cow<'_, str>) {
+    let kind = kind_of(value);
     match INSTALL_ORDER.iter().position(|known| *known == kind) {
-        Some(position) => (position, ""),
+        Some(position) => (position, Cow::Borrowed("")),
         None => (INSTALL_ORDER.len(), kind),
     }
 }
 
 /// Sorts objects as Helm installs them; equal kinds keep their order.
 pub(crate) fn sort_objects(objects: &mut [impl Borrow<Object>]) {
-    objects.sort_by(|a, b| rank(kind_of(&a.borrow().value)).cmp(&rank(kind_of(&b.borrow().value))));
+    objects.sort_by(|a, b| rank(&a.borrow().value).cmp(&rank(&b.borrow().value)));
 }
 
 /// Sorts hooks by kind, as Helm keeps them; an executor orders those of one event by weight.
 pub(crate) fn sort_hooks(hooks: &mut [Hook]) {
-    hooks.sort_by(|a, b| rank(kind_of(&a.object.value)).cmp(&rank(kind_of(&b.object.value))));
+    hooks.sort_by(|a, b| rank(&a.object.value).cmp(&rank(&b.object.value)));
 }
 
 /// The documents of a rendered file: Helm splits at every line that starts with `---`.

@@ -1,8 +1,6 @@
 //! What `helm template` prints of a release: the templates' own text, document by document.
 
-use regex::Regex;
-
-use crate::chart::ignore::translate;
+use crate::chart::pattern::compiled;
 use crate::engine::Rendered;
 use crate::manifest::{HookEvent, Object, sort_objects, split};
 
@@ -52,7 +50,7 @@ impl Rendered {
         }
         let mut only = String::new();
         for pattern in &shown.show_only {
-            let regex = translate(pattern).and_then(|source| Regex::new(&source).ok());
+            let regex = compiled(pattern);
             let matches = |document: &&str| {
                 path_of(document).is_some_and(|path| regex.as_ref().is_some_and(|regex| regex.is_match(path)))
             };

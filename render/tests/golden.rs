@@ -79,7 +79,7 @@ fn normal(value: &Value) -> Value {
 
 fn documents(rendered: &Rendered) -> Vec<(String, Value)> {
     let hooks = rendered.hooks.iter().map(|hook| &hook.object);
-    let all = rendered.crds.iter().chain(&rendered.objects).chain(hooks);
+    let all = rendered.crds.iter().flatten().chain(&rendered.objects).chain(hooks);
     all.map(|object| (object.source.clone(), normal(&object.value))).collect()
 }
 

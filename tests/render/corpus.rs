@@ -89,10 +89,15 @@ fn with_values(path: &Path) -> Vec<Case> {
 
 /// What differs between what we print of a case and what Helm prints, asked again where its text is random.
 pub(crate) fn compared(ours: &Printed, arguments: &[String]) -> Option<String> {
-    let first = helm::template(arguments);
+    compared_in(Path::new("."), ours, arguments)
+}
+
+/// The same with paths relative to a folder.
+pub(crate) fn compared_in(folder: &Path, ours: &Printed, arguments: &[String]) -> Option<String> {
+    let first = helm::template_in(folder, arguments);
     match (ours, &first) {
         (Ok(ours), Ok(helm)) if ours == helm => None,
-        (Ok(ours), Ok(helm)) => match helm::template(arguments) {
+        (Ok(ours), Ok(helm)) => match helm::template_in(folder, arguments) {
             Ok(again) => text_difference(ours, helm, &again),
             Err(error) => Some(format!("helm only rendered it once: {error}")),
         },
@@ -108,13 +113,15 @@ fn difference(case: &Case) -> Option<Difference> {
         Some(path) => case.folder.join(path).display().to_string(),
         None => argument.replace("=@", &format!("={}/", case.folder.display())),
     }));
-    let what = compared(&skein(&arguments), &arguments);
+    let what = compared(&skein_in(Path::new("."), &arguments), &arguments);
     what.map(|what| Difference(format!("{}\n{what}\n", arguments.join(" "))))
 }
 
-fn skein(arguments: &[String]) -> Printed {
+/// `skein render` with these arguments, paths relative to a folder.
+pub(crate) fn skein_in(folder: &Path, arguments: &[String]) -> Printed {
     let program = skein_tests::mesh::program().expect("skein is built");
-    let output = Command::new(program).arg("render").args(arguments).output().expect("skein runs");
+    let mut command = Command::new(program);
+    let output = command.arg("render").args(arguments).current_dir(folder).output().expect("skein runs");
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -5,6 +5,7 @@
 
 mod corpus;
 mod dialects;
+mod folders;
 mod generator;
 mod helm;
 mod helm_charts;
@@ -62,6 +63,15 @@ fn charts_print_as_helm_template_prints_them() {
     let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert!(cases > 150, "only {cases} cases were found");
     assert!(found.is_empty(), "{} of {cases} cases differ:\n\n{}", found.len(), shown.join("\n"));
+}
+
+#[test]
+#[ignore = "real parts: tests/run"]
+fn charts_of_odd_files_print_as_helm_prints_them() {
+    let work = tempfile::tempdir().expect("a folder for charts");
+    let (charts, found) = folders::differences(work.path());
+    assert!(charts > 200, "only {charts} charts were found");
+    assert!(found.is_empty(), "{} of {charts} charts differ:\n\n{}", found.len(), found.join("\n"));
 }
 
 #[test]

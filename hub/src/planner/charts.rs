@@ -54,7 +54,8 @@ pub(super) fn rendered(
         },
     })?;
     let mut bundle = Bundle { entropy: rendered.used_entropy || rendered.used_clock, ..Bundle::default() };
-    for object in rendered.crds.into_iter().chain(rendered.objects) {
+    let crds = rendered.crds.map_err(|error| Unrendered::failed(error.to_string()))?;
+    for object in crds.into_iter().chain(rendered.objects) {
         add(&mut bundle, object.value, request.labels)
             .map_err(|error| Unrendered::failed(format!("{}: {error}", object.source)))?;
     }

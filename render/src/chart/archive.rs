@@ -135,18 +135,25 @@ fn pax_path(data: &[u8]) -> Option<String> {
     None
 }
 
-/// The path without its first folder, checked.
+/// The path without its first folder, checked. A name with a backslash is one of Windows.
 fn inner_path(name: &str) -> Result<String, ChartError> {
     let illegal = |reason| ChartError::IllegalPath { path: name.to_owned(), reason };
-    let normal = name.replace('\\', "/");
-    let Some((_, inner)) = normal.split_once('/') else {
-        return Err(illegal(if normal == "Chart.yaml" {
+    let delimiter = if name.contains('\\') { '\\' } else { '/' };
+    let Some((first, inner)) = name.split_once(delimiter) else {
+        return Err(illegal(if name == "Chart.yaml" {
             "chart yaml not in base directory"
         } else {
             "it is outside the base directory"
         }));
     };
-    check_path(inner).map_err(illegal)
+    let inner = check_path(&inner.replace(delimiter, "/")).map_err(illegal)?;
+    if inner.starts_with("..") {
+        return Err(illegal("chart illegally references parent directory"));
+    }
+    if first == "Chart.yaml" {
+        return Err(illegal("chart yaml not in base directory"));
+    }
+    Ok(inner)
 }
 
 /// The path in its shortest form, if it stays inside the chart.

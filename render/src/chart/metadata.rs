@@ -151,17 +151,6 @@ impl Metadata {
         }
     }
 
-    /// Adds what a `requirements.yaml` of an old chart declares.
-    pub(crate) fn read_requirements(&mut self, document: &Json) {
-        if let Some(object) = document.as_object() {
-            if field(object, "dependencies").is_some() {
-                self.dependencies = read_dependencies(object);
-                self.null_dependency = has_null(object, "dependencies");
-            }
-            self.declares_dependencies = true;
-        }
-    }
-
     /// Helm's validation.
     pub(crate) fn validate(&self) -> Result<(), String> {
         if self.name.is_empty() {

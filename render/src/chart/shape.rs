@@ -1,6 +1,8 @@
-//! The types of the fields of `Chart.yaml`, and what Go's JSON decoder says where one has another.
+//! The types of the fields of `Chart.yaml` and `Chart.lock`, and what Go's JSON decoder says where one has another.
 
 use serde_json::{Map, Value as Json};
+
+use crate::template::funcs::parsed_time::parse;
 
 /// What a field holds. Numbers and truths are texts where texts are wanted.
 enum Wanted {
@@ -9,10 +11,12 @@ enum Wanted {
     Texts,
     Annotations,
     Anything,
+    /// As RFC 3339 has it.
+    Time,
     Structs(&'static str, &'static [(&'static str, Wanted)]),
 }
 
-use Wanted::{Annotations, Anything, Flag, Structs, Text, Texts};
+use Wanted::{Annotations, Anything, Flag, Structs, Text, Texts, Time};
 
 const DEPENDENCY: &[(&str, Wanted)] = &[
     ("name", Text),
@@ -24,6 +28,10 @@ const DEPENDENCY: &[(&str, Wanted)] = &[
     ("import-values", Anything),
     ("alias", Text),
 ];
+
+/// What a lock holds.
+const LOCK: &[(&str, Wanted)] =
+    &[("generated", Time), ("digest", Text), ("dependencies", Structs("Dependency", DEPENDENCY))];
 
 const MAINTAINER: &[(&str, Wanted)] = &[("name", Text), ("email", Text), ("url", Text)];
 
@@ -70,8 +78,14 @@ fn complaint(value: &Json, place: &str) -> String {
         Json::Array(_) => "array",
         Json::Object(_) => "object",
     };
-    format!("error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go {place}")
+    format!("{UNREADABLE}json: cannot unmarshal {found} into Go {place}")
 }
+
+/// How Helm begins every complaint of this kind.
+const UNREADABLE: &str = "error unmarshaling JSON: while decoding JSON: ";
+
+/// Go's layout of such a time.
+const RFC_3339: &str = "2006-01-02T15:04:05Z07:00";
 
 /// Whether the document of a chart has the types that Helm wants.
 ///
@@ -89,6 +103,18 @@ pub(super) fn check(document: &Json, is_root: bool) -> Result<(), String> {
         fields(object, &[("apiVersion", Text)], Place { name: "chartBase", path: "" })?;
     }
     fields(object, METADATA, Place { name: "Metadata", path: "" })
+}
+
+/// Whether the document of a `Chart.lock` has the types that Helm wants.
+///
+/// # Errors
+/// The first mismatch in the order of the keys.
+pub(super) fn check_lock(document: &Json) -> Result<(), String> {
+    match document {
+        Json::Object(object) => fields(object, LOCK, Place { name: "Lock", path: "" }),
+        Json::Null => Ok(()),
+        _ => Err(complaint(document, "value of type v2.Lock")),
+    }
 }
 
 fn fields(
@@ -114,6 +140,11 @@ fn field(value: &Json, key: &'static str, wanted: &Wanted, place: Place<'_>) -> 
         (Text, _) if is_text(&value) => Ok(()),
         (Text, _) => mismatch(value, "string"),
         (Flag, _) => mismatch(value, "bool"),
+        (Time, Json::String(text)) => {
+            let read = parse(RFC_3339.as_bytes(), text.as_bytes());
+            read.map(|_| ()).map_err(|problem| format!("{UNREADABLE}{problem}"))
+        }
+        (Time, _) => Err(format!("{UNREADABLE}Time.UnmarshalJSON: input is not a JSON string")),
         (Texts, Json::Array(items)) => match items.iter().find(|item| !is_text(item)) {
             Some(item) => mismatch(item, "string"),
             None => Ok(()),

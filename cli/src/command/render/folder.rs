@@ -1,4 +1,4 @@
-//! The files of a chart folder, links followed as Helm follows them.
+//! The files of a chart folder, links followed as Helm follows them, without what its `.helmignore` names.
 //!
 //! # Why
 //! Links may lead anywhere, also back up: a folder is entered only while no folder above it is the same one, and the
@@ -8,7 +8,7 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use render::Limits;
+use render::{IgnoreRules, Limits};
 
 /// A folder to be read, and where those that it lies in really are, itself the last.
 struct Pending {
@@ -22,6 +22,7 @@ struct Pending {
 /// When something cannot be read, is neither a file nor a folder, or leads back to where it came from, and beyond the
 /// limits of a chart.
 pub(super) fn files(root: &Path, limits: &Limits) -> Result<Vec<(String, Vec<u8>)>> {
+    let rules = rules(root, limits)?;
     let mut files = Vec::new();
     let (mut entries, mut total) = (0_usize, 0_u64);
     let mut pending = vec![Pending { path: root.to_owned(), above: vec![real(root)?] }];
@@ -37,6 +38,10 @@ pub(super) fn files(root: &Path, limits: &Limits) -> Result<Vec<(String, Vec<u8>
             // Follows links.
             let found =
                 std::fs::metadata(&path).with_context(|| format!("failed to read {}", path.display()))?;
+            let name = path.strip_prefix(root)?.to_string_lossy().into_owned();
+            if rules.hits(&name, found.is_dir()) {
+                continue;
+            }
             if found.is_dir() {
                 pending.push(entered(path, &folder.above)?);
                 continue;
@@ -45,7 +50,6 @@ pub(super) fn files(root: &Path, limits: &Limits) -> Result<Vec<(String, Vec<u8>
             if total > limits.chart_bytes {
                 bail!("the chart is larger than the maximum size {}", limits.chart_bytes);
             }
-            let name = path.strip_prefix(root)?.to_string_lossy().into_owned();
             let content =
                 std::fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
             files.push((name, content));
@@ -53,6 +57,17 @@ pub(super) fn files(root: &Path, limits: &Limits) -> Result<Vec<(String, Vec<u8>
     }
     files.sort();
     Ok(files)
+}
+
+/// What the folder's `.helmignore` says, if it has one.
+fn rules(root: &Path, limits: &Limits) -> Result<IgnoreRules> {
+    let path = root.join(IgnoreRules::FILE);
+    let Ok(found) = std::fs::metadata(&path) else {
+        return Ok(IgnoreRules::parse(&[])?);
+    };
+    checked(&path, &found, limits)?;
+    let content = std::fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    Ok(IgnoreRules::parse(&content)?)
 }
 
 fn real(path: &Path) -> Result<PathBuf> {
@@ -75,10 +90,15 @@ fn entered(path: PathBuf, above: &[PathBuf]) -> Result<Pending> {
 /// The size of a file that may be read.
 fn checked(path: &Path, found: &Metadata, limits: &Limits) -> Result<u64> {
     if !found.is_file() {
+        let path = std::path::absolute(path)?;
         bail!("cannot load irregular file {} as it has file mode type bits set", path.display());
     }
     if found.len() > limits.chart_file_bytes {
-        bail!("chart file {path:?} is larger than the maximum size {}", limits.chart_file_bytes);
+        bail!(
+            "chart file {:?} is larger than the maximum file size {}",
+            path.file_name().unwrap_or_default(),
+            limits.chart_file_bytes
+        );
     }
     Ok(found.len())
 }

@@ -16,7 +16,7 @@ mod instants;
 pub(crate) mod json_errors;
 pub(crate) mod lists;
 pub(crate) mod numbers;
-mod parsed_time;
+pub(crate) mod parsed_time;
 pub(crate) mod paths;
 pub(crate) mod reflection;
 pub(crate) mod regexes;
