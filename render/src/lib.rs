@@ -11,7 +11,8 @@
 //! # Where it differs from Helm v4
 //! - Maps are walked in key order wherever Go's order is random (`keys`, `values`, schema violations).
 //! - Local time is UTC; zones are those of the bundled database.
-//! - DSA keys answer [`RenderError::Unsupported`], for which a caller may run Helm.
+//! - DSA keys, and certificates signed with keys that the TLS library does not take (RSA of less than 2048 bits), answer
+//!   [`RenderError::Unsupported`], for which a caller may run Helm.
 //! - Integers of rendered objects keep all 64 bits, as Kubernetes reads them; values pass through floats as in Helm.
 //! - Bytes that are no UTF-8 come out as U+FFFD where Helm prints them as they are (in NOTES.txt, in `crds/`); where Helm
 //!   refuses what is no YAML for that, so do we.

@@ -342,7 +342,8 @@ pub(crate) fn sort(value: Json, source: &str, text: &str) -> Sorted {
 /// Merges the documents of a values file, later ones over earlier ones.
 pub(crate) fn merge_value_documents(text: &str, limits: &Limits) -> Result<Json, String> {
     let mut merged = serde_json::Map::new();
-    for document in value_documents(text)? {
+    let (documents, problem) = value_documents(text);
+    for document in documents {
         let parsed = read(&document, limits).map_err(|error| {
             format!("cannot unmarshal yaml document: error converting YAML to JSON: {error}")
         })?;
@@ -357,19 +358,21 @@ pub(crate) fn merge_value_documents(text: &str, limits: &Limits) -> Result<Json,
             }
         }
     }
-    Ok(Json::Object(merged))
+    problem.map_or(Ok(Json::Object(merged)), Err)
 }
 
-/// The documents of a values file, split at lines of three dashes before YAML is looked at, as Kubernetes' reader does
-/// it: every line ends in `\n` from then on, and a separator before any content stays.
-fn value_documents(text: &str) -> Result<Vec<String>, String> {
+/// The documents of a values file up to a separator that is none, and what is wrong with that one. They are split at
+/// lines of three dashes before YAML is looked at, as Kubernetes' reader does it: every line ends in `\n` from then on,
+/// and a separator before any content stays.
+fn value_documents(text: &str) -> (Vec<String>, Option<String>) {
     let mut documents = Vec::new();
     let mut current = String::new();
     for line in text.split_inclusive('\n') {
         let line = line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
         if let Some(rest) = line.strip_prefix("---").map(str::trim) {
             if !rest.is_empty() && !rest.starts_with('#') {
-                return Err(format!("error reading yaml document: invalid Yaml document separator: {rest}"));
+                let problem = format!("error reading yaml document: invalid Yaml document separator: {rest}");
+                return (documents, Some(problem));
             }
             if !current.is_empty() {
                 documents.push(std::mem::take(&mut current));
@@ -382,7 +385,7 @@ fn value_documents(text: &str) -> Result<Vec<String>, String> {
     if !current.is_empty() {
         documents.push(current);
     }
-    Ok(documents)
+    (documents, None)
 }
 
 pub(crate) fn overlay(into: &mut serde_json::Map<String, Json>, from: serde_json::Map<String, Json>) {

@@ -100,7 +100,7 @@ fn push_escaped(out: &mut String, letter: char) {
 }
 
 /// Go's `strconv.IsPrint`, close enough: no controls, no spaces but U+0020, no unassigned or private code points.
-fn is_printable(letter: char) -> bool {
+pub(crate) fn is_printable(letter: char) -> bool {
     let code = u32::from(letter);
     let hidden = letter.is_control()
         || letter.is_whitespace()

@@ -6,6 +6,7 @@ use crate::template::env::Env;
 use crate::template::fault::Fault;
 use crate::template::named::{BYTE, named};
 use crate::template::printf::{sprint, sprintf, sprintln};
+use crate::template::quote::is_printable;
 use crate::template::value::{DictKind, List, Text, Value, deep_equal};
 
 pub(super) static TABLE: &[Row] = &[
@@ -267,8 +268,10 @@ fn js(text: &str) -> String {
             '\\' => out.push_str("\\\\"),
             '\'' => out.push_str("\\'"),
             '"' => out.push_str("\\\""),
-            '<' | '>' | '&' | '=' | '\0'..='\u{1f}' => out.push_str(&format!("\\u{:04X}", u32::from(letter))),
-            _ => out.push(letter),
+            '<' | '>' | '&' | '=' => out.push_str(&format!("\\u{:04X}", u32::from(letter))),
+            ' ' => out.push(letter),
+            _ if is_printable(letter) => out.push(letter),
+            _ => out.push_str(&format!("\\u{:04X}", u32::from(letter))),
         }
     }
     out

@@ -10,7 +10,8 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize, SanType, SerialNumber,
 };
 
-use super::encoding::{base64_decode, base64_encode};
+use super::encoding::base64_decode;
+use super::pem::{self, Block};
 use super::{Answer, Row, exact};
 use crate::template::args::Args;
 use crate::template::env::Env;
@@ -73,84 +74,26 @@ fn failed(what: &'static str) -> impl Fn(rcgen::Error) -> Fault {
     move |problem| Fault::message(format!("{what}: {problem}"))
 }
 
+/// A key of a kind that Go knows and the TLS library here does not is left to Helm.
+fn pair(key: &Block) -> Result<KeyPair, Fault> {
+    let unsupported = || Fault::Unsupported(format!("a certificate of this {}", key.label));
+    KeyPair::try_from(key.der.as_slice()).map_err(|_| unsupported())
+}
+
 fn key_pair(given: Option<&str>) -> Result<KeyPair, Fault> {
     match given {
-        Some(text) if !text.contains("-----BEGIN ") => {
-            Err(Fault::message("parsing private key: no PEM data in input"))
+        Some(text) => {
+            let wrong = |problem| Fault::message(format!("parsing private key: {problem}"));
+            pair(&pem::private_key(text).map_err(wrong)?)
         }
-        Some(text) => KeyPair::from_pem(text).map_err(failed("parsing private key")),
         None => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
             .map_err(failed("error generating rsa key")),
     }
 }
 
-/// PEM with 64 characters a line, as Go writes it.
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = base64_encode(der);
-    let mut out = format!("-----BEGIN {label}-----\n");
-    for line in text.as_bytes().chunks(64) {
-        out.push_str(&String::from_utf8_lossy(line));
-        out.push('\n');
-    }
-    out.push_str(&format!("-----END {label}-----\n"));
-    out
-}
-
-/// Tag, content and rest of one DER element.
-fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (tag, rest) = der.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = if *first < 0x80 {
-        (usize::from(*first), rest)
-    } else {
-        let count = usize::from(first & 0x7f);
-        let bytes = rest.get(..count.min(4))?;
-        (bytes.iter().fold(0, |length, byte| (length << 8) | usize::from(*byte)), rest.get(count..)?)
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((*tag, content, rest))
-}
-
-/// The algorithm's key inside a PKCS#8 document.
-fn pkcs8_inner(der: &[u8]) -> Option<&[u8]> {
-    let (_, sequence, _) = element(der)?;
-    let (_, _, rest) = element(sequence)?;
-    let (_, _, rest) = element(rest)?;
-    let (tag, inner, _) = element(rest)?;
-    (tag == 4).then_some(inner)
-}
-
-/// A P-256 key in SEC 1 form with its curve named, as Go reads `EC PRIVATE KEY`.
-fn sec1(inner: &[u8], public: &[u8]) -> Option<Vec<u8>> {
-    const P256: [u8; 12] = [0xA0, 0x0A, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07];
-    let (_, sequence, _) = element(inner)?;
-    let (_, _, rest) = element(sequence)?;
-    let (_, scalar, _) = element(rest)?;
-    let mut body = vec![0x02, 0x01, 0x01, 0x04, u8::try_from(scalar.len()).ok()?];
-    body.extend_from_slice(scalar);
-    body.extend_from_slice(&P256);
-    let bits = u8::try_from(public.len() + 1).ok()?;
-    body.extend_from_slice(&[0xA1, bits + 2, 0x03, bits, 0x00]);
-    body.extend_from_slice(public);
-    let mut out = vec![0x30, u8::try_from(body.len()).ok().filter(|length| *length < 0x80)?];
-    out.extend(body);
-    Some(out)
-}
-
-/// The key as Go's sprig writes it: the algorithm's own form where it has one.
+/// The key as Go's sprig writes it.
 fn key_text(key: &KeyPair) -> String {
-    let der = key.serialized_der();
-    let algorithm = key.algorithm();
-    let own = if *algorithm == PKCS_RSA_SHA256 {
-        pkcs8_inner(der).map(|inner| pem("RSA PRIVATE KEY", inner))
-    } else if *algorithm == PKCS_ECDSA_P256_SHA256 {
-        pkcs8_inner(der)
-            .and_then(|inner| sec1(inner, key.public_key_raw()))
-            .map(|der| pem("EC PRIVATE KEY", &der))
-    } else {
-        None
-    };
-    own.unwrap_or_else(|| pem("PRIVATE KEY", der))
+    pem::key_text(key.serialized_der(), key.public_key_raw())
 }
 
 fn private_key(env: &mut Env<'_>, args: Args<'_>) -> Answer {
@@ -161,7 +104,7 @@ fn private_key(env: &mut Env<'_>, args: Args<'_>) -> Answer {
         "ed25519" => {
             const HEAD: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
             let seed = env.random(32);
-            return Ok(Value::text(&pem("PRIVATE KEY", &[HEAD.as_slice(), &seed].concat())));
+            return Ok(Value::text(&pem::pem("PRIVATE KEY", &[HEAD.as_slice(), &seed].concat())));
         }
         "dsa" => return Err(Fault::Unsupported("genPrivateKey \"dsa\"".to_owned())),
         _ => return Ok(Value::text(&format!("Unknown type {kind}"))),
@@ -228,19 +171,17 @@ fn authority(env: &mut Env<'_>, args: Args<'_>, key: Option<String>) -> Answer {
     params.key_usages.push(KeyUsagePurpose::KeyCertSign);
     let key = key_pair(key.as_deref())?;
     let cert = params.self_signed(&key).map_err(failed("error creating certificate"))?;
-    Ok(certificate(pem("CERTIFICATE", cert.der()), key_text(&key)))
+    Ok(certificate(pem::pem("CERTIFICATE", cert.der()), key_text(&key)))
 }
 
 fn self_signed(env: &mut Env<'_>, args: Args<'_>, key: Option<String>) -> Answer {
     let params = named(parameters(env, &args.utf8(0)?, args.int(3)?)?, args)?;
     let key = key_pair(key.as_deref())?;
     let cert = params.self_signed(&key).map_err(failed("error creating certificate"))?;
-    Ok(certificate(pem("CERTIFICATE", cert.der()), key_text(&key)))
+    Ok(certificate(pem::pem("CERTIFICATE", cert.der()), key_text(&key)))
 }
 
 fn signed(env: &mut Env<'_>, args: Args<'_>, key: Option<String>) -> Answer {
-    let mut params = named(parameters(env, &args.utf8(0)?, args.int(3)?)?, args)?;
-    params.use_authority_key_identifier_extension = true;
     let (ca_cert, ca_key) = match args.any(4) {
         Value::Object(object) => (object.field("Cert"), object.field("Key")),
         _ => (None, None),
@@ -249,12 +190,26 @@ fn signed(env: &mut Env<'_>, args: Args<'_>, key: Option<String>) -> Answer {
         let got = args.any(4).type_name();
         return Err(Fault::Type(format!("wrong type for value; expected sprig.certificate; got {got}")));
     };
-    let ca_key = key_pair(Some(&ca_key.lossy()))?;
-    let issuer =
-        Issuer::from_ca_cert_pem(&ca_cert.lossy(), ca_key).map_err(failed("error parsing certificate"))?;
     let key = key_pair(key.as_deref())?;
+    let (ca_cert, public) =
+        pem::certificate(&ca_cert.lossy(), "decodedSignerCert.Bytes").map_err(Fault::Message)?;
+    let ca_key = pem::private_key(&ca_key.lossy()).map_err(unreadable_key)?;
+    let mut params = named(parameters(env, &args.utf8(0)?, args.int(3)?)?, args)?;
+    params.use_authority_key_identifier_extension = true;
+    let ca_key = pair(&ca_key)?;
+    if ca_key.public_key_raw() != public {
+        let problem =
+            "error creating certificate: x509: provided PrivateKey doesn't match parent's PublicKey";
+        return Err(Fault::message(problem));
+    }
+    let issuer = Issuer::from_ca_cert_pem(&pem::pem("CERTIFICATE", &ca_cert), ca_key);
+    let issuer = issuer.map_err(failed("error parsing certificate"))?;
     let cert = params.signed_by(&key, &issuer).map_err(failed("error creating certificate"))?;
-    Ok(certificate(pem("CERTIFICATE", cert.der()), key_text(&key)))
+    Ok(certificate(pem::pem("CERTIFICATE", cert.der()), key_text(&key)))
+}
+
+fn unreadable_key(problem: String) -> Fault {
+    Fault::Message(format!("error parsing private key: {problem}"))
 }
 
 fn custom(_: &mut Env<'_>, args: Args<'_>) -> Answer {
@@ -264,7 +219,7 @@ fn custom(_: &mut Env<'_>, args: Args<'_>) -> Answer {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let (cert, key) = (decode(0, "certificate")?, decode(1, "private key")?);
-    let pair = KeyPair::from_pem(&key).map_err(failed("error parsing private key"))?;
-    Issuer::from_ca_cert_pem(&cert, pair).map_err(failed("error parsing certificate"))?;
+    pem::certificate(&cert, "decodedCert.Bytes").map_err(Fault::Message)?;
+    pem::private_key(&key).map_err(unreadable_key)?;
     Ok(certificate(cert, key))
 }

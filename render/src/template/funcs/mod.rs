@@ -18,6 +18,7 @@ pub(crate) mod lists;
 pub(crate) mod numbers;
 pub(crate) mod parsed_time;
 pub(crate) mod paths;
+mod pem;
 pub(crate) mod reflection;
 pub(crate) mod regexes;
 pub(crate) mod semver;

@@ -14,20 +14,27 @@ use crate::template::value::Value;
 pub(super) static TABLE: &[Row] = &[
     exact("semver", 1, |_, args| {
         let text = args.utf8(0)?;
-        let version = Version::parse(&text).ok_or_else(invalid_version)?;
+        let version = Version::parse(&text).ok_or_else(|| invalid_version(&text))?;
         Ok(Value::Object(Rc::new(version)))
     }),
     exact("semverCompare", 2, |_, args| {
         let (constraint, version) = (args.utf8(0)?, args.utf8(1)?);
         let constraint = Constraint::parse(&constraint)
             .ok_or_else(|| Fault::message(format!("improper constraint: {constraint:?}")))?;
-        let version = Version::parse(&version).ok_or_else(invalid_version)?;
+        let version = Version::parse(&version).ok_or_else(|| invalid_version(&version))?;
         Ok(Value::Bool(constraint.matches(&version)))
     }),
 ];
 
-fn invalid_version() -> Fault {
-    Fault::message("invalid semantic version")
+fn invalid_version(text: &str) -> Fault {
+    let pre = text.split('+').next().and_then(|text| Some(text.split_once('-')?.1));
+    let has_zero = pre.is_some_and(|pre| identifiers(pre) && pre.split('.').any(starts_with_zero));
+    Fault::message(if has_zero { "version segment starts with 0" } else { "invalid semantic version" })
+}
+
+/// Whether a part of a suffix is a number with a zero before it.
+fn starts_with_zero(part: &str) -> bool {
+    part.len() > 1 && part.starts_with('0') && part.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A version; `original` keeps the text it was read from.
@@ -62,10 +69,7 @@ impl Version {
             Some((numbers, pre)) => (numbers, identifiers(pre).then_some(pre)?),
             None => (body, ""),
         };
-        if pre
-            .split('.')
-            .any(|part| part.len() > 1 && part.starts_with('0') && part.bytes().all(|b| b.is_ascii_digit()))
-        {
+        if pre.split('.').any(starts_with_zero) {
             return None;
         }
         let mut parts = [0_u64; 3];
@@ -170,7 +174,10 @@ impl Object for Version {
 
     fn call(&self, name: &str, arguments: &[Value]) -> Option<Answer> {
         let other = || match Args(arguments).any(0) {
-            Value::Object(object) => Version::parse(&object.print()).ok_or_else(invalid_version),
+            Value::Object(object) => {
+                let text = object.print();
+                Version::parse(&text).ok_or_else(|| invalid_version(&text))
+            }
             _ => Err(Fault::Method(
                 "runtime error: invalid memory address or nil pointer dereference".to_owned(),
             )),

@@ -28,13 +28,15 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The first percent sign that two hexadecimal digits do not follow, with what follows it.
-fn bad_escape(text: &str) -> Option<String> {
-    text.match_indices('%').find_map(|(at, _)| {
-        let digits = text.as_bytes().get(at + 1..at + 3);
-        let fits = digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-        (!fits).then(|| text[at..].chars().take(3).collect())
-    })
+/// Whether two hexadecimal digits follow every percent sign of a part; the first that stands alone is an error.
+fn whole_escapes(part: &str) -> Result<(), String> {
+    let bad = part.match_indices('%').find(|(at, _)| {
+        let digits = part.as_bytes().get(at + 1..at + 3);
+        !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    });
+    let Some((at, _)) = bad else { return Ok(()) };
+    let escape: String = part[at..].chars().take(3).collect();
+    Err(format!("invalid URL escape {escape:?}"))
 }
 
 /// Why a host is none: letters that must be escaped there, and escapes of letters that need none.
@@ -76,75 +78,117 @@ fn scheme_of(text: &str) -> Option<(&str, &str)> {
     fits.then_some((scheme, rest))
 }
 
-fn parse(_: &mut Env<'_>, args: Args<'_>) -> Answer {
-    let text = args.utf8(0)?;
-    if text.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
-        let text = format!("unable to parse url: parse {text:?}: net/url: invalid control character in URL");
-        return Err(Fault::message(text));
+/// What Go makes of a URL.
+struct Parsed {
+    scheme: String,
+    host: String,
+    hostname: String,
+    path: String,
+    query: String,
+    opaque: String,
+    fragment: String,
+    /// As it is written into another URL; nothing where there is no `@`.
+    user: Option<String>,
+}
+
+impl Parsed {
+    /// Go's `url.Parse`.
+    ///
+    /// # Errors
+    /// Go's words.
+    fn read(text: &str) -> Result<Self, String> {
+        Self::split(text).map_err(|problem| format!("parse {text:?}: {problem}"))
     }
-    let unquery = |text: &str| text.split('?').next().unwrap_or_default().to_owned();
-    for part in text.split('#').map(unquery) {
-        if let Some(bad) = bad_escape(&part) {
-            let text = format!("unable to parse url: parse {text:?}: invalid URL escape {bad:?}");
-            return Err(Fault::message(text));
+
+    fn split(text: &str) -> Result<Self, String> {
+        if text.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
+            return Err("net/url: invalid control character in URL".to_owned());
         }
-    }
-    let (body, fragment) = text.split_once('#').unwrap_or((&text, ""));
-    let (scheme, rest) = match scheme_of(body) {
-        Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
-        None if body.starts_with(':') => {
-            let text = format!("unable to parse url: parse {text:?}: missing protocol scheme");
-            return Err(Fault::message(text));
+        let (body, fragment) = text.split_once('#').unwrap_or((text, ""));
+        let (scheme, rest) = match scheme_of(body) {
+            Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
+            None if body.starts_with(':') => return Err("missing protocol scheme".to_owned()),
+            None => (String::new(), body),
+        };
+        let first = rest.split(['/', '?']).next().unwrap_or_default();
+        if scheme.is_empty() && first.contains(':') {
+            return Err("first path segment in URL cannot contain colon".to_owned());
         }
-        None => (String::new(), body),
-    };
-    let first = rest.split(['/', '?']).next().unwrap_or_default();
-    if scheme.is_empty() && first.contains(':') {
-        let text =
-            format!("unable to parse url: parse {text:?}: first path segment in URL cannot contain colon");
-        return Err(Fault::message(text));
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (mut opaque, mut authority, mut path) = ("", "", rest);
+        if !rest.starts_with('/') && !scheme.is_empty() {
+            opaque = rest;
+            path = "";
+        } else if let Some(after) = rest.strip_prefix("//") {
+            let end = after.find('/').unwrap_or(after.len());
+            (authority, path) = after.split_at(end);
+        }
+        let (user, host) = match authority.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority),
+        };
+        let hostname = hostname(host)?;
+        let user = user.map(written_user).transpose()?;
+        whole_escapes(path)?;
+        whole_escapes(fragment)?;
+        Ok(Self {
+            user,
+            host: unescape(host),
+            hostname: unescape(hostname),
+            path: unescape(path),
+            query: query.to_owned(),
+            opaque: opaque.to_owned(),
+            fragment: unescape(fragment),
+            scheme,
+        })
     }
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let mut opaque = "";
-    let mut authority = "";
-    let mut path = rest;
-    if !rest.starts_with('/') && !scheme.is_empty() {
-        opaque = rest;
-        path = "";
-    } else if let Some(after) = rest.strip_prefix("//") {
-        let end = after.find('/').unwrap_or(after.len());
-        (authority, path) = after.split_at(end);
-    }
-    let (userinfo, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+}
+
+/// The host without its port and brackets.
+fn hostname(host: &str) -> Result<&str, String> {
     let port_start = host.rfind(':').filter(|colon| host.rfind(']').is_none_or(|bracket| bracket < *colon));
     if let Some(colon) = port_start
         && !host[colon + 1..].bytes().all(|byte| byte.is_ascii_digit())
     {
-        let port = &host[colon..];
-        let text = format!("unable to parse url: parse {text:?}: invalid port {port:?} after host");
-        return Err(Fault::message(text));
+        return Err(format!("invalid port {:?} after host", &host[colon..]));
     }
+    whole_escapes(host)?;
     if let Some(problem) = bad_host(host) {
-        return Err(Fault::message(format!("unable to parse url: parse {text:?}: {problem}")));
+        return Err(problem);
     }
+    let name = port_start.map_or(host, |colon| &host[..colon]);
+    Ok(name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name))
+}
+
+/// Name and password, read and written anew.
+fn written_user(text: &str) -> Result<String, String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte);
-    if !userinfo.bytes().all(fits) {
-        return Err(Fault::message(format!(
-            "unable to parse url: parse {text:?}: net/url: invalid userinfo"
-        )));
+    if !text.bytes().all(fits) {
+        return Err("net/url: invalid userinfo".to_owned());
     }
-    let hostname = port_start.map_or(host, |colon| &host[..colon]);
-    let hostname = hostname.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(hostname);
+    let written = |part: &str| {
+        whole_escapes(part)?;
+        Ok::<_, String>(escape(&unescape(part), "$&+,;="))
+    };
+    match text.split_once(':') {
+        Some((name, password)) => Ok(format!("{}:{}", written(name)?, written(password)?)),
+        None => written(text),
+    }
+}
+
+fn parse(_: &mut Env<'_>, args: Args<'_>) -> Answer {
+    let url = Parsed::read(&args.utf8(0)?);
+    let url = url.map_err(|problem| Fault::message(format!("unable to parse url: {problem}")))?;
     let out = Dict::empty();
     let fields = [
-        ("scheme", scheme.as_str()),
-        ("host", &unescape(host)),
-        ("hostname", &unescape(hostname)),
-        ("path", &unescape(path)),
-        ("query", query),
-        ("opaque", opaque),
-        ("fragment", &unescape(fragment)),
-        ("userinfo", userinfo),
+        ("scheme", &url.scheme),
+        ("host", &url.host),
+        ("hostname", &url.hostname),
+        ("path", &url.path),
+        ("query", &url.query),
+        ("opaque", &url.opaque),
+        ("fragment", &url.fragment),
+        ("userinfo", &url.user.unwrap_or_default()),
     ];
     for (name, value) in fields {
         out.insert(name, Value::text(value));
@@ -172,25 +216,36 @@ fn join(_: &mut Env<'_>, args: Args<'_>) -> Answer {
     let (scheme, host, path) = (get("scheme")?, get("host")?, get("path")?);
     let (query, opaque, fragment, userinfo) =
         (get("query")?, get("opaque")?, get("fragment")?, get("userinfo")?);
+    let user = match userinfo.as_str() {
+        "" => None,
+        text => {
+            let wrong = |problem| Fault::message(format!("unable to parse userinfo in dict: {problem}"));
+            Parsed::read(&format!("proto://{text}@host")).map_err(wrong)?.user
+        }
+    };
     let mut out = String::new();
     if !scheme.is_empty() {
         out.push_str(&scheme);
         out.push(':');
     }
     if opaque.is_empty() {
-        if !scheme.is_empty() || !host.is_empty() || !userinfo.is_empty() {
-            if !host.is_empty() || !path.is_empty() || !userinfo.is_empty() {
+        if !scheme.is_empty() || !host.is_empty() || user.is_some() {
+            if !host.is_empty() || !path.is_empty() || user.is_some() {
                 out.push_str("//");
             }
-            if !userinfo.is_empty() {
-                out.push_str(&userinfo);
+            if let Some(user) = user {
+                out.push_str(&user);
                 out.push('@');
             }
             out.push_str(&escape(&host, "!$&'()*+,;=:[]<>\""));
         }
-        let path = escape(&path, "$&+,/:;=@!*'()");
+        let path = if path == "*" { path } else { escape(&path, "$&+,/:;=@") };
         if !path.is_empty() && !path.starts_with('/') && !host.is_empty() {
             out.push('/');
+        }
+        if out.is_empty() && path.split('/').next().is_some_and(|first| first.contains(':')) {
+            // Or the first part of the path would be a scheme.
+            out.push_str("./");
         }
         out.push_str(&path);
     } else {
@@ -202,7 +257,7 @@ fn join(_: &mut Env<'_>, args: Args<'_>) -> Answer {
     }
     if !fragment.is_empty() {
         out.push('#');
-        out.push_str(&escape(&fragment, "$&+,/:;=?@!*'()"));
+        out.push_str(&escape(&fragment, "$&+,/:;=?@!*()"));
     }
     Ok(Value::text(&out))
 }
