@@ -49,7 +49,9 @@ fn every_field_of_every_schema_survives_its_type() {
             .insert("apiVersion".into(), format!("{}/{}", crd.spec.group, crd.spec.versions[0].name).into());
         fields.insert("kind".into(), kind.into());
         fields.insert("metadata".into(), json!({"name": "sample"}));
-        assert_eq!(for_any_kind!(kind, through, &object), object, "{kind}");
+        // `MicroTime` always writes six digits.
+        let back = for_any_kind!(kind, through, &object).to_string().replace(".000000Z", "Z");
+        assert_eq!(back, object.to_string(), "{kind}");
     }
 }
 

@@ -201,6 +201,35 @@ async fn a_hub_that_is_killed_in_the_middle_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn the_time_that_counts_for_a_cluster_survives_a_kill_of_the_hub() {
+    let mut hub = Hub::start().await;
+    let rollout = json!({"waves": [canary()], "abortOnFailure": 1, "failureGrace": "1h", "deadline": "2h"});
+    let edges = settled(&hub, rollout.clone(), 2).await;
+    service(&hub, "web-2", rollout).await;
+    until_planned(&hub, &edges[0], "web-2").await;
+    hub.carry_out(&edges[0], UnitState::Failed);
+    let clock = |it: &Value| it["status"]["rollout"]["clocks"][0].clone();
+    let shown = hub.until("MultiClusterService", "", "web", |it| clock(it)["failing"].is_string()).await;
+    let before = clock(&shown);
+    assert!(before["connected"].is_string() && before["given"].is_string(), "{before}");
+    hub.restart().await;
+    hub.plan(&edges[0], |units| !units.is_empty()).await;
+    hub.link(&AgentId::Region("eu".parse().unwrap()), true);
+    for (edge, state) in edges.iter().zip([UnitState::Failed, UnitState::Deployed]) {
+        hub.link(edge, true);
+        hub.carry_out(edge, state);
+    }
+    // The hub has looked at it again when it has done what a person said.
+    say(&hub, "pause").await;
+    let shown =
+        hub.until("MultiClusterService", "", "web", |it| it["status"]["rollout"]["handled"] == "pause").await;
+    let after = clock(&shown);
+    for field in ["set", "revision", "given", "connected", "failing"] {
+        assert_eq!(after[field], before[field], "{field}: {before} {after}");
+    }
+}
+
+#[tokio::test]
 async fn a_canary_that_fails_takes_everybody_back_and_a_hub_killed_then_stays_there() {
     let mut hub = Hub::start().await;
     let rollout = json!({"waves": [canary()], "abortOnFailure": 1, "failureGrace": "100ms"});

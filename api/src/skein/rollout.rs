@@ -1,6 +1,6 @@
 //! `MultiClusterService.spec.rollout` and `.status.rollout`: how a new revision of the services reaches a fleet.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, MicroTime, Time};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +125,9 @@ pub struct RolloutStatus {
     /// Clusters that are away and do not have the revision.
     #[serde(default)]
     pub away: i64,
+    /// The time that counts for clusters on their way, also after the hub was started anew; 256 of them at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clocks: Vec<RolloutClock>,
     /// The last revision that reached all clusters: what an abort leads back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_revision: Option<String>,
@@ -173,6 +176,30 @@ pub struct RolloutStatus {
     /// How many waves there are.
     #[serde(default)]
     pub waves: i64,
+}
+
+/// What time counts for a cluster that was given a revision and is not ready with it.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutClock {
+    /// Since when it is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away: Option<MicroTime>,
+    /// Since when it fails no more; too short a while to count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calm: Option<MicroTime>,
+    /// Since when it would be connected, had it never been away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connected: Option<MicroTime>,
+    /// Since when it fails, but for moments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<MicroTime>,
+    /// When it was given the revision.
+    pub given: MicroTime,
+    /// The revision.
+    pub revision: String,
+    /// Namespace and name of its ServiceSet.
+    pub set: String,
 }
 
 /// What a rollout is at.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use api::conditions::reason;
 use api::k0rdent::{DeploymentState, MultiClusterService, ServiceState, SyncMode};
 use api::names::annotation;
-use api::skein::{LinkState, RolloutPhase, RolloutSpec, RolloutStatus};
+use api::skein::{LinkState, RolloutClock, RolloutPhase, RolloutSpec, RolloutStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -38,6 +38,8 @@ use crate::services::target::TargetName;
 const SETTLING: UnixMillis = 60_000;
 /// Revisions that nobody has any more, and that are kept all the same.
 const HISTORY: usize = 10;
+/// Clusters whose time the status keeps.
+const CLOCKS_MAX: usize = 256;
 
 /// What a look at a rollout gives.
 pub(super) struct Told {
@@ -170,10 +172,12 @@ impl Engine {
         };
         // Apart while the rest is looked at.
         let mut steady = std::mem::take(&mut self.releases.steady);
-        let decision = self.look(object, names, (&settings, &revision, &base), &mut steady);
+        let (decision, clocks) =
+            self.look(object, names, (&settings, &revision, &base), (&mut steady, &before.clocks));
         self.releases.steady = steady;
         self.carry_out(object, names, &base, &decision);
-        Some(self.told(object, spec, &settings, &decision, &before))
+        let told = self.told(object, spec, &settings, &decision, &before);
+        Some(Told { status: RolloutStatus { clocks, ..told.status }, ..told })
     }
 
     fn misread(&self, error: &SettingsError, before: &RolloutStatus) -> Told {
@@ -250,24 +254,39 @@ impl Engine {
         names.iter().filter_map(member).collect()
     }
 
-    /// Decides.
+    /// Decides; gives the clocks of those on their way as well.
     fn look(
         &self,
         object: &MultiClusterService,
         names: &BTreeSet<TargetName>,
         (settings, revision, state): (&Settings, &str, &State),
-        steady: &mut HashMap<ObjectName, Steady>,
-    ) -> Decision {
+        (steady, written): (&mut HashMap<ObjectName, Steady>, &[RolloutClock]),
+    ) -> (Decision, Vec<RolloutClock>) {
         let name = object.name_any();
         let members = self.members(&name, names);
         let given: Vec<_> =
             members.iter().map(|member| self.releases.given(&self.cache, &name, &member.set.set)).collect();
         let now = now_millis();
+        let settling = now < self.releases.started + SETTLING;
+        let mut clocks = Vec::new();
         let seen = |(member, given): (&Member<'_>, &Option<Given>)| {
             let (link, health) = self.seen(member, given.as_ref());
             let Some(given) = given else { return (link, health) };
-            let steady = steady.entry(member.set.set.clone()).or_default();
-            steady.see((&given.revision, given.at), (link, health), (now, settings.failure_grace))
+            let set = format!("{}/{}", member.set.set.0, member.set.set.1);
+            let resume = || written.iter().find(|clock| clock.set == set).map(Steady::resume);
+            let entry = steady.entry(member.set.set.clone());
+            let steady = entry.or_insert_with(|| resume().unwrap_or_default());
+            let seen = steady.see((&given.revision, given.at), (link, health), (now, settings.failure_grace));
+            if given.at > 0 && health != Health::Ready && clocks.len() < CLOCKS_MAX {
+                clocks.push(steady.clock(&set));
+            }
+            match seen {
+                // What it did meanwhile may not have been heard yet.
+                (Link::Up(since), health) if settling && steady.is_resumed() => {
+                    (Link::Up(since.max(now)), health)
+                }
+                seen => seen,
+            }
         };
         let seen: Vec<_> = members.iter().zip(&given).map(seen).collect();
         let facts: Vec<_> = members
@@ -276,14 +295,15 @@ impl Engine {
             .zip(seen)
             .map(|((member, given), seen)| self.fact(member, given.as_ref(), seen))
             .collect();
-        planner::decide(Input {
+        let decision = planner::decide(Input {
             settings,
             revision,
             state,
             targets: &facts,
             command: object.annotations().get(annotation::ROLLOUT).map(String::as_str),
             now,
-        })
+        });
+        (decision, clocks)
     }
 
     /// How a target's link and health are at this moment.
@@ -475,6 +495,7 @@ impl Engine {
         let waves = settings.waves.len();
         let status = RolloutStatus {
             away: number(counts.away),
+            clocks: Vec::new(),
             completed_revision: state.completed.clone(),
             failed: number(counts.failed),
             handled: state.handled.clone(),

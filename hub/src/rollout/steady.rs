@@ -3,9 +3,12 @@
 //! # Why this is remembered, and only here
 //! A link that breaks for a second each minute would begin a deadline anew each minute, and an object that is refused
 //! once and taken at the next try is no reason to stop a fleet. Both need to know what was before; the planner is a
-//! function of what is now. A hub that starts anew knows nothing of before: then both begin anew, which errs on the side
-//! of patience.
+//! function of what is now. The status keeps it for a hub that starts anew ([`Steady::clock`]). The time without a hub
+//! counts like any other, but nobody is late before his agent had time to be heard again.
 
+use api::skein::RolloutClock;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use protocol::UnixMillis;
 
 use super::facts::{Health, Link};
@@ -23,9 +26,52 @@ pub struct Steady {
     failing: Option<UnixMillis>,
     /// Since when it fails no more.
     calm: Option<UnixMillis>,
+    /// A hub before this one saw it.
+    resumed: bool,
+}
+
+fn moment(at: UnixMillis) -> MicroTime {
+    let at = Timestamp::from_millisecond(at.cast_signed()).unwrap_or(Timestamp::MAX);
+    MicroTime(at)
+}
+
+fn millis(at: &MicroTime) -> UnixMillis {
+    u64::try_from(at.0.as_millisecond()).unwrap_or_default()
 }
 
 impl Steady {
+    /// As a hub before this one wrote it down.
+    pub fn resume(clock: &RolloutClock) -> Self {
+        let at = |at: &Option<MicroTime>| at.as_ref().map(millis);
+        Self {
+            given: (clock.revision.clone(), millis(&clock.given)),
+            from: at(&clock.connected),
+            away: at(&clock.away),
+            failing: at(&clock.failing),
+            calm: at(&clock.calm),
+            resumed: true,
+        }
+    }
+
+    /// What is written down of it, for a set (namespace and name).
+    pub fn clock(&self, set: &str) -> RolloutClock {
+        let at = |at: Option<UnixMillis>| at.map(moment);
+        RolloutClock {
+            away: at(self.away),
+            calm: at(self.calm),
+            connected: at(self.from),
+            failing: at(self.failing),
+            given: moment(self.given.1),
+            revision: self.given.0.clone(),
+            set: set.to_owned(),
+        }
+    }
+
+    /// Whether a hub before this one saw it with what it was given.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
     /// Takes note of how the target is, and gives that without its moments: `Link::Up` since when it would be connected
     /// without breaks, `Health::Failed` since when it fails. `grace` is the longest moment.
     pub fn see(
@@ -93,6 +139,25 @@ mod tests {
             Health::Failed(since) => Some(now - since),
             Health::Ready | Health::Waiting => None,
         }
+    }
+
+    #[test]
+    fn what_is_written_down_goes_on_as_if_the_hub_had_never_been_away() {
+        let mut steady = Steady::default();
+        steady.see(GIVEN, (Link::Up(1), Health::Failed(0)), (2_000, GRACE));
+        steady.see(GIVEN, (Link::Away(Some(5_000)), Health::Waiting), (6_000, GRACE));
+        let mut resumed = Steady::resume(&steady.clock("default/shop"));
+        assert!(resumed.is_resumed());
+        for (link, health, now) in [
+            (Link::Up(8_000), Health::Failed(0), 8_500),
+            (Link::Up(8_000), Health::Ready, 9_000),
+            (Link::Up(8_000), Health::Failed(0), 30_000),
+        ] {
+            let expected = steady.see(GIVEN, (link, health), (now, GRACE));
+            assert_eq!(resumed.see(GIVEN, (link, health), (now, GRACE)), expected);
+        }
+        let other = resumed.see(("r3", 40_000), (Link::Up(1), Health::Waiting), (40_000, GRACE));
+        assert_eq!((other.0, resumed.is_resumed()), (Link::Up(40_000), false));
     }
 
     #[test]
