@@ -162,6 +162,7 @@ fn keep_certificate(
         identity,
         clock: Arc::clone(clock),
         entropy: Box::new(SystemEntropy),
+        delegation: None,
     };
     process.tasks.spawn(renewal.run(process.cancel.clone()));
 }

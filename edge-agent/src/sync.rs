@@ -137,7 +137,9 @@ impl Receiver {
             | Control::BlobsWanted { .. }
             | Control::Report { .. }
             | Control::EdgeLinks { .. }
-            | Control::EdgeRemoved { .. } => {
+            | Control::EdgeRemoved { .. }
+            | Control::EdgeTable(_)
+            | Control::EdgeRenewed(_) => {
                 tracing::warn!("a message that only travels up came down; ignored")
             }
         }

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use api::skein::Edge;
+use bytes::Bytes;
 use kube::ResourceExt;
 use protocol::id::{AgentId, EdgeId, RegionName};
 
+use crate::authority;
 use crate::changes::{Announcer, Changes};
 
 /// Namespace and name of an object.
@@ -31,6 +33,17 @@ pub struct RosterEdge {
     pub revoked: bool,
     /// The `ClusterDeployment` it was made for.
     pub cluster_deployment: Option<ObjectName>,
+    /// Its device, once it is known.
+    pub device: Option<Device>,
+}
+
+/// What is on record of an edge's device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its public key (Ed25519, 32 bytes).
+    pub key: Bytes,
+    /// How often it has returned.
+    pub returns: u64,
 }
 
 /// All edges and regions. Clones share the content.
@@ -186,6 +199,7 @@ fn listed(edge: &Edge) -> Option<RosterEdge> {
             .cluster_deployment
             .as_ref()
             .map(|cluster| (cluster.namespace.clone(), cluster.name.clone())),
+        device: authority::device_of(edge.annotations()),
     })
 }
 

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use protocol::UnixMillis;
 use protocol::codec::encode;
+use protocol::delegation::{EdgeTable, Standings, TABLE_CONTEXT, TablePart};
 use protocol::enrolment::{PlanKey, TRUST_EXTENSION, TrustBundle, trust_statement};
 use protocol::id::AgentId;
 use protocol::plan::{PlanHeader, SignedPlan};
@@ -65,6 +66,12 @@ pub enum AuthorityError {
         subject: String,
         /// What the library says.
         detail: String,
+    },
+    /// What was to issue it is not valid any more.
+    #[error("the region's issuing certificate has expired: it was valid until {not_after} ms after 1970")]
+    Expired {
+        /// End of its validity.
+        not_after: UnixMillis,
     },
     /// The request is malformed or its signature is wrong.
     #[error("certificate signing request is refused: {0}")]
@@ -284,6 +291,14 @@ impl Authority {
         Ok(LinkIdentity { chain, root: self.root.clone(), tls })
     }
 
+    /// Signs the header of a table of edges; the entries are the caller's to add.
+    pub fn sign_table(&self, table: &EdgeTable) -> TablePart {
+        let table = encode(table);
+        let signature = self.plan_key.sign(&[TABLE_CONTEXT, &table[..]].concat());
+        let (key_id, entries) = (key_id(&self.plan_key.public()), Standings::default());
+        TablePart { table, key_id, signature, first: 0, entries, ext: Vec::new() }
+    }
+
     /// Signs a plan.
     pub fn sign_plan(&self, header: &PlanHeader) -> SignedPlan {
         let header = encode(header);
@@ -299,23 +314,49 @@ impl Authority {
         now: UnixMillis,
         entropy: &mut dyn Entropy,
     ) -> Result<Vec<Bytes>, AuthorityError> {
-        let spiffe = format!("spiffe://{}/{path}", self.trust_domain);
-        let mut params = policy(path, now, LEAF_VALIDITY_MS, entropy);
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = usages;
-        let name = spiffe.as_str().try_into().map_err(|error: rcgen::Error| sign_error(path, &error))?;
-        params.subject_alt_names = vec![SanType::URI(name)];
-        params.use_authority_key_identifier_extension = true;
-        let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(&self.root[..]), self.root_key.pair())
-            .map_err(|error| sign_error(path, &error))?;
-        let leaf = params.signed_by(key, &issuer).map_err(|error| sign_error(path, &error))?;
-        Ok(vec![Bytes::copy_from_slice(leaf.der())])
+        let leaf = Leaf { trust_domain: &self.trust_domain, path, usages, validity_ms: LEAF_VALIDITY_MS };
+        let issuer = self.issuer().map_err(|error| sign_error(path, &error))?;
+        Ok(vec![sign_leaf(leaf, key, &issuer, now, entropy)?])
+    }
+
+    /// The root, as what issues certificates.
+    pub(crate) fn issuer(&self) -> Result<Issuer<'static, &rcgen::KeyPair>, rcgen::Error> {
+        Issuer::from_ca_cert_der(&CertificateDer::from(&self.root[..]), self.root_key.pair())
     }
 }
 
+/// What a leaf says.
+pub(crate) struct Leaf<'a> {
+    pub(crate) trust_domain: &'a str,
+    /// Of its SPIFFE id.
+    pub(crate) path: &'a str,
+    pub(crate) usages: Vec<ExtendedKeyUsagePurpose>,
+    pub(crate) validity_ms: u64,
+}
+
+/// A leaf for that key, signed by that issuer.
+pub(crate) fn sign_leaf(
+    leaf: Leaf<'_>,
+    key: &impl PublicKeyData,
+    issuer: &Issuer<'_, &rcgen::KeyPair>,
+    now: UnixMillis,
+    entropy: &mut dyn Entropy,
+) -> Result<Bytes, AuthorityError> {
+    let Leaf { trust_domain, path, usages, validity_ms } = leaf;
+    let spiffe = format!("spiffe://{trust_domain}/{path}");
+    let mut params = policy(path, now, validity_ms, entropy);
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = usages;
+    let name = spiffe.as_str().try_into().map_err(|error: rcgen::Error| sign_error(path, &error))?;
+    params.subject_alt_names = vec![SanType::URI(name)];
+    params.use_authority_key_identifier_extension = true;
+    let signed = params.signed_by(key, issuer).map_err(|error| sign_error(path, &error))?;
+    Ok(Bytes::copy_from_slice(signed.der()))
+}
+
 /// What every certificate has: a name, a serial, a validity that begins a little earlier.
-fn policy(
+pub(crate) fn policy(
     common_name: &str,
     now: UnixMillis,
     validity_ms: u64,
@@ -341,7 +382,7 @@ pub(crate) fn requested_spki(csr: &[u8]) -> Result<[u8; 32], AuthorityError> {
 }
 
 /// The public key that a request proves to have; nothing else of it.
-fn requested_key(csr: &[u8]) -> Result<rcgen::PublicKey, AuthorityError> {
+pub(crate) fn requested_key(csr: &[u8]) -> Result<rcgen::PublicKey, AuthorityError> {
     if csr.len() > REQUEST_BYTES_MAX {
         let detail = format!("{} bytes, at most {REQUEST_BYTES_MAX} are accepted", csr.len());
         return Err(AuthorityError::Request(detail));
@@ -369,6 +410,6 @@ fn check_trust_domain(domain: &str) -> Result<(), AuthorityError> {
     }
 }
 
-fn sign_error(subject: &str, error: &rcgen::Error) -> AuthorityError {
+pub(crate) fn sign_error(subject: &str, error: &rcgen::Error) -> AuthorityError {
     AuthorityError::Sign { subject: subject.to_owned(), detail: error.to_string() }
 }

@@ -12,6 +12,7 @@ use protocol::id::{AgentId, EdgeId, RegionName};
 
 use crate::agent::AgentIdentity;
 use crate::certificate::{PeerCertificate, spki_hash, validity};
+use crate::issuer::check_issuer;
 use crate::key::{DeviceKey, ED25519_KEY_BYTES, KeyError, TlsKey, ed25519_verifies};
 use crate::tls::verify_chain;
 use crate::token::{JoinToken, TokenRole};
@@ -242,7 +243,7 @@ pub fn accept_grant(
         return Err(GrantError::Scope { granted: grant.agent, role, region });
     }
     let JoinGrant { agent, name, region, chain, trust, endpoints, time, ext: _ } = grant;
-    let (not_before, not_after) = check_chain(&agent, &chain, &trust, &tls, time)?;
+    let (not_before, not_after) = check_chain(&agent, &chain, &trust, &tls, time, None)?;
     // A hub that does not know yet where the region listens names none: then where the token led goes on to serve.
     let endpoints = if endpoints.is_empty() { token.endpoints.clone() } else { endpoints };
     Ok(AgentIdentity {
@@ -261,23 +262,27 @@ pub fn accept_grant(
     })
 }
 
-/// That a chain leads to a trusted root and is for this agent and this key; gives its validity.
+/// That a chain leads to a trusted root and is for this agent and this key; gives its validity. Beside the hub, the
+/// issuer of the region `own` may have issued it.
 pub(crate) fn check_chain(
     agent: &AgentId,
     chain: &[Bytes],
     trust: &protocol::enrolment::TrustBundle,
     tls: &TlsKey,
     now: UnixMillis,
+    own: Option<&RegionName>,
 ) -> Result<(UnixMillis, UnixMillis), GrantError> {
     let unusable = |detail: String| GrantError::Certificate(detail);
     let ders = crate::certificate::rustls_chain(chain);
-    verify_chain(&ders, trust, now).map_err(|error| unusable(error.to_string()))?;
+    let between = verify_chain(&ders, trust, now).map_err(|error| unusable(error.to_string()))?;
     let leaf = ders.first().ok_or_else(|| unusable("it is missing".to_owned()))?;
     let facts = PeerCertificate::read(leaf).map_err(|error| unusable(error.to_string()))?;
     let named = facts.agent(&trust.trust_domain).map_err(|error| unusable(error.to_string()))?;
     if named != *agent {
         return Err(unusable(format!("it names {named}, expected {agent}")));
     }
+    check_issuer(leaf, &facts.spiffe, &between, &trust.trust_domain, own)
+        .map_err(|error| unusable(error.to_string()))?;
     if facts.spki_hash != tls.spki_hash() {
         return Err(unusable("it is for another key".to_owned()));
     }

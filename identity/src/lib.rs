@@ -9,6 +9,7 @@
 //! - [`key`], [`token`], [`agent`], [`store`]: what an agent holds
 //! - [`authority`], [`join`], [`renewal`], [`recovery`]: how it gets it, keeps it and gets it back; certificates
 //!   follow policy, never the request
+//! - [`issuer`]: how a region renews its edges while the hub is away, and what it cannot do with that
 //! - [`plan`]: signatures of plans; [`sealing`]: content that only its recipient reads
 //! - [`trust`], [`certificate`], [`tls`]: whom a link talks to: TLS 1.3 only, no resumption, no 0-RTT
 //!
@@ -22,6 +23,7 @@ pub mod agent;
 pub mod authority;
 pub mod certificate;
 pub mod entropy;
+pub mod issuer;
 pub mod join;
 pub mod key;
 mod pem;
@@ -39,6 +41,7 @@ pub use agent::AgentIdentity;
 pub use authority::{Authority, LinkIdentity};
 pub use certificate::PeerCertificate;
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
+pub use issuer::RegionIssuer;
 pub use join::{JoinDecision, TokenRecord, TokenUse, check_join, make_join_request};
 pub use key::{DeviceKey, KeyKind, TlsKey};
 pub use plan::{PlanError, PlanVerifier};

@@ -1,6 +1,7 @@
 //! Signatures of plans: made at the hub, verified where they are obeyed (invariant 4).
 
 use protocol::codec::{DecodeError, decode};
+use protocol::delegation::{EdgeTable, TABLE_BYTES_MAX, TABLE_CONTEXT, TablePart};
 use protocol::enrolment::TrustBundle;
 use protocol::id::AgentId;
 use protocol::plan::{KeyId, PlanHeader, SIGNING_CONTEXT, SignedPlan};
@@ -60,6 +61,19 @@ impl PlanVerifier {
             return Err(PlanError::Signature(plan.key_id));
         }
         Ok(decode(&plan.header, PLAN_HEADER_BYTES_MAX)?)
+    }
+
+    /// The header of a table of edges, if the hub signed it.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn verify_table(&self, part: &TablePart) -> Result<EdgeTable, PlanError> {
+        let (_, key) =
+            self.keys.iter().find(|(id, _)| *id == part.key_id).ok_or(PlanError::UnknownKey(part.key_id))?;
+        if !ed25519_verifies(key, &[TABLE_CONTEXT, &part.table[..]].concat(), &part.signature) {
+            return Err(PlanError::Signature(part.key_id));
+        }
+        Ok(decode(&part.table, TABLE_BYTES_MAX)?)
     }
 
     /// The header, if the hub signed it for that agent.

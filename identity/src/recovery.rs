@@ -165,10 +165,13 @@ pub fn accept_recovery(
 }
 
 impl AgentIdentity {
-    /// Puts the clock right by the certificate, which was issued a moment ago, and remembers how far it is off.
+    /// Puts the clock right by the certificate, which was issued a moment ago, and remembers how far it is off. A region's
+    /// word is not taken for it.
     #[must_use]
     pub fn granted_now(self, clock: &dyn Clock) -> Self {
-        clock.set_right(self.not_before.saturating_add(BACKDATE_MS));
+        if self.chain.len() == 1 {
+            clock.set_right(self.not_before.saturating_add(BACKDATE_MS));
+        }
         Self { clock_ahead_ms: clock.ahead_ms(), ..self }
     }
 }

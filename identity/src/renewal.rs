@@ -7,6 +7,7 @@ use protocol::enrolment::{Refusal, RefusalReason, RenewGrant, RenewRequest, rene
 use protocol::id::AgentId;
 
 use crate::agent::AgentIdentity;
+use crate::issuer::told_returns;
 use crate::join::{GrantError, check_chain};
 use crate::key::{KeyError, TlsKey, ed25519_verifies};
 use crate::trust::is_vouched;
@@ -20,9 +21,9 @@ pub fn make_renew_request(identity: &AgentIdentity, tls: &TlsKey) -> Result<Rene
     let device_proof = identity.device.sign(&renew_statement(&identity.agent, &csr));
     Ok(RenewRequest {
         agent: identity.agent.clone(),
-        csr,
         device_proof,
-        ext: vec![crate::sealing::told(&identity.device)],
+        ext: vec![crate::sealing::told(&identity.device), told_returns(identity, &csr)],
+        csr,
     })
 }
 
@@ -46,7 +47,7 @@ pub fn check_renewal(request: &RenewRequest, device_key: &Bytes, peer: &AgentId)
     Ok(())
 }
 
-/// The identity with its new certificate. A trust bundle older than the present one is not taken, and a newer one
+/// The identity with its new certificate, which the hub issued, or for an edge its region. A trust bundle older than the present one is not taken, and a newer one
 /// only on the word of a root of the present one.
 ///
 /// # Errors
@@ -61,7 +62,8 @@ pub fn accept_renewal(
         return Err(GrantError::Unvouched);
     }
     let trust = if newer { grant.trust } else { identity.trust.clone() };
-    let (not_before, not_after) = check_chain(&identity.agent, &grant.chain, &trust, &tls, grant.time)?;
+    let own = Some(&identity.region);
+    let (not_before, not_after) = check_chain(&identity.agent, &grant.chain, &trust, &tls, grant.time, own)?;
     let endpoints = if grant.endpoints.is_empty() { identity.endpoints.clone() } else { grant.endpoints };
     Ok(AgentIdentity { chain: grant.chain, tls, trust, endpoints, not_before, not_after, ..identity.clone() })
 }

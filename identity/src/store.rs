@@ -8,6 +8,7 @@
 //!     identity.json            who, where, whom to trust: fit for reading
 //!     chain.pem  tls.key
 //!   pending.key                TLS key of a return that is not answered yet
+//!   issuer.pem                 a region's issuing certificate, behind its key
 //! ```
 //! A version is written beside the others under another name, every file is synced, then the directory is
 //! renamed to its number and the parent synced: after a crash at any point the highest number is complete, and
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::AgentIdentity;
 use crate::entropy::Entropy;
+use crate::issuer::RegionIssuer;
 use crate::key::{DeviceKey, ED25519_KEY_BYTES, TlsKey};
 use crate::pem;
 
@@ -35,6 +37,8 @@ use crate::pem;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// The TLS key of a return that is under way.
 const PENDING_KEY: &str = "pending.key";
+/// A region's issuing key and certificate, in one file so that they belong together.
+const ISSUER: &str = "issuer.pem";
 /// Begin of the name of a version's directory.
 const VERSION_PREFIX: &str = "identity-";
 
@@ -123,6 +127,42 @@ impl FileStore {
     pub fn secret(&self, name: &str, entropy: &mut dyn Entropy) -> Result<[u8; 32], StoreError> {
         let path = self.directory.join("secrets").join(name);
         self.seed(&path, entropy)
+    }
+
+    /// The issuing certificate (DER) and its key that a region keeps; nothing when it has none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn issuer(&self) -> Result<Option<(Bytes, TlsKey)>, StoreError> {
+        let path = self.directory.join(ISSUER);
+        let Some(text) = read(&path)? else { return Ok(None) };
+        let (key, certificate) =
+            text.split_at(text.find("-----BEGIN CERTIFICATE").ok_or_else(|| damaged(&path, "is not PEM"))?);
+        let certificate =
+            pem::decode("CERTIFICATE", certificate).and_then(|blocks| blocks.into_iter().next());
+        let certificate = certificate.ok_or_else(|| damaged(&path, "is not PEM"))?;
+        Ok(Some((Bytes::from(certificate), tls_key(&path, key)?)))
+    }
+
+    /// Keeps an issuing certificate and its key; durable when it returns.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the one before then still counts.
+    pub fn store_issuer(&self, issuer: &RegionIssuer) -> Result<(), StoreError> {
+        let key = pem::encode("PRIVATE KEY", issuer.key().pkcs8());
+        let text = key + &pem::encode("CERTIFICATE", issuer.certificate());
+        self.replace(ISSUER, text.as_bytes())
+    }
+
+    /// Writes a file beside the one before, and puts it in its place.
+    fn replace(&self, name: &str, content: &[u8]) -> Result<(), StoreError> {
+        let path = self.directory.join(name);
+        make_directory(&self.directory)?;
+        let temporary = path.with_extension("new");
+        remove_file(&temporary)?;
+        write(&temporary, content)?;
+        rename(&temporary, &path)?;
+        sync_directory(&self.directory)
     }
 
     fn seed(&self, path: &Path, entropy: &mut dyn Entropy) -> Result<[u8; 32], StoreError> {
@@ -246,12 +286,7 @@ impl KeyStore for FileStore {
             }
         }
         let key = TlsKey::generate().map_err(|error| damaged(&path, &error.to_string()))?;
-        make_directory(&self.directory)?;
-        let temporary = path.with_extension("new");
-        remove_file(&temporary)?;
-        write(&temporary, pem::encode("PRIVATE KEY", key.pkcs8()).as_bytes())?;
-        rename(&temporary, &path)?;
-        sync_directory(&self.directory)?;
+        self.replace(PENDING_KEY, pem::encode("PRIVATE KEY", key.pkcs8()).as_bytes())?;
         Ok(key)
     }
 }

@@ -25,6 +25,7 @@ use webpki::{EndEntityCert, KeyUsage};
 use crate::agent::AgentIdentity;
 use crate::authority::LinkIdentity;
 use crate::certificate::{PeerCertificate, rustls_chain, spki_hash, validity};
+use crate::issuer::{IssuerError, TABLE_AGE_MAX_MS, check_issuer};
 use crate::time::{Clock, TlsClock, unix_time};
 use crate::token::JoinToken;
 use crate::trust::{Anchors, Trust, TrustError};
@@ -35,6 +36,10 @@ pub const ALPN_LINK: &[u8] = b"skein/1";
 pub const ALPN_JOIN: &[u8] = b"skein-join/1";
 /// Protocol of the return after expiry.
 pub const ALPN_RECOVER: &[u8] = b"skein-recover/1";
+/// For how long an edge takes its region's certificate after that has expired, in milliseconds: a region cannot renew
+/// its own while the hub is away, and its edges are better off with it. Whoever has stolen the key behind such a
+/// certificate may stand in for the region for so much longer; plans and secrets he can neither make nor read.
+pub const REGION_GRACE_MS: u64 = TABLE_AGE_MAX_MS;
 /// The name that dialling sends; certificates are checked by SPIFFE id, not by it.
 pub const SERVER_NAME: &str = "skein.internal";
 
@@ -107,7 +112,7 @@ pub fn server_config(
     let mut config = ServerConfig::builder_with_details(Arc::clone(provider()), Arc::new(TlsClock(clock)))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Configure)?
-        .with_client_cert_verifier(Arc::new(LowerVerifier { trust, accepts }))
+        .with_client_cert_verifier(Arc::new(LowerVerifier { trust, accepts, own: own_region(identity) }))
         .with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols = vec![ALPN_LINK.to_vec(), ALPN_JOIN.to_vec(), ALPN_RECOVER.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -122,7 +127,9 @@ pub fn server_config(
 /// [`TlsError`] when key and chain do not fit or the bundle has no usable root.
 pub fn client_config(identity: &AgentIdentity, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
     let anchors = Anchors::new(identity.trust.clone()).map_err(TlsError::Trust)?;
-    let verifier = UpperVerifier { anchors, expected: Upper::of(identity), timeless: false };
+    let expected = Upper::of(identity);
+    let grace_ms = if expected == Upper::Hub { 0 } else { REGION_GRACE_MS };
+    let verifier = UpperVerifier { anchors, expected, judged: Judged::Within(grace_ms) };
     let mut config = client_builder(Arc::new(verifier), clock)?
         .with_client_auth_cert(rustls_chain(&identity.chain), identity.tls.rustls_key())
         .map_err(TlsError::Configure)?;
@@ -137,7 +144,7 @@ pub fn client_config(identity: &AgentIdentity, clock: Arc<dyn Clock>) -> Result<
 /// [`TlsError`] when the bundle has no usable root.
 pub fn recover_config(identity: &AgentIdentity, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
     let anchors = Anchors::new(identity.trust.clone()).map_err(TlsError::Trust)?;
-    let verifier = UpperVerifier { anchors, expected: Upper::of(identity), timeless: true };
+    let verifier = UpperVerifier { anchors, expected: Upper::of(identity), judged: Judged::Timeless };
     let mut config = client_builder(Arc::new(verifier), clock)?.with_no_client_auth();
     finish_client(&mut config, ALPN_RECOVER);
     Ok(config)
@@ -154,12 +161,12 @@ pub fn join_config(token: &JoinToken, clock: Arc<dyn Clock>) -> Result<ClientCon
     Ok(config)
 }
 
-/// That a client chain leads to a root of the bundle and is valid at that time.
+/// That a client chain leads to a root of the bundle and is valid at that time; gives what lies between.
 pub(crate) fn verify_chain(
     chain: &[CertificateDer<'_>],
     trust: &TrustBundle,
     now: UnixMillis,
-) -> Result<(), Error> {
+) -> Result<Vec<CertificateDer<'static>>, Error> {
     let anchors = Anchors::new(trust.clone()).map_err(other)?;
     let (leaf, rest) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
     verify_path(leaf, rest, &anchors.anchors, unix_time(now), KeyUsage::client_auth())
@@ -222,6 +229,10 @@ enum Unwanted {
     Name { found: String, expected: String },
     #[error("the other side does not lead to a root that the join token pins")]
     Pin,
+    #[error("the other side's certificate was not issued by the hub")]
+    Listener,
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
     #[error(transparent)]
     Id(#[from] IdError),
 }
@@ -253,11 +264,24 @@ macro_rules! tls13_signatures {
     };
 }
 
-/// Verifies who dials: chain, validity, trust domain, tier, deny set.
+/// The region whose listener shows that.
+fn own_region(identity: &LinkIdentity) -> Option<RegionName> {
+    let leaf = CertificateDer::from(identity.chain.first()?.to_vec());
+    let spiffe = PeerCertificate::read(&leaf).ok()?.spiffe;
+    let (_, path) = spiffe.strip_prefix("spiffe://")?.split_once('/')?;
+    match path.parse().ok()? {
+        AgentId::Region(region) => Some(region),
+        AgentId::Edge(_) => None,
+    }
+}
+
+/// Verifies who dials: chain, validity, trust domain, tier, who issued it, deny set.
 #[derive(Debug)]
 struct LowerVerifier {
     trust: Arc<Trust>,
     accepts: Accepts,
+    /// The region whose listener this is; its issuer is accepted for edges.
+    own: Option<RegionName>,
 }
 
 impl LowerVerifier {
@@ -268,7 +292,7 @@ impl LowerVerifier {
         now: UnixTime,
     ) -> Result<(), Error> {
         let anchors = self.trust.anchors();
-        verify_path(leaf, rest, &anchors.anchors, now, KeyUsage::client_auth())?;
+        let between = verify_path(leaf, rest, &anchors.anchors, now, KeyUsage::client_auth())?;
         let certificate = PeerCertificate::read(leaf).map_err(other)?;
         let agent =
             certificate.agent(&anchors.bundle.trust_domain).map_err(|error| other(Unwanted::Id(error)))?;
@@ -278,7 +302,13 @@ impl LowerVerifier {
                 return Err(other(Unwanted::Tier(agent, self.accepts)));
             }
         }
-        if self.trust.deny().denies(&agent, &certificate) {
+        let domain = &anchors.bundle.trust_domain;
+        let issuer = check_issuer(leaf, &certificate.spiffe, &between, domain, self.own.as_ref());
+        let issuer = issuer.map_err(|error| other(Unwanted::Issuer(error)))?;
+        let deny = self.trust.deny();
+        let issuer_denied =
+            issuer.is_some_and(|by| deny.denies(&AgentId::Region(by.region), &by.certificate));
+        if issuer_denied || deny.denies(&agent, &certificate) {
             return Err(CertificateError::Revoked.into());
         }
         Ok(())
@@ -311,8 +341,30 @@ impl ClientCertVerifier for LowerVerifier {
 struct UpperVerifier {
     anchors: Anchors,
     expected: Upper,
-    /// Whether the clock here is not to be believed (see [`crate::recovery`]).
-    timeless: bool,
+    judged: Judged,
+}
+
+/// At which time the certificate of whom an agent dialled is judged.
+#[derive(Debug, Clone, Copy)]
+enum Judged {
+    /// Now; at its end when that is not longer ago than so many milliseconds.
+    Within(u64),
+    /// Whenever it is valid: the clock here is not to be believed (see [`crate::recovery`]).
+    Timeless,
+}
+
+impl Judged {
+    fn at(self, leaf: &CertificateDer<'_>, now: UnixTime) -> Result<UnixTime, Error> {
+        match self {
+            Self::Timeless => time_of(leaf),
+            Self::Within(0) => Ok(now),
+            Self::Within(grace_ms) => {
+                let (_, not_after) = validity(leaf).map_err(other)?;
+                let graced = now.as_secs() <= not_after.saturating_add(grace_ms) / 1000;
+                Ok(if graced { now.min(unix_time(not_after)) } else { now })
+            }
+        }
+    }
 }
 
 impl UpperVerifier {
@@ -322,8 +374,9 @@ impl UpperVerifier {
         rest: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        let now = if self.timeless { time_of(leaf)? } else { now };
-        verify_path(leaf, rest, &self.anchors.anchors, now, KeyUsage::server_auth())?;
+        let now = self.judged.at(leaf, now)?;
+        let between = verify_path(leaf, rest, &self.anchors.anchors, now, KeyUsage::server_auth())?;
+        listens_by_root(&between)?;
         let found = PeerCertificate::read(leaf).map_err(other)?.spiffe;
         let expected = self.expected.spiffe(&self.anchors.bundle.trust_domain);
         if found == expected { Ok(()) } else { Err(other(Unwanted::Name { found, expected })) }
@@ -350,8 +403,14 @@ impl PinVerifier {
         let anchor = webpki::anchor_from_trusted_cert(root).map_err(|error| other(PathError(error)))?;
         // Only listeners have certificates for servers, so whoever passes is the hub or a region. A newcomer's clock
         // is nobody's word: a listener whose certificate has expired can relay a join, and learns nothing by it.
-        verify_path(leaf, rest, &[anchor], time_of(leaf)?, KeyUsage::server_auth())
+        let between = verify_path(leaf, rest, &[anchor], time_of(leaf)?, KeyUsage::server_auth())?;
+        listens_by_root(&between)
     }
+}
+
+/// Listeners have their certificates from the hub alone.
+fn listens_by_root(between: &[CertificateDer<'_>]) -> Result<(), Error> {
+    if between.is_empty() { Ok(()) } else { Err(other(Unwanted::Listener)) }
 }
 
 /// A moment at which that certificate is valid.
@@ -383,20 +442,20 @@ macro_rules! server_verifier {
 server_verifier!(UpperVerifier);
 server_verifier!(PinVerifier);
 
-/// A path from the leaf to one of the anchors, valid now, for that usage.
+/// A path from the leaf to one of the anchors, valid now, for that usage; gives what lies between.
 fn verify_path(
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
     anchors: &[TrustAnchor<'_>],
     now: UnixTime,
     usage: KeyUsage,
-) -> Result<(), Error> {
+) -> Result<Vec<CertificateDer<'static>>, Error> {
     let certificate = EndEntityCert::try_from(leaf).map_err(path_error)?;
     let algorithms = provider().signature_verification_algorithms.all;
-    certificate
+    let path = certificate
         .verify_for_usage(algorithms, anchors, intermediates, now, usage, None, None)
         .map_err(path_error)?;
-    Ok(())
+    Ok(path.intermediate_certificates().map(|one| one.der().into_owned()).collect())
 }
 
 /// What webpki says about a chain.

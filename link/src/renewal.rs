@@ -1,11 +1,16 @@
-//! Keeps an agent's certificate fresh over its live link.
+//! Keeps an agent's certificate fresh over its live link, and a region's issuing certificate with it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use identity::issuer::issuer_wish;
 use identity::renewal::accept_renewal;
-use identity::{AgentIdentity, Clock, Entropy, KeyStore, TlsKey, make_renew_request};
+use identity::{
+    AgentIdentity, Clock, Entropy, FileStore, KeyStore, RegionIssuer, SystemEntropy, TlsKey,
+    make_renew_request,
+};
 use protocol::message::{Request, Response};
+use protocol::{Extensions, UnixMillis};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +37,16 @@ pub struct Renewal {
     pub clock: Arc<dyn Clock>,
     /// For jitter.
     pub entropy: Box<dyn Entropy>,
+    /// What a region asks for besides; nothing for an edge.
+    pub delegation: Option<Delegation>,
+}
+
+/// The issuing certificate of a region.
+pub struct Delegation {
+    /// Where it is kept before it is used.
+    pub store: Arc<FileStore>,
+    /// Where it is published.
+    pub issuer: watch::Sender<Option<Arc<RegionIssuer>>>,
 }
 
 impl Renewal {
@@ -39,16 +54,32 @@ impl Renewal {
     /// certificate goes on with what it has, and so does this.
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut failures = 0;
+        // A region without an issuing certificate asks for one as soon as its link is up; once, for a hub of before has
+        // none to give.
+        let mut lacks_issuer =
+            self.delegation.as_ref().is_some_and(|delegation| delegation.issuer.borrow().is_none());
+        if lacks_issuer {
+            let mut state = self.uplink.watch();
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                // The link's end is this task's too: then it goes on by time alone.
+                _ = state.wait_for(|state| state.up) => {}
+            }
+        }
         loop {
             let identity = Arc::clone(&self.identity.borrow());
-            let due = identity.needs_renewal_at();
+            let due = if lacks_issuer { 0 } else { identity.needs_renewal_at() };
             let now = self.clock.now();
             let pause = if now < due {
                 failures = 0;
                 Duration::from_millis(due - now).min(NAP)
             } else {
                 match self.renew(&identity).await {
-                    Ok(()) => continue,
+                    Ok(()) => {
+                        lacks_issuer = false;
+                        continue;
+                    }
                     Err(reason) => {
                         failures += 1;
                         tracing::warn!(%reason, not_after = identity.not_after, "certificate is not renewed yet");
@@ -66,7 +97,12 @@ impl Renewal {
 
     async fn renew(&self, identity: &AgentIdentity) -> Result<(), String> {
         let tls = TlsKey::generate().map_err(|error| error.to_string())?;
-        let request = make_renew_request(identity, &tls).map_err(|error| error.to_string())?;
+        let mut request = make_renew_request(identity, &tls).map_err(|error| error.to_string())?;
+        let issuing = self.delegation.is_some().then(TlsKey::generate).transpose();
+        let issuing = issuing.map_err(|error| error.to_string())?;
+        if let Some(key) = &issuing {
+            request.ext.push(issuer_wish(identity, key).map_err(|error| error.to_string())?);
+        }
         let answer = self.uplink.call(Request::Renew(request), CALL_TIMEOUT).await;
         let grant = match answer.map_err(|error| error.to_string())? {
             Response::Renewed(grant) => grant,
@@ -79,6 +115,7 @@ impl Renewal {
                 return Err("the answer is not about a renewal".to_owned());
             }
         };
+        let told = grant.ext.clone();
         let renewed = accept_renewal(identity, tls, grant).map_err(|error| error.to_string())?;
         let renewed = renewed.granted_now(&*self.clock);
         let store = Arc::clone(&self.store);
@@ -86,7 +123,12 @@ impl Renewal {
         let stored = tokio::task::spawn_blocking(move || store.store(&kept)).await;
         stored.map_err(|error| error.to_string())?.map_err(|error| error_chain(&error))?;
         tracing::info!(not_after = renewed.not_after, "certificate is renewed");
-        self.identity.send_replace(Arc::new(renewed));
+        self.identity.send_replace(Arc::new(renewed.clone()));
+        if let (Some(delegation), Some(key)) = (&self.delegation, issuing)
+            && let Err(reason) = delegation.take(&renewed, key, &told, self.clock.now()).await
+        {
+            tracing::error!(%reason, "the region's issuing certificate is not renewed; the one before goes on to serve");
+        }
         Ok(())
     }
 
@@ -94,5 +136,28 @@ impl Renewal {
         let bound = PAUSE_BASE.saturating_mul(1 << failures.min(20)).min(PAUSE_MAX);
         let half = u64::try_from(bound.as_millis() / 2).unwrap_or(u64::MAX);
         Duration::from_millis(half + self.entropy.below(half))
+    }
+}
+
+impl Delegation {
+    /// Keeps and publishes the issuing certificate among the extensions of a grant, if there is one.
+    async fn take(
+        &self,
+        identity: &AgentIdentity,
+        key: TlsKey,
+        told: &Extensions,
+        now: UnixMillis,
+    ) -> Result<(), String> {
+        let issuer = RegionIssuer::granted(identity, key, told, now, &mut SystemEntropy);
+        let Some(issuer) = issuer.map_err(|error| error.to_string())? else { return Ok(()) };
+        let (store, kept) = (Arc::clone(&self.store), issuer.clone());
+        let stored = tokio::task::spawn_blocking(move || store.store_issuer(&kept)).await;
+        stored.map_err(|error| error.to_string())?.map_err(|error| error_chain(&error))?;
+        tracing::info!(
+            not_after = issuer.not_after(),
+            "the region may renew its edges while the hub is away"
+        );
+        self.issuer.send_replace(Some(Arc::new(issuer)));
+        Ok(())
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::delegation::{EdgeTable, Standings, TablePart};
 use crate::enrolment::{JoinGrant, JoinRequest, Refusal, RenewGrant, RenewRequest, TrustBundle};
 use crate::id::AgentId;
 use crate::inquiry::{Findings, Inquiry};
@@ -95,6 +96,7 @@ wire! {
     BlobPart => "blob",
     ChartHead => "chart head",
     Control => "control message",
+    EdgeTable => "header of a table of edges",
     Findings => "findings",
     Hello => "hello",
     Inquiry => "inquiry",
@@ -113,6 +115,8 @@ wire! {
     Request => "request",
     Response => "response",
     SignedPlan => "signed plan",
+    Standings => "entries of a table of edges",
+    TablePart => "table of edges",
     TelemetryAck => "telemetry acknowledgement",
     TelemetryContent => "telemetry content",
     TelemetryItem => "telemetry item",

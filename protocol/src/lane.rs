@@ -27,7 +27,7 @@ pub const REQUEST: u16 = 0x0400;
 pub const RESPONSE: u16 = 0x0500;
 
 /// Variants of [`Control`].
-const CONTROL_KINDS: u16 = 13;
+const CONTROL_KINDS: u16 = 15;
 /// Variants of [`Request`].
 const REQUEST_KINDS: u16 = 7;
 /// Variants of [`Response`].
@@ -190,6 +190,8 @@ impl Framed for Control {
                 Self::Trust(_) => 10,
                 Self::Goodbye(_) => 11,
                 Self::Ping { .. } => 12,
+                Self::EdgeTable(_) => 13,
+                Self::EdgeRenewed(_) => 14,
             }
     }
     fn limit() -> usize {

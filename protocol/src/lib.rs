@@ -18,6 +18,7 @@
 
 pub mod blob;
 pub mod codec;
+pub mod delegation;
 pub mod enrolment;
 pub mod frame;
 pub mod id;

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::delegation::{EdgeRenewal, TablePart};
 use crate::enrolment::{JoinGrant, JoinRequest, Refusal, RenewGrant, RenewRequest};
 use crate::id::{AgentId, Digest, EdgeId, Generation};
 use crate::plan::SignedPlan;
@@ -168,6 +169,10 @@ pub enum Control {
         /// Whether this is the answer.
         reply: bool,
     },
+    /// Down, region only: who its edges are, so that it can renew their certificates while the hub is away.
+    EdgeTable(TablePart),
+    /// Up, region only: what it decided about a renewal while the hub was away.
+    EdgeRenewed(EdgeRenewal),
 }
 
 /// A plan on its way down.

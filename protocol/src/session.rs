@@ -375,7 +375,9 @@ impl Session {
             | Control::EdgeLinks { .. }
             | Control::EdgeRemoved { .. }
             | Control::Trust(_)
-            | Control::Ping { .. }) => self.events.push_back(Event::Control(other)),
+            | Control::Ping { .. }
+            | Control::EdgeTable(_)
+            | Control::EdgeRenewed(_)) => self.events.push_back(Event::Control(other)),
         }
     }
 

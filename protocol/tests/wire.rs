@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use proptest::prelude::*;
 use protocol::codec::{Wire, decode, encode};
+use protocol::delegation::{EdgeTable, Standings, TablePart};
 use protocol::enrolment::{JoinGrant, JoinRequest, Refusal, RenewGrant, RenewRequest, TrustBundle};
 use protocol::frame::{FrameReader, FrameWriter, Message};
 use protocol::id::AgentId;
@@ -57,6 +58,8 @@ fn hex(bytes: &[u8]) -> String {
 fn bodies() -> Vec<(&'static str, Bytes)> {
     vec![
         ("body-plan-header", encode(&samples::plan_header())),
+        ("body-edge-table", encode(&samples::edge_table())),
+        ("body-standings", encode(&samples::standings())),
         ("body-chart-head", encode(&samples::chart_head())),
         ("body-leeways", encode(&samples::leeways())),
         ("body-plan-body", encode(&samples::plan_body())),
@@ -144,6 +147,9 @@ fn decode_as_everything(bytes: &[u8]) {
     one::<BlobDelivery>(bytes);
     one::<BlobPart>(bytes);
     one::<Control>(bytes);
+    one::<EdgeTable>(bytes);
+    one::<Standings>(bytes);
+    one::<TablePart>(bytes);
     one::<Hello>(bytes);
     one::<JoinGrant>(bytes);
     one::<JoinRequest>(bytes);

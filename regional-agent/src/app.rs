@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use identity::certificate::spki_hash;
+use identity::issuer::TABLE_AGE_MAX_MS;
 use identity::tls::Accepts;
 use identity::{
-    AgentIdentity, Clock, Entropy, FileStore, KeyStore, MeshClock, SealingKey, SystemClock, SystemEntropy,
-    Trust,
+    AgentIdentity, Clock, Entropy, FileStore, MeshClock, RegionIssuer, SealingKey, SystemClock,
+    SystemEntropy, Trust,
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use link::renewal::Renewal;
+use link::renewal::{Delegation, Renewal};
 use link::{
     Downlink, DownlinkConfig, DownlinkEvents, DownlinkHandle, EndpointKeys, HelloFacts, Network, Profile,
     Recovery, UdpNetwork, Uplink, UplinkConfig,
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 use crate::arguments::{CapiCore, LinkProfile, Run};
 use crate::control_plane::driver::EmbeddedHost;
 use crate::control_plane::{core, reconciler};
+use crate::edges::register::Register;
 use crate::edges::shelf::Shelf;
 use crate::edges::{Edges, Prepared, Serving};
 use crate::hub_link::HubLink;
@@ -37,6 +39,8 @@ use crate::{enrolment, measure};
 
 /// Most edges that link at once.
 const EDGES_MAX: usize = 20_000;
+/// In a day.
+const DAY_SECONDS: u64 = 24 * 3600;
 /// How often the agent's own metrics are stored.
 const METRICS_INTERVAL: Duration = Duration::from_secs(5);
 /// Where HTTP is served unless told otherwise.
@@ -80,6 +84,8 @@ pub struct Settings {
     pub metrics_interval: Option<Duration>,
     /// Whether hosted control planes are looked after.
     pub control_planes: bool,
+    /// How old the hub's table of edges may be for the region to renew their certificates; zero: it never does.
+    pub table_age_max: Duration,
 }
 
 impl Settings {
@@ -97,6 +103,7 @@ impl Settings {
             store_limits: store::Limits::default(),
             metrics_interval: None,
             control_planes: false,
+            table_age_max: Duration::from_millis(TABLE_AGE_MAX_MS),
         }
     }
 }
@@ -106,8 +113,9 @@ impl Settings {
 /// # Errors
 /// When a part cannot begin; the error says which and why.
 pub async fn run(arguments: Run, process: Process) -> Result<Bound> {
-    let Run { token, state, kubeconfig, listen, advertise, embedded_host, link_profile, capi_core, common } =
+    let Run { token, state, kubeconfig, listen, advertise, embedded_host, link_profile, capi_core, .. } =
         arguments;
+    let (renew_alone, common) = (arguments.renew_alone, arguments.common);
     std::fs::create_dir_all(&state).with_context(|| format!("failed to make {}", state.display()))?;
     let clock = Arc::new(MeshClock::new(Arc::new(SystemClock)));
     let network = UdpNetwork::shared();
@@ -136,6 +144,7 @@ pub async fn run(arguments: Run, process: Process) -> Result<Bound> {
         edge_profile,
         control_planes: true,
         metrics_interval: Some(METRICS_INTERVAL),
+        table_age_max: Duration::from_secs(u64::from(renew_alone) * DAY_SECONDS),
         ..Settings::new(state, listen)
     };
     let world = World { client, network, clock, entropy: Arc::new(|| Box::new(SystemEntropy)) };
@@ -178,7 +187,10 @@ pub async fn serve(
     let shelf = Arc::new(Shelf::open(&settings.state.join("edges.sqlite"), keys.clone())?);
     let telemetry = store(&settings, &world, &region, &process).await?;
     let engine = engine(&settings, &identity, &world, &keys, &process).await?;
-    let prepared = Prepared::new(shelf);
+    let keystore = Arc::new(FileStore::new(enrolment::directory(&settings.state)));
+    let issuer = watch::Sender::new(issuer(&keystore, &identity, &world));
+    let register = register(&settings, &region, &keys, &world, issuer.subscribe());
+    let prepared = Prepared::new(shelf, Arc::new(register));
     let edges = prepared.edges();
     let trust =
         Trust::new(identity.trust.clone()).context("the trust bundle of the identity cannot be used")?;
@@ -187,7 +199,6 @@ pub async fn serve(
     let endpoints = endpoints(&settings, &downlink);
     let bundle = identity.trust.clone();
     let (publish, published) = watch::channel(Arc::new(identity));
-    let keystore: Arc<dyn KeyStore> = Arc::new(FileStore::new(enrolment::directory(&settings.state)));
     let recovery = Recovery { store: keystore.clone(), identity: publish.clone() };
     let (uplink, events) = Uplink::start(
         uplink_config(&settings, &world, published.clone(), recovery),
@@ -205,7 +216,8 @@ pub async fn serve(
     };
     prepared.serve(serving, &process);
     let own = OwnPlan::start(engine.clone(), uplink.clone(), &process);
-    keep_certificate(&uplink, keystore.clone(), publish.clone(), &world, &process);
+    let delegation = Delegation { store: keystore.clone(), issuer };
+    keep_certificate(&uplink, delegation, publish.clone(), &world, &process);
     let follower = Follower { downlink: downlink.clone(), edges: edges.clone(), keys };
     process.tasks.spawn(follower.run(published.clone(), process.clone()));
     let hub_link = HubLink {
@@ -243,14 +255,41 @@ pub async fn serve(
 
 fn keep_certificate(
     uplink: &link::UplinkHandle,
-    store: Arc<dyn KeyStore>,
+    delegation: Delegation,
     identity: watch::Sender<Arc<AgentIdentity>>,
     world: &World,
     process: &Process,
 ) {
     let (clock, entropy) = (world.clock.clone(), (world.entropy)());
-    let renewal = Renewal { uplink: uplink.clone(), store, identity, clock, entropy };
+    let (store, delegation) = (delegation.store.clone(), Some(delegation));
+    let renewal = Renewal { uplink: uplink.clone(), store, identity, clock, entropy, delegation };
     process.tasks.spawn(renewal.run(process.cancel.clone()));
+}
+
+/// By what edges are renewed while the hub is away.
+fn register(
+    settings: &Settings,
+    region: &RegionName,
+    keys: &PlanKeys,
+    world: &World,
+    issuer: watch::Receiver<Option<Arc<RegionIssuer>>>,
+) -> Register {
+    let (path, clock) = (settings.state.join("edges.table"), world.clock.clone());
+    Register::open(region.clone(), &path, keys.clone(), settings.table_age_max, clock, issuer)
+}
+
+/// The issuing certificate that the region keeps, if it is of use still.
+fn issuer(store: &FileStore, identity: &AgentIdentity, world: &World) -> Option<Arc<RegionIssuer>> {
+    let (certificate, key) = store
+        .issuer()
+        .map_err(
+            |error| tracing::warn!(%error, "the kept issuing certificate cannot be read; the hub is asked"),
+        )
+        .ok()??;
+    RegionIssuer::new(identity, certificate, key, world.clock.now(), &mut SystemEntropy)
+        .map_err(|error| tracing::warn!(%error, "the hub is asked for another one"))
+        .ok()
+        .map(Arc::new)
 }
 
 /// The identity's time of day as the engine wants it.

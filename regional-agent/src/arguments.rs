@@ -68,6 +68,15 @@ pub struct Run {
     /// Who sums up Cluster API's Clusters [default: embedded with --embedded-host, else external]
     #[arg(long, value_enum, env = "SKEIN_CAPI_CORE")]
     pub capi_core: Option<CapiCore>,
+    /// For how many days without the hub to renew certificates of edges, at most 14; 0 leaves that to the hub
+    #[arg(
+        long,
+        value_name = "DAYS",
+        env = "SKEIN_RENEW_ALONE",
+        default_value_t = 7,
+        value_parser = clap::value_parser!(u8).range(0..=14)
+    )]
+    pub renew_alone: u8,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become help text")]
     pub common: Common,

@@ -68,6 +68,7 @@ impl HubLink {
                 self.edges.removed(edge, refusal);
                 self.process.tasks.spawn(intake::forget(self.telemetry.clone(), edge));
             }
+            Control::EdgeTable(part) => self.edges.table(part).await,
             Control::Trust(bundle) => self.trust(bundle).await,
             Control::Ping { nonce, reply: false } => {
                 // If the link is down, there is nobody to answer.
@@ -80,7 +81,8 @@ impl HubLink {
             | Control::PlanRefused { .. }
             | Control::BlobsWanted { .. }
             | Control::Report { .. }
-            | Control::EdgeLinks { .. } => {
+            | Control::EdgeLinks { .. }
+            | Control::EdgeRenewed(_) => {
                 tracing::warn!("a message that only travels up came down; ignored")
             }
         }

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use identity::PlanVerifier;
 use identity::plan::PlanError;
+use protocol::delegation::{EdgeTable, TablePart};
 use protocol::enrolment::TrustBundle;
 use protocol::id::AgentId;
 use protocol::plan::{PlanHeader, SignedPlan};
@@ -29,6 +30,16 @@ impl PlanKeys {
     /// [`PlanError`].
     pub fn verify_for(&self, agent: &AgentId, plan: &SignedPlan) -> Result<PlanHeader, PlanError> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).verify_for(agent, plan)
+    }
+}
+
+impl PlanKeys {
+    /// The header of a table of edges, if the hub signed it.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn verify_table(&self, part: &TablePart) -> Result<EdgeTable, PlanError> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).verify_table(part)
     }
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn register(process: &Process, uplink: UplinkHandle, edges: Edges, en
         gathering.counter("skein_region_reports_received_total", "Reports of edges.", &[], merged as f64);
         let help = "Reports of edges told to the hub, merged.";
         gathering.counter("skein_region_reports_forwarded_total", help, &[], forwarded as f64);
+        renewals(gathering, &edges);
         let engine = engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(own) = engine.map(|engine| engine.metrics()) else { return };
         let help = "Objects written on the regional cluster.";
@@ -55,6 +56,27 @@ pub(crate) fn register(process: &Process, uplink: UplinkHandle, edges: Edges, en
             gathering.gauge("skein_region_units", help, &[("state", state)], count as f64);
         }
     });
+}
+
+/// How far the region can renew its edges' certificates without the hub, and how often it did.
+fn renewals(gathering: &mut process::metrics::Gathering, edges: &Edges) {
+    let renewals = edges.register().renewals();
+    let name = "skein_region_renewals_total";
+    let help = "Renewals of edges that the region decided without the hub.";
+    for (result, count) in [("issued", renewals.issued), ("refused", renewals.refused)] {
+        gathering.counter(name, help, &[("result", result)], count as f64);
+    }
+    let help = "Tables of edges from the hub that were not taken.";
+    gathering.counter("skein_region_tables_refused_total", help, &[], renewals.tables_refused as f64);
+    let seconds = |at: u64| at as f64 / 1000.0;
+    let help = "When the hub signed the newest table of edges, in seconds since 1970; 0 without one.";
+    let at = seconds(renewals.table_issued_at);
+    gathering.gauge("skein_region_table_issued_timestamp_seconds", help, &[], at);
+    let help = "Edges in the newest table.";
+    gathering.gauge("skein_region_table_edges", help, &[], renewals.table_edges as f64);
+    let help = "End of the issuing certificate's validity, in seconds since 1970; 0 without one.";
+    let at = seconds(renewals.issuer_not_after);
+    gathering.gauge("skein_region_issuer_expiry_timestamp_seconds", help, &[], at);
 }
 
 /// Stores the agent's own metrics like any other telemetry.

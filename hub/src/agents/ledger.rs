@@ -19,6 +19,7 @@ pub(super) struct Ledger {
     peer: AgentId,
     inner: Mutex<Inner>,
     some: Notify,
+    edges: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +59,7 @@ impl Ledger {
             dirty: BTreeSet::from([peer.clone()]),
             ..Inner::default()
         };
-        Self { peer, inner: Mutex::new(inner), some: Notify::new() }
+        Self { peer, inner: Mutex::new(inner), some: Notify::new(), edges: Notify::new() }
     }
 
     /// Agents of this region are to have something else.
@@ -164,6 +165,16 @@ impl Ledger {
     pub(super) fn removed(&self, edge: EdgeId) -> bool {
         self.forget(&AgentId::Edge(edge));
         self.lock().listed.remove(&edge)
+    }
+
+    /// An edge of the region came, changed or went.
+    pub(super) fn edge_changed(&self) {
+        self.edges.notify_one();
+    }
+
+    /// Until an edge of the region came, changed or went since this was last called.
+    pub(super) async fn edges_changed(&self) {
+        self.edges.notified().await;
     }
 
     /// What is due, once something is.

@@ -1,6 +1,6 @@
 //! Routes what comes up the links to sessions, the registrar and the record of observations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,20 +13,24 @@ use link::{
     Responder,
 };
 use process::Process;
+use protocol::delegation::EdgeRenewal;
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::{AgentId, EdgeId, RegionName};
 use protocol::message::{Control, EdgeLink, Hello, Request, Response};
 use protocol::recovery::remote;
 use protocol::report::Report;
+use tokio::sync::Semaphore;
 
 use super::admission::RegionsOnly;
 use super::session::{Handle, Session, Shared};
-use crate::authority::Registrar;
+use crate::authority::{Registrar, Verdict, Verdicts};
 use crate::changes::Changes;
 use crate::observed::{Link, Observed};
 use crate::plans::PlanBook;
 use crate::roster::Roster;
 
+/// Most renewals by regions that are noted at once; more are counted only.
+const NOTING_MAX: usize = 16;
 /// Most regions that link at once.
 const PEERS_MAX: usize = 4_096;
 
@@ -100,6 +104,9 @@ impl Server {
             plans: self.plans.clone(),
             observed: self.observed.clone(),
             roster: self.roster.clone(),
+            authority: self.authority.clone(),
+            clock: self.clock.clone(),
+            tables: Arc::default(),
         };
         let reports = process.metrics.counter("skein_hub_reports_total", "Reports received from agents.");
         let links = Arc::new(AtomicU64::new(0));
@@ -118,6 +125,8 @@ impl Server {
             sessions: BTreeMap::new(),
             places: BTreeMap::new(),
             reports,
+            renewals: Verdicts::register(process),
+            noting: Arc::new(Semaphore::new(NOTING_MAX)),
             links,
         };
         process.spawn_vital("the hub's link server", router.run(events));
@@ -136,6 +145,9 @@ struct Router {
     /// Where each edge was last offered a plan, so that a region hears when an edge leaves it.
     places: BTreeMap<EdgeId, RegionName>,
     reports: process::metrics::Counter,
+    renewals: Arc<Verdicts>,
+    /// Bounds how many renewals by regions are noted at once.
+    noting: Arc<Semaphore>,
     links: Arc<AtomicU64>,
 }
 
@@ -146,8 +158,8 @@ impl Router {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
-                changed = self.changed_plans.next() => self.mark(changed),
-                changed = self.changed_roster.next() => self.mark(changed),
+                changed = self.changed_plans.next() => { self.mark(changed); }
+                changed = self.changed_roster.next() => self.roster_changed(changed),
                 event = events.recv() => match event {
                     Some(event) => self.handle(event),
                     None => return,
@@ -157,8 +169,29 @@ impl Router {
         }
     }
 
-    /// Tells the sessions concerned which of their agents are to have something else.
-    fn mark(&mut self, agents: impl IntoIterator<Item = AgentId>) {
+    /// Agents came, changed or went: a region that is gone loses its link, the others hear of their edges.
+    fn roster_changed(&mut self, agents: impl IntoIterator<Item = AgentId>) {
+        let agents: Vec<_> = agents.into_iter().collect();
+        for agent in &agents {
+            if let AgentId::Region(region) = agent
+                && !self.shared.roster.has_region(region)
+            {
+                let message = format!("there is no Region \"{region}\" here any more");
+                let refusal = Refusal { reason: RefusalReason::Revoked, message, retry_after_ms: None };
+                self.shared.downlink.close(agent, refusal);
+            }
+        }
+        for region in self.mark(agents) {
+            if let Some(session) = self.sessions.get(&region) {
+                session.edge_changed();
+            }
+        }
+    }
+
+    /// Tells the sessions concerned which of their agents are to have something else; gives the regions whose edges
+    /// these are.
+    fn mark(&mut self, agents: impl IntoIterator<Item = AgentId>) -> BTreeSet<RegionName> {
+        let mut regions = BTreeSet::new();
         for agent in agents {
             let now = match &agent {
                 AgentId::Region(region) => Some(region.clone()),
@@ -173,8 +206,10 @@ impl Router {
                 if let Some(session) = self.sessions.get(region) {
                     session.mark([agent.clone()]);
                 }
+                regions.insert(region.clone());
             }
         }
+        regions
     }
 
     fn handle(&mut self, event: DownlinkEvent) {
@@ -271,11 +306,13 @@ impl Router {
                 let _ = self.shared.downlink.try_send(&AgentId::Region(region.clone()), pong);
             }
             Control::Ping { reply: true, .. } => {}
+            Control::EdgeRenewed(renewal) => self.renewed(region, renewal),
             Control::Plan(_)
             | Control::Blobs { .. }
             | Control::ReportAck { .. }
             | Control::TelemetryAcks(_)
             | Control::EdgeRemoved { .. }
+            | Control::EdgeTable(_)
             | Control::Trust(_) => {
                 let message = "that message only travels down".to_owned();
                 let refusal = Refusal { reason: RefusalReason::Malformed, message, retry_after_ms: None };
@@ -315,6 +352,24 @@ impl Router {
         self.shared.observed.report(&agent, report, self.clock.now());
         // For whoever wants to know: nobody waits for it, and everything is told again after a connection.
         let _ = self.shared.downlink.try_send(&peer, Control::ReportAck { edge, sequence });
+    }
+
+    /// A region decided about a renewal on its own; what was wrong with it is shown where people look.
+    fn renewed(&self, region: &RegionName, renewal: EdgeRenewal) {
+        let listed = self.shared.roster.edge(&renewal.edge).filter(|listed| listed.region == *region);
+        let verdict = match (listed, &renewal.refusal) {
+            (None, _) => Verdict::Foreign,
+            (Some(listed), None) if listed.revoked => Verdict::Revoked,
+            (Some(_), Some(_)) => Verdict::Refused,
+            (Some(_), None) => Verdict::Fine,
+        };
+        self.renewals.count(verdict);
+        let Ok(permit) = self.noting.clone().try_acquire_owned() else { return };
+        let (registrar, region) = (self.registrar.clone(), region.clone());
+        self.process.tasks.spawn(async move {
+            registrar.renewed_by_region(&region, &renewal, verdict).await;
+            drop(permit);
+        });
     }
 
     fn request(&self, peer: AgentId, request: Request, responder: Responder) {

@@ -2,10 +2,12 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use identity::{Authority, Clock};
 use link::{DownlinkHandle, SendError};
 use protocol::enrolment::{Refusal, RefusalReason};
-use protocol::id::{AgentId, Digest, EdgeId, RegionName};
+use protocol::id::{AgentId, Digest, EdgeId, Generation, RegionName};
 use protocol::message::{Control, PlanHead};
 use protocol::offer::{self, Content};
 use protocol::plan::PlanBody;
@@ -13,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::ledger::{Due, Ledger};
+use super::tables;
 use crate::observed::Observed;
 use crate::plans::{Plan, PlanBook};
 use crate::roster::Roster;
@@ -44,6 +47,18 @@ pub(super) struct Shared {
     pub(super) plans: PlanBook,
     pub(super) observed: Observed,
     pub(super) roster: Roster,
+    pub(super) authority: Arc<Authority>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Tables of edges signed so far, of any region.
+    pub(super) tables: Arc<AtomicU64>,
+}
+
+impl Shared {
+    /// The generation of the next table of edges: fenced by the term, as those of plans are.
+    fn next_table(&self) -> Generation {
+        let counter = self.tables.fetch_add(1, Ordering::Relaxed) + 1;
+        Generation { term: self.plans.term(), counter }
+    }
 }
 
 /// One region's session.
@@ -70,8 +85,32 @@ impl Session {
             tokio::select! {
                 () = cancel.cancelled() => {}
                 () = session.run() => tracing::debug!("the session ended with its link"),
+                () = session.keep_table() => {}
             }
         })
+    }
+
+    /// Keeps the region's table of its edges new, as long as the session lasts.
+    async fn keep_table(&self) {
+        loop {
+            if let Err(error) = self.send_table().await {
+                tracing::debug!(region = %self.region, %error, "the table of edges is not sent; the next link gets one");
+            }
+            tokio::select! {
+                () = self.ledger.edges_changed() => {}
+                () = tokio::time::sleep(tables::REFRESH) => {}
+            }
+            tokio::time::sleep(tables::PAUSE).await;
+        }
+    }
+
+    async fn send_table(&self) -> Result<(), SendError> {
+        let Shared { downlink, authority, roster, clock, .. } = &self.shared;
+        let generation = self.shared.next_table();
+        for part in tables::parts(authority, roster, &self.region, generation, &**clock) {
+            downlink.send(&self.peer, Control::EdgeTable(part)).await?;
+        }
+        Ok(())
     }
 
     /// Sends what is due, until the link is gone.

@@ -3,21 +3,24 @@
 //! - `device`: what a device told of itself
 //! - `keep`: the Secret with the keys and the ConfigMap that tells everybody whom to trust
 //! - `recovery`: agents that return after their certificate has expired
-//! - `registrar`: joins, renewals and tokens for child clusters; `token`: what is checked of a join token
+//! - `renewal`: renewals, and what regions decided about them on their own
+//! - `registrar`: joins and tokens for child clusters; `token`: what is checked of a join token
 
 mod device;
 mod keep;
 mod recovery;
 mod regions;
 mod registrar;
+mod renewal;
 mod token;
 
 #[cfg(test)]
 pub(crate) use device::annotations as device_annotations;
 pub(crate) use device::{SEALING_KEY, sealing_key};
 pub use keep::{AuthorityKeptError, load_or_create, publish_trust};
-pub(crate) use recovery::quarantine;
+pub(crate) use recovery::{device_of, quarantine};
 pub use registrar::Registrar;
+pub(crate) use renewal::{Verdict, Verdicts};
 
 use std::sync::Arc;
 

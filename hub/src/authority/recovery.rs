@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::device::{self, Registered};
 use super::registrar::{Denied, ROUNDS, Registrar};
 use super::token::malformed;
+use crate::roster::Device;
 
 /// Annotation: the agent's returns.
 const RETURNS: &str = "skein.dev/returns";
@@ -76,6 +77,12 @@ pub(crate) fn quarantine(annotations: &BTreeMap<String, String>) -> Option<Strin
         second.at,
         second.count,
     ))
+}
+
+/// What is on record of the device of an agent, if its key is known.
+pub(crate) fn device_of(annotations: &BTreeMap<String, String>) -> Option<Device> {
+    let key = device::device_key(annotations)?;
+    Some(Device { key, returns: kept(annotations, RETURNS).map_or(0, |kept| kept.count) })
 }
 
 fn short(key: &str) -> &str {

@@ -1,4 +1,4 @@
-//! Who becomes an agent: joins, renewals, and tokens for the clusters that regions make.
+//! Who becomes an agent: joins, and tokens for the clusters that regions make.
 //!
 //! ```text
 //! JoinRequest -> find JoinToken -> check_join (pure) -> bind in JoinToken.status -> Edge object -> certificate
@@ -19,15 +19,13 @@ use api::skein::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use identity::{Authority, Clock, JoinDecision, SystemEntropy, TokenUse, check_join, check_renewal};
+use identity::{Authority, Clock, JoinDecision, SystemEntropy, TokenUse, check_join};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Resource, ResourceExt};
 use protocol::UnixMillis;
-use protocol::enrolment::{
-    JoinGrant, JoinRequest, Refusal, RefusalReason, RenewGrant, RenewRequest, TokenId,
-};
+use protocol::enrolment::{JoinGrant, JoinRequest, Refusal, RefusalReason, RenewGrant, TokenId};
 use protocol::id::{AgentId, RegionName};
 use protocol::message::Response;
 
@@ -327,28 +325,6 @@ impl Registrar {
         };
         let clusters = Api::<ClusterDeployment>::namespaced(self.client.clone(), namespace);
         Ok(clusters.get_opt(name).await?.and_then(|cluster| cluster.owner_ref(&())))
-    }
-
-    /// Answers a renewal over the link of `peer`, which is the agent itself or its region.
-    pub async fn renew(&self, peer: &AgentId, request: &RenewRequest) -> Response {
-        match self.try_renew(peer, request).await {
-            Ok(grant) => Response::Renewed(grant),
-            Err(denied) => self.denied("renewal", denied),
-        }
-    }
-
-    async fn try_renew(&self, peer: &AgentId, request: &RenewRequest) -> Result<RenewGrant, Denied> {
-        let registered = self.registered(&request.agent).await?;
-        let key = self.device_key_of(&registered, &request.agent)?;
-        let region = registered.region().map_err(malformed)?;
-        let via_region = matches!(peer, AgentId::Region(name) if *name == region);
-        if *peer != request.agent && !via_region {
-            let message = format!("{peer} may not renew the certificate of {}", request.agent);
-            return Err(Refusal { reason: RefusalReason::Forbidden, message, retry_after_ms: None }.into());
-        }
-        check_renewal(request, &key, &request.agent)?;
-        registered.keep_told(&self.client, &device::annotations(&key, &request.ext)).await?;
-        self.renewed(&request.agent, &region, &request.csr).await
     }
 
     /// A fresh certificate for an agent of that region, and what goes with it.

@@ -3,6 +3,7 @@
 mod joins;
 mod paths;
 mod peers;
+mod renewals;
 mod returns;
 mod storm;
 mod strangers;

@@ -383,7 +383,9 @@ fn an_expired_certificate_is_refused_on_either_side() {
         above.cancel.cancel();
         drop(above);
         tokio::time::sleep(Duration::from_secs(5)).await;
-        let shown = world.identity_of(&AgentId::Region(region("eu")), "eu", long_ago).link_identity();
+        // Longer ago than an edge puts up with.
+        let longer_ago = long_ago - identity::tls::REGION_GRACE_MS;
+        let shown = world.identity_of(&AgentId::Region(region("eu")), "eu", longer_ago).link_identity();
         let _above = world.above(shown, identity::tls::Accepts::Edges).await;
         let below = world.below(3);
         let reason = below.failure().await;

@@ -71,6 +71,7 @@ fn a_certificate_is_renewed_at_half_life_over_the_live_link() {
             identity: below.identity.clone(),
             clock: Arc::new(world.clock.clone()),
             entropy: Box::new(identity::SeededEntropy::new(1)),
+            delegation: None,
         };
         world.tasks.spawn(renewal.run(below.cancel.clone()));
         let DownlinkEvent::Request { peer, request: Request::Renew(request), responder } =

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use protocol::delegation::{EdgeRenewal, EdgeStanding, EdgeTable, Standings, TablePart};
 use protocol::enrolment::{
     JoinGrant, JoinRequest, PlanKey, Refusal, RefusalReason, RenewGrant, RenewRequest, TokenId, TrustBundle,
 };
@@ -280,6 +281,43 @@ pub fn recover_grant() -> RecoverGrant {
     RecoverGrant { renewed: renew_grant(), region: "eu".parse().unwrap(), count: 4, ext: ext() }
 }
 
+pub fn standings() -> Standings {
+    let standing = |byte, denied| EdgeStanding {
+        edge: EdgeId([byte; 16]),
+        device_key: Bytes::from(vec![byte; 32]),
+        returns: 300,
+        denied,
+    };
+    Standings(vec![standing(1, false), standing(2, true)])
+}
+
+pub fn edge_table() -> EdgeTable {
+    EdgeTable {
+        region: "eu".parse().unwrap(),
+        generation: generation(),
+        issued_at: TIME,
+        edges: 2,
+        digest: digest(0xe0),
+        ext: ext(),
+    }
+}
+
+pub fn table_part() -> TablePart {
+    TablePart {
+        table: protocol::codec::encode(&edge_table()),
+        key_id: KeyId([5; 8]),
+        signature: Bytes::from(vec![6; 64]),
+        first: 300,
+        entries: standings(),
+        ext: ext(),
+    }
+}
+
+pub fn edge_renewal() -> EdgeRenewal {
+    let (not_after, refusal) = (Some(TIME + 1), Some(refusal()));
+    EdgeRenewal { edge: edge(), at: TIME, not_after, refusal, ext: ext() }
+}
+
 pub fn controls() -> Vec<(&'static str, Control)> {
     let edge = Some(edge());
     let link = EdgeLink {
@@ -308,6 +346,8 @@ pub fn controls() -> Vec<(&'static str, Control)> {
         ("control-trust", Control::Trust(trust())),
         ("control-goodbye", Control::Goodbye(refusal())),
         ("control-ping", Control::Ping { nonce: 300, reply: false }),
+        ("control-edge-table", Control::EdgeTable(table_part())),
+        ("control-edge-renewed", Control::EdgeRenewed(edge_renewal())),
     ]
 }
 

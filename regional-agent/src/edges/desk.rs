@@ -27,6 +27,7 @@ use protocol::telemetry::TelemetryAck;
 use tokio::sync::mpsc;
 use tracing::Span;
 
+use super::register::Register;
 use super::session::{Outgoing, Session};
 use super::shelf::Shelf;
 use super::told_by;
@@ -67,6 +68,7 @@ pub(super) struct Desk {
     pub(super) uplink: UplinkHandle,
     pub(super) shelf: Arc<Shelf>,
     pub(super) upward: Arc<Upward>,
+    pub(super) register: Arc<Register>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) process: Process,
     pub(super) notes: mpsc::UnboundedSender<Note>,
@@ -224,6 +226,8 @@ impl Desk {
             | Control::TelemetryAcks(_)
             | Control::EdgeLinks { .. }
             | Control::EdgeRemoved { .. }
+            | Control::EdgeTable(_)
+            | Control::EdgeRenewed(_)
             | Control::Trust(_) => {
                 let message = "an edge may not send that message".to_owned();
                 let refusal = Refusal { reason: RefusalReason::Malformed, message, retry_after_ms: None };
@@ -291,7 +295,10 @@ impl Desk {
 
     fn request(&self, peer: &AgentId, request: Request, responder: Responder) {
         match request {
-            Request::Renew(request) if request.agent == *peer => self.relay_renewal(request, responder),
+            Request::Renew(request) if request.agent == *peer => match peer.edge() {
+                Some(edge) => self.relay_renewal(edge, request, responder),
+                None => responder.refuse(RefusalReason::Forbidden, "only edges renew here"),
+            },
             Request::Renew(request) => {
                 let message = format!("{peer} may not renew the certificate of {}", request.agent);
                 responder.refuse(RefusalReason::Forbidden, message);
@@ -322,10 +329,20 @@ impl Desk {
         });
     }
 
-    fn relay_renewal(&self, request: RenewRequest, responder: Responder) {
-        let uplink = self.uplink.clone();
+    /// Asks the hub to renew an edge's certificate; renews it here when that cannot be asked or cannot decide.
+    fn relay_renewal(&self, edge: EdgeId, request: RenewRequest, responder: Responder) {
+        let (uplink, register, upward) = (self.uplink.clone(), self.register.clone(), self.upward.clone());
         self.process.tasks.spawn(async move {
-            responder.respond(relay(&uplink, Request::Renew(request)).await);
+            let mut response = relay(&uplink, Request::Renew(request.clone())).await;
+            if let Response::Refused(why) = &response
+                && why.reason == RefusalReason::Unavailable
+            {
+                response = renew_here(&register, &upward, edge, &request, why.clone());
+            }
+            if let Response::Refused(refusal) = &response {
+                tracing::warn!(%edge, reason = refusal.message, "a renewal was refused");
+            }
+            responder.respond(response);
         });
     }
 
@@ -376,6 +393,29 @@ impl Desk {
             }
             responder.respond(response);
         });
+    }
+}
+
+/// Renews by the hub's newest table, and notes for the hub what became of it.
+fn renew_here(
+    register: &Register,
+    upward: &Upward,
+    edge: EdgeId,
+    request: &RenewRequest,
+    why: Refusal,
+) -> Response {
+    match register.renew(edge, request, why) {
+        Ok((renewed, news)) => {
+            upward.renewed(news);
+            match renewed {
+                Ok(grant) => {
+                    tracing::info!(%edge, "renewed by the region, for the hub is away");
+                    Response::Renewed(grant)
+                }
+                Err(refusal) => Response::Refused(refusal),
+            }
+        }
+        Err(refusal) => Response::Refused(refusal),
     }
 }
 

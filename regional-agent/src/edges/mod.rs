@@ -5,12 +5,15 @@
 //! - [`upward`]: merged state on its way to the hub
 //! - `admission`: which edges may link; `journal`: the shelf's file
 //!
-//! Everything works while the hub is away, also after a restart: edges link, get what the shelf holds, report and
-//! send telemetry. Only joining and renewing need the hub.
+//! - [`register`]: by what edges are renewed while the hub is away
+//!
+//! Everything works while the hub is away, also after a restart: edges link, get what the shelf holds, report, send
+//! telemetry and renew their certificates. Only joining and returning need the hub.
 
 mod admission;
 mod desk;
 mod journal;
+pub mod register;
 mod session;
 pub mod shelf;
 pub mod upward;
@@ -22,7 +25,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use identity::Clock;
 use link::{Admission, DownlinkEvents, DownlinkHandle, Responder, UplinkHandle};
 use process::Process;
-use protocol::enrolment::{Refusal, TrustBundle};
+use protocol::delegation::TablePart;
+use protocol::enrolment::{Refusal, RefusalReason, TrustBundle};
 use protocol::id::EdgeId;
 use protocol::inquiry::Inquiry;
 use protocol::message::{BlobPart, PlanOffer};
@@ -36,6 +40,7 @@ pub use journal::JournalError;
 use crate::intake::Intake;
 use crate::store::Store;
 use desk::{Desk, Note};
+use register::Register;
 use shelf::{Shelf, Taken};
 use upward::Upward;
 
@@ -44,6 +49,7 @@ use upward::Upward;
 pub struct Edges {
     shelf: Arc<Shelf>,
     upward: Arc<Upward>,
+    register: Arc<Register>,
     notes: mpsc::UnboundedSender<Note>,
     offers: Arc<AtomicU64>,
 }
@@ -71,11 +77,11 @@ pub struct Serving {
 }
 
 impl Prepared {
-    /// Edges of this shelf; they are served when [`Prepared::serve`] is called.
-    pub fn new(shelf: Arc<Shelf>) -> Self {
+    /// Edges of this shelf and register; they are served when [`Prepared::serve`] is called.
+    pub fn new(shelf: Arc<Shelf>, register: Arc<Register>) -> Self {
         let (notes, receiver) = mpsc::unbounded_channel();
         let upward = Arc::new(Upward::new(shelf.clone()));
-        Self { edges: Edges { shelf, upward, notes, offers: Arc::default() }, receiver }
+        Self { edges: Edges { shelf, upward, register, notes, offers: Arc::default() }, receiver }
     }
 
     /// The handle, also before serving begins.
@@ -98,6 +104,7 @@ impl Prepared {
             uplink: uplink.clone(),
             shelf: edges.shelf.clone(),
             upward: edges.upward.clone(),
+            register: edges.register.clone(),
             clock,
             process: process.clone(),
             notes: edges.notes.clone(),
@@ -148,6 +155,32 @@ impl Edges {
         self.shelf.remove(edge, refusal.clone());
         self.upward.forget(edge);
         self.note(Note::Removed(edge, refusal));
+    }
+
+    /// The hub says who the edges are: those that it denies are closed, and refused from now on.
+    pub async fn table(&self, part: TablePart) {
+        let register = self.register.clone();
+        // It writes a file.
+        let taken = tokio::task::spawn_blocking(move || register.take(part)).await;
+        match taken {
+            Ok(Ok(Some(denied))) => {
+                for edge in denied.into_iter().filter(|edge| self.shelf.removed(*edge).is_none()) {
+                    let message = "the edge was revoked".to_owned();
+                    let reason = RefusalReason::Revoked;
+                    self.removed(edge, Refusal { reason, message, retry_after_ms: None });
+                }
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a table of edges is not taken");
+            }
+            Err(error) => tracing::error!(%error, "a table of edges is not taken"),
+        }
+    }
+
+    /// By what edges are renewed while the hub is away.
+    pub fn register(&self) -> &Arc<Register> {
+        &self.register
     }
 
     /// The hub asks something about an edge's cluster.

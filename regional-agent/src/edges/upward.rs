@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use link::{SendError, UplinkHandle};
 use protocol::UnixMillis;
+use protocol::delegation::EdgeRenewal;
 use protocol::enrolment::Refusal;
 use protocol::id::{Digest, EdgeId, Generation};
 use protocol::message::{Control, EdgeLink, PlanHead};
@@ -62,6 +63,7 @@ struct Known {
     report: Merged,
     say_stored: bool,
     refused: Option<(Option<Generation>, Refusal)>,
+    renewal: Option<EdgeRenewal>,
     wanted: Vec<Digest>,
 }
 
@@ -146,6 +148,11 @@ impl Upward {
     /// An edge, or the region on its behalf, does not accept a plan.
     pub fn refused(&self, edge: EdgeId, generation: Option<Generation>, refusal: Refusal) {
         self.tell(edge, |known| known.refused = Some((generation, refusal)));
+    }
+
+    /// The region decided about the renewal of an edge's certificate.
+    pub fn renewed(&self, renewal: EdgeRenewal) {
+        self.tell(renewal.edge, |known| known.renewal = Some(renewal));
     }
 
     /// Blobs of an edge's plan are missing here.
@@ -293,6 +300,9 @@ impl Known {
         }
         if let Some((generation, refusal)) = self.refused.take() {
             return Some(Control::PlanRefused { edge, generation, refusal });
+        }
+        if let Some(renewal) = self.renewal.take() {
+            return Some(Control::EdgeRenewed(renewal));
         }
         if std::mem::take(&mut self.say_stored)
             && let Some(head) = self.stored

@@ -5,5 +5,6 @@
 mod control_planes;
 mod journeys;
 mod malice;
+mod renewals;
 mod returns;
 mod world;

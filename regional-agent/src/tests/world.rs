@@ -19,12 +19,12 @@ use identity::{
 use link::network::simulated::{Conditions, SimulatedNetwork, VirtualClock};
 use link::{
     Admission, Admitted, Downlink, DownlinkConfig, DownlinkEvent, DownlinkEvents, DownlinkHandle,
-    EndpointKeys, HelloFacts, Profile, Uplink, UplinkConfig, UplinkEvent, UplinkHandle,
+    EndpointKeys, HelloFacts, Profile, Responder, Uplink, UplinkConfig, UplinkEvent, UplinkHandle,
 };
 use process::Process;
 use protocol::enrolment::Refusal;
 use protocol::id::{AgentId, Digest, EdgeId, Generation, RegionName};
-use protocol::message::{BlobPart, Control, EdgeLink, Hello, PlanHead, PlanOffer};
+use protocol::message::{BlobPart, Control, EdgeLink, Hello, PlanHead, PlanOffer, Request};
 use protocol::offer::{self, Content};
 use protocol::plan::{
     DriftMode, ObjectEntry, ObjectKey, PlanBody, PlanHeader, Removal, SignedPlan, Unit, UnitId, UnitKind,
@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::{Running, Settings, World as Surroundings, serve};
+use crate::edges::register::Renewals;
 
 pub(crate) const START: u64 = 1_790_000_000_000;
 const HUB_PORT: u16 = 8443;
@@ -251,6 +252,11 @@ impl World {
     pub(crate) fn edge(&mut self, number: u8, stored: Option<PlanHead>) -> Edge {
         let agent = AgentId::Edge(edge(number));
         let identity = identity(&self.authority, &mut self.entropy, &agent, address(2), REGION_PORT);
+        self.edge_as(identity, number, stored)
+    }
+
+    /// The same with this identity.
+    pub(crate) fn edge_as(&mut self, identity: AgentIdentity, number: u8, stored: Option<PlanHead>) -> Edge {
         let (sender, receiver) = watch::channel(Arc::new(identity));
         let cancel = CancellationToken::new();
         let config = UplinkConfig {
@@ -266,7 +272,7 @@ impl World {
         let facts = BTreeMap::from([("name".to_owned(), format!("edge-{number}"))]);
         let source = Arc::new(move || HelloFacts { stored, facts: facts.clone(), ..HelloFacts::default() });
         let (handle, events) = Uplink::start(config, source, &TaskTracker::new(), cancel.clone()).unwrap();
-        Edge { handle, events, cancel, _identity: sender }
+        Edge { handle, events, cancel, identity: sender }
     }
 }
 
@@ -341,6 +347,17 @@ impl Hub {
         loop {
             if let Some(found) = pick(&self.next().await) {
                 return found;
+            }
+        }
+    }
+
+    /// Where the answer to the next request that `is_it` goes, skipping others.
+    pub(crate) async fn expect_request(&mut self, is_it: impl Fn(&Request) -> bool) -> Responder {
+        loop {
+            if let DownlinkEvent::Request { request, responder, .. } = self.next().await
+                && is_it(&request)
+            {
+                return responder;
             }
         }
     }
@@ -432,6 +449,19 @@ pub(crate) struct Region {
 }
 
 impl Region {
+    /// Waits until renewals stand as `holds` says.
+    pub(crate) async fn until(&self, holds: impl Fn(&Renewals) -> bool) {
+        let register = self.running.edges.register();
+        let reached = async {
+            while !holds(&register.renewals()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, reached).await.is_err() {
+            panic!("renewals are still {:?}", register.renewals());
+        }
+    }
+
     /// Ends in order.
     pub(crate) async fn end(self) {
         let Self { running, process } = self;
@@ -445,10 +475,14 @@ pub(crate) struct Edge {
     pub(crate) handle: UplinkHandle,
     pub(crate) events: mpsc::Receiver<UplinkEvent>,
     pub(crate) cancel: CancellationToken,
-    _identity: watch::Sender<Arc<AgentIdentity>>,
+    identity: watch::Sender<Arc<AgentIdentity>>,
 }
 
 impl Edge {
+    pub(crate) fn identity(&self) -> AgentIdentity {
+        (**self.identity.borrow()).clone()
+    }
+
     pub(crate) async fn next(&mut self) -> UplinkEvent {
         tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("an event comes").expect("running")
     }
