@@ -1,8 +1,10 @@
 //! Where an edge keeps who it is, and what the hub's objects know of it: some were off for so long that their
 //! certificate has expired.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use api::k0rdent::{Region, RegionSpec};
 use api::skein::{Edge, EdgeSpec};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -54,10 +56,10 @@ impl KeyStore for Keys {
     }
 }
 
-/// The definition of edges.
+/// The definitions of edges and regions.
 pub(crate) async fn define(client: &kube::Client) {
     let definitions = Api::<CustomResourceDefinition>::all(client.clone());
-    for definition in api::skein_crds() {
+    for definition in api::skein_crds().into_iter().chain(api::k0rdent_crds()) {
         definitions.create(&PostParams::default(), &definition).await.unwrap();
     }
 }
@@ -68,9 +70,20 @@ pub(crate) async fn register(client: &kube::Client, name: &str, identity: &Agent
     let mut edge = Edge::new(name, spec);
     let id = identity.agent.edge().unwrap().to_string();
     edge.metadata.labels = Some([("skein.dev/agent-id".to_owned(), id)].into());
-    let device = STANDARD.encode(identity.device.public());
-    edge.metadata.annotations = Some([("skein.dev/device-key".to_owned(), device)].into());
+    edge.metadata.annotations = Some(device_annotation(identity));
     Api::<Edge>::namespaced(client.clone(), NAMESPACE).create(&PostParams::default(), &edge).await.unwrap();
+}
+
+/// The object of a region, as its enrolment left it.
+pub(crate) async fn register_region(client: &kube::Client, identity: &AgentIdentity) {
+    let mut region = Region::new(identity.region.as_str(), RegionSpec::default());
+    region.metadata.annotations = Some(device_annotation(identity));
+    Api::<Region>::all(client.clone()).create(&PostParams::default(), &region).await.unwrap();
+}
+
+/// What an object says of the device of its agent.
+pub(crate) fn device_annotation(identity: &AgentIdentity) -> BTreeMap<String, String> {
+    [("skein.dev/device-key".to_owned(), STANDARD.encode(identity.device.public()))].into()
 }
 
 /// How often an edge has returned, as the hub counts.

@@ -14,6 +14,7 @@
 //! - [`keys`]: who the edges are; every fourth was off for a year and has to return first
 //! - [`edge`]: an edge with a disk that outlives it; [`plans`]: what plans are made of
 //! - [`model`]: what must be true, whatever happens
+//! - [`outage`]: a hub that is away for longer than certificates live
 //! - [`script`]: what happens, drawn from the seed; [`malice`]: a region that cheats; [`pace`]: virtual beside real time
 //!
 //! # What happens
@@ -34,7 +35,8 @@
 //! # One command per seed
 //! `cargo run --release -p skein-tests --bin simulate -- --seeds 1000 --hours 24 [--from SEED]` runs stories of a day each;
 //! without `--hours` they are the short ones that `cargo test -p skein-tests --bin simulate` runs, 200 of them. It prints
-//! how fast virtual time passes, and the first seed that fails with the command that runs it again.
+//! how fast virtual time passes, and the first seed that fails with the command that runs it again. `--outage` tells of a
+//! hub that is away for longer than certificates live.
 //!
 //! # What a seed fixes
 //! Faults, changes, telemetry, their times and what the network does to a datagram. The regions write to real
@@ -53,6 +55,7 @@ mod edge;
 mod keys;
 mod malice;
 mod model;
+mod outage;
 mod pace;
 mod plans;
 mod script;
@@ -85,6 +88,9 @@ struct Arguments {
     /// How many hours each tells of, above 0 and at most 8,760; without it, less than a minute of trouble.
     #[arg(long, value_parser = hours)]
     hours: Option<Duration>,
+    /// Tell of a hub that is away for longer than certificates live, instead of trouble of every kind.
+    #[arg(long, conflicts_with_all = ["hours", "edges"])]
+    outage: bool,
     /// How many edges each has; without it, 2 to 20, by the seed.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=90))]
     edges: Option<u8>,
@@ -103,10 +109,20 @@ fn hours(text: &str) -> Result<Duration, String> {
 
 /// Runs the story of a seed. Returns how long it was in virtual time, or what went wrong.
 fn run(seed: u64, size: Size) -> Result<Duration, String> {
-    let patience = size.time.unwrap_or_default() + PATIENCE;
+    if size.outage {
+        return tell(outage::run(seed), outage::PATIENCE);
+    }
+    tell(script::run(seed, size), size.time.unwrap_or_default() + PATIENCE)
+}
+
+/// Runs a story in virtual time.
+fn tell(
+    story: impl Future<Output = Result<Duration, String>>,
+    patience: Duration,
+) -> Result<Duration, String> {
     let story = || {
         runtime().unwrap().block_on(async {
-            let told = tokio::time::timeout(patience, script::run(seed, size)).await;
+            let told = tokio::time::timeout(patience, story).await;
             told.unwrap_or_else(|_| Err("it does not end".to_owned()))
         })
     };
@@ -158,7 +174,7 @@ fn run_all(seeds: Range<u64>, size: Size, at_once: usize, stops: bool) -> Told {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let size = Size { time: arguments.hours, edges: arguments.edges };
+    let size = Size { outage: arguments.outage, time: arguments.hours, edges: arguments.edges };
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let at_once = arguments.at_once.map_or(processors, usize::from);
     let begun = Instant::now();
@@ -177,6 +193,9 @@ fn main() -> ExitCode {
     );
     let Some((seed, reason)) = told.failures.first() else { return ExitCode::SUCCESS };
     let mut again = format!("cargo run --release -p skein-tests --bin simulate -- --seeds 1 --from {seed}");
+    if arguments.outage {
+        again += " --outage";
+    }
     if let Some(time) = arguments.hours {
         again += &format!(" --hours {}", time.as_secs_f64() / 3600.0);
     }
@@ -206,6 +225,12 @@ mod tests {
             })
             .collect();
         assert!(texts.is_empty(), "{} of {SEEDS} seeds fail\n{}", texts.len(), texts.join("\n"));
+    }
+
+    #[test]
+    fn a_hub_that_is_away_for_longer_than_certificates_live_costs_no_edge_its_link() {
+        let told = run_all(0..2, Size { outage: true, ..Size::default() }, 2, false);
+        assert_eq!(told.failures, []);
     }
 
     #[test]

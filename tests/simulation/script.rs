@@ -21,9 +21,11 @@ const CONTROL: Duration = Duration::from_secs(3);
 /// In milliseconds.
 const DAY: u64 = 24 * 3600 * 1000;
 
-/// How long and how large a story is.
+/// What is told, how long and how large it is.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Size {
+    /// Of a hub that is away for longer than certificates live, and of nothing else.
+    pub(crate) outage: bool,
     /// How long things happen, in virtual time; a few steps of some seconds if nothing is said.
     pub(crate) time: Option<Duration>,
     /// How many edges; 2 to 20, by the seed, if nothing is said.

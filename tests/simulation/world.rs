@@ -18,7 +18,8 @@ use identity::{
     SeededEntropy, TlsKey,
 };
 use link::network::simulated::{Conditions, SimulatedNetwork, VirtualClock};
-use link::{Profile, Recovery, Uplink, UplinkConfig};
+use link::renewal::Renewal;
+use link::{Profile, Recovery, Uplink, UplinkConfig, UplinkHandle};
 use process::Process;
 use protocol::id::{AgentId, EdgeId};
 use regional_agent::app::{Running, Settings, World as Surroundings, serve};
@@ -87,7 +88,7 @@ pub(crate) struct Hub {
 pub(crate) struct Region {
     folder: TempDir,
     identity: AgentIdentity,
-    running: Option<(Process, Running)>,
+    pub(crate) running: Option<(Process, Running)>,
 }
 
 /// An edge: its disk, and its program while it runs.
@@ -97,7 +98,8 @@ pub(crate) struct EdgePlace {
     pub(crate) disk: Arc<Mutex<Disk>>,
     /// The machine's, which may be set to anything.
     pub(crate) clock: VirtualClock,
-    keys: Arc<Keys>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) link: Option<UplinkHandle>,
     running: Option<(TaskTracker, CancellationToken)>,
 }
 
@@ -128,6 +130,8 @@ pub(crate) struct World {
     profile: Profile,
     pub(crate) waiting: Waiting,
     pub(crate) term: u64,
+    /// Whether edges look after their certificates.
+    pub(crate) renews: bool,
     pub(crate) hub: Option<Hub>,
     pub(crate) regions: Vec<Region>,
     pub(crate) edges: Vec<EdgePlace>,
@@ -150,10 +154,13 @@ impl World {
             profile,
             waiting: Waiting::default(),
             term: 0,
+            renews: false,
             hub: None,
             regions: Vec::new(),
             edges: Vec::new(),
         };
+        let client = world.cluster.client();
+        keys::define(&client).await;
         for name in REGIONS {
             let agent = AgentId::Region(name.parse().unwrap());
             let above = SocketAddr::new(hub_address(), HUB_PORT);
@@ -162,8 +169,9 @@ impl World {
             identity.store(&folder.path().join("identity")).unwrap();
             world.regions.push(Region { folder, identity, running: None });
         }
-        let client = world.cluster.client();
-        keys::define(&client).await;
+        for region in &world.regions {
+            keys::register_region(&client, &region.identity).await;
+        }
         for number in 1..=edges {
             let region = region_of(number);
             let above = SocketAddr::new(region_address(region), REGION_PORT);
@@ -190,6 +198,7 @@ impl World {
             disk: Arc::new(Mutex::new(disk)),
             clock: self.clock.another(),
             keys,
+            link: None,
             running: None,
         }
     }
@@ -225,6 +234,12 @@ impl World {
         }
     }
 
+    /// All clocks go on at once, as over times in which nothing happens.
+    pub(crate) fn shift_clocks(&self, millis: i64) {
+        self.clock.shift(millis);
+        self.edges.iter().for_each(|place| place.clock.shift(millis));
+    }
+
     pub(crate) async fn pass(&self, seconds: f64) {
         tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
     }
@@ -239,6 +254,7 @@ impl World {
                 EdgeSpec { region: REGIONS[region_of(place.number)].to_owned(), ..EdgeSpec::default() };
             let mut edge = Edge::new(&name_of(place.number), spec);
             edge.metadata.namespace = Some("skein-system".to_owned());
+            edge.metadata.annotations = Some(keys::device_annotation(&place.keys.identity()));
             let agent_id = Some(edge_id(place.number).to_string());
             edge.status = Some(EdgeStatus { agent_id, ..EdgeStatus::default() });
             roster.put_edge(&edge);
@@ -355,14 +371,26 @@ impl World {
             software: "edge/1".to_owned(),
             profile: self.profile.clone(),
             network: self.network.node(edge_address(place.number)),
-            clock,
+            clock: clock.clone(),
             entropy: Box::new(SeededEntropy::new(self.entropy.below(u64::MAX))),
-            recovery: Some(Recovery { store: place.keys.clone(), identity: shown }),
+            recovery: Some(Recovery { store: place.keys.clone(), identity: shown.clone() }),
         };
         let disk = place.disk.clone();
         let source = Arc::new(move || disk.lock().unwrap().hello());
         let tasks = TaskTracker::new();
         let (link, events) = Uplink::start(config, source, &tasks, cancel.clone()).unwrap();
+        place.link = Some(link.clone());
+        if self.renews {
+            let renewal = Renewal {
+                uplink: link.clone(),
+                store: place.keys.clone(),
+                identity: shown,
+                clock,
+                entropy: Box::new(SeededEntropy::new(self.entropy.below(u64::MAX))),
+                delegation: None,
+            };
+            tasks.spawn(renewal.run(cancel.clone()));
+        }
         let program = Program {
             disk: place.disk.clone(),
             verifier: PlanVerifier::new(&self.authority.trust()),
