@@ -10,14 +10,14 @@ use std::sync::OnceLock;
 use anyhow::Context as _;
 
 /// The folder that holds the binaries of the core set (kube-apiserver, kube-controller-manager, etcd,
-/// kubectl, helm), or `None` where they are not installed. Why they are not goes to standard error.
+/// kubectl, helm, kustomize), or `None` where they are not installed. Why they are not goes to standard error.
 #[must_use]
 pub fn parts() -> Option<PathBuf> {
     static CORE: OnceLock<Option<PathBuf>> = OnceLock::new();
     CORE.get_or_init(|| ask(&[])).clone()
 }
 
-/// Like [`parts`], for the whole set: also kube-scheduler, kustomize, helm3 and kwok.
+/// Like [`parts`], for the whole set: also kube-scheduler, helm3 and kwok.
 #[must_use]
 pub fn all_parts() -> Option<PathBuf> {
     static ALL: OnceLock<Option<PathBuf>> = OnceLock::new();
