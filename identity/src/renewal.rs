@@ -47,8 +47,8 @@ pub fn check_renewal(request: &RenewRequest, device_key: &Bytes, peer: &AgentId)
     Ok(())
 }
 
-/// The identity with its new certificate, which the hub issued, or for an edge its region. A trust bundle older than the present one is not taken, and a newer one
-/// only on the word of a root of the present one.
+/// The identity with its new certificate, which the hub issued, or for an edge its region. A trust bundle older than
+/// the present one is not taken, and a newer one only on the word of a root of the present one.
 ///
 /// # Errors
 /// [`GrantError`] when the certificate is not for this agent and key.

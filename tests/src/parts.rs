@@ -14,14 +14,7 @@ use anyhow::Context as _;
 #[must_use]
 pub fn parts() -> Option<PathBuf> {
     static CORE: OnceLock<Option<PathBuf>> = OnceLock::new();
-    CORE.get_or_init(|| ask(&[])).clone()
-}
-
-/// Like [`parts`], for the whole set: also kube-scheduler, helm3 and kwok.
-#[must_use]
-pub fn all_parts() -> Option<PathBuf> {
-    static ALL: OnceLock<Option<PathBuf>> = OnceLock::new();
-    ALL.get_or_init(|| ask(&["all"])).clone()
+    CORE.get_or_init(|| answer("path", &[])).clone()
 }
 
 /// The folder of the core set, for tests that cannot run without it.
@@ -38,10 +31,6 @@ pub fn require_parts() -> anyhow::Result<PathBuf> {
 pub fn node_parts() -> Option<PathBuf> {
     static NODES: OnceLock<Option<PathBuf>> = OnceLock::new();
     NODES.get_or_init(|| answer("nodes/install", &["path"])).clone()
-}
-
-fn ask(arguments: &[&str]) -> Option<PathBuf> {
-    answer("path", arguments)
 }
 
 fn answer(script: &str, arguments: &[&str]) -> Option<PathBuf> {

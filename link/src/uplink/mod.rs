@@ -10,8 +10,8 @@
 //! spread over the whole interval, not in waves.
 //!
 //! # Another way to the peer
-//! When the machine has its network back, or another one, and its system says so ([`Network::rerouted`]), nothing waits for
-//! its time: a pause ends, an attempt begins anew, and a live link goes on from another socket.
+//! When the machine has its network back, or another one, and its system says so ([`Network::rerouted`]), nothing
+//! waits for its time: a pause ends, an attempt begins anew, and a live link goes on from another socket.
 
 mod dial;
 
@@ -364,6 +364,9 @@ impl Runner {
         let mut pending = Some(first);
         let mut leaving = false;
         let (events, cancel) = (self.events.clone(), self.cancel.clone());
+        // One subscription for the life of the link: each costs sockets, and the loop turns with every message.
+        let network = Arc::clone(&self.config.network);
+        let mut rerouted = network.rerouted(self.reach.address, self.reach.way);
         loop {
             while driver.has_room()
                 && let Ok(message) = commands.try_recv()
@@ -384,7 +387,10 @@ impl Runner {
                     (Err(_), _) if leaving => {}
                     (Err(_), _) => { leaving = true; driver.close(going_away()); }
                 },
-                () = self.rerouted() => self.turn_to_new_way(),
+                () = &mut rerouted => {
+                    self.turn_to_new_way();
+                    rerouted = network.rerouted(self.reach.address, self.reach.way);
+                }
                 event = driver.turn(idle) => match event {
                     Some(Event::Control(control)) => pending = Some(UplinkEvent::Control(control)),
                     Some(Event::Closed(reason)) => return reason,
