@@ -6,16 +6,20 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Result;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::ports::{Carrier, Ports};
 
 /// A child that lived this long counts as healthy again.
 const STEADY: Duration = Duration::from_secs(20);
@@ -28,6 +32,17 @@ const STOP_DEADLINE: Duration = Duration::from_millis(4_100);
 /// Attributes of whatever sends OTLP, by the OpenTelemetry specification.
 const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
+/// A port that an agent is told to bind.
+#[derive(Debug, Clone)]
+pub(crate) struct Port {
+    /// Its name in the mesh's record.
+    pub(crate) role: String,
+    /// The options that name its address.
+    pub(crate) options: &'static [&'static str],
+    /// What it carries.
+    pub(crate) carrier: Carrier,
+}
+
 /// One agent to run.
 #[derive(Debug, Clone)]
 pub(crate) struct Spec {
@@ -35,6 +50,8 @@ pub(crate) struct Spec {
     pub(crate) part: String,
     /// Arguments of this program that turn it into the agent.
     pub(crate) arguments: Vec<OsString>,
+    /// Addresses that are added to them. They are chosen at each start: somebody else may have taken a port meanwhile.
+    pub(crate) ports: Vec<Port>,
     /// Where its log goes.
     pub(crate) log: PathBuf,
     /// Where it writes the addresses it bound.
@@ -62,6 +79,7 @@ struct Supervised {
 #[derive(Clone)]
 pub(crate) struct Children {
     program: PathBuf,
+    ports: Ports,
     tasks: TaskTracker,
     cancel: CancellationToken,
     children: Arc<Mutex<BTreeMap<String, Supervised>>>,
@@ -69,8 +87,8 @@ pub(crate) struct Children {
 
 impl Children {
     /// No children yet; they run `program` and end when `cancel` does.
-    pub(crate) fn new(program: PathBuf, tasks: TaskTracker, cancel: CancellationToken) -> Self {
-        Self { program, tasks, cancel, children: Arc::default() }
+    pub(crate) fn new(program: PathBuf, ports: Ports, tasks: TaskTracker, cancel: CancellationToken) -> Self {
+        Self { program, ports, tasks, cancel, children: Arc::default() }
     }
 
     /// Supervises an agent from now on; does nothing if that part is supervised already.
@@ -83,8 +101,10 @@ impl Children {
         let (doing_sender, doing) = watch::channel(Doing::Stopped);
         let removed = self.cancel.child_token();
         children.insert(spec.part.clone(), Supervised { wanted, doing, removed: removed.clone() });
-        let keeper =
-            Keeper { program: self.program.clone(), spec, wanted: wanted_receiver, doing: doing_sender };
+        let (program, ports) = (self.program.clone(), self.ports.clone());
+        let links = BTreeMap::new();
+        let (wanted, doing) = (wanted_receiver, doing_sender);
+        let keeper = Keeper { program, ports, spec, links, linked: false, wanted, doing };
         self.tasks.spawn(keeper.keep(removed));
     }
 
@@ -120,7 +140,12 @@ impl Children {
 /// Owns one child.
 struct Keeper {
     program: PathBuf,
+    ports: Ports,
     spec: Spec,
+    /// Addresses of its links at the last start.
+    links: BTreeMap<String, SocketAddr>,
+    /// Whether it ever bound them: from then on other agents dial them, and they do not change.
+    linked: bool,
     wanted: watch::Receiver<bool>,
     doing: watch::Sender<Doing>,
 }
@@ -142,7 +167,9 @@ impl Keeper {
                         continue;
                     }
                 }
-                Err(error) => tracing::error!(part = self.spec.part, %error, "failed to start"),
+                Err(error) => {
+                    tracing::error!(part = self.spec.part, error = format!("{error:#}"), "failed to start")
+                }
             }
             failures = if since.elapsed() > STEADY { 1 } else { failures + 1 };
             self.doing.send_replace(Doing::Restarting);
@@ -155,12 +182,13 @@ impl Keeper {
         }
     }
 
-    fn spawn(&self) -> std::io::Result<Child> {
+    fn spawn(&mut self) -> Result<Child> {
+        let arguments = self.arguments()?;
         let log = OpenOptions::new().create(true).append(true).open(&self.spec.log)?;
         // An old file would name addresses that nobody listens on.
         let _ = std::fs::remove_file(&self.spec.bound);
         let child = Command::new(&self.program)
-            .args(&self.spec.arguments)
+            .args(arguments)
             .env(ATTRIBUTES, attributes(&self.spec.part, std::env::var(ATTRIBUTES).ok()))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -171,6 +199,24 @@ impl Keeper {
             .spawn()?;
         self.doing.send_replace(Doing::Running(child.id().unwrap_or_default()));
         Ok(child)
+    }
+
+    /// The arguments of this start.
+    fn arguments(&mut self) -> Result<Vec<OsString>> {
+        self.linked |= self.spec.bound.exists();
+        let mut arguments = self.spec.arguments.clone();
+        for Port { role, options, carrier } in &self.spec.ports {
+            let address = match self.links.get(role) {
+                Some(address) if self.linked => *address,
+                _ => self.ports.address(role, *carrier)?,
+            };
+            if *carrier == Carrier::Link {
+                self.links.insert(role.clone(), address);
+            }
+            arguments
+                .extend(options.iter().flat_map(|option| [(*option).into(), address.to_string().into()]));
+        }
+        Ok(arguments)
     }
 
     /// Waits for the child's end. True if the end was wanted.
@@ -217,6 +263,7 @@ fn pause(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state_dir::{Record, StateDir};
 
     fn shell(name: &str, script: &str) -> (Children, Spec) {
         let folder = std::env::temp_dir().join(format!("skein-child-{name}-{}", std::process::id()));
@@ -224,10 +271,13 @@ mod tests {
         let spec = Spec {
             part: name.into(),
             arguments: vec!["-c".into(), script.into()],
+            ports: Vec::new(),
             log: folder.join("log"),
             bound: folder.join("bound.json"),
         };
-        (Children::new("/bin/sh".into(), TaskTracker::new(), CancellationToken::new()), spec)
+        let state = StateDir::find(Some(folder)).unwrap();
+        let ports = Ports::new(state, Record::default());
+        (Children::new("/bin/sh".into(), ports, TaskTracker::new(), CancellationToken::new()), spec)
     }
 
     #[test]
@@ -254,6 +304,37 @@ mod tests {
         let again = doing.wait_for(|doing| matches!(doing, Doing::Running(pid) if *pid != first));
         tokio::time::timeout(Duration::from_secs(20), again).await.unwrap().unwrap();
         children.cancel.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_child_whose_port_was_taken_is_told_another_one_and_keeps_its_link() {
+        let (children, mut spec) = shell("taken", "true");
+        let _ = std::fs::remove_file(&spec.bound);
+        spec.ports = ["link", "http"]
+            .map(|role| Port { role: role.into(), options: &["--a"], carrier: Carrier::Link })
+            .into();
+        spec.ports[1].carrier = Carrier::Tcp;
+        let (_, wanted) = watch::channel(true);
+        let (doing, _) = watch::channel(Doing::Stopped);
+        let (program, ports, links) = (children.program.clone(), children.ports.clone(), BTreeMap::new());
+        let mut keeper = Keeper { program, ports, spec, links, linked: false, wanted, doing };
+        let told = |keeper: &mut Keeper| -> [SocketAddr; 2] {
+            let arguments = keeper.arguments().unwrap();
+            [3, 5].map(|at| arguments[at].to_str().unwrap().parse().unwrap())
+        };
+        let first = told(&mut keeper);
+        assert_eq!(told(&mut keeper), first);
+        let takers = first.map(|address| std::net::TcpListener::bind(address).unwrap());
+        let second = told(&mut keeper);
+        assert!(second[0] != first[0] && second[1] != first[1], "nobody dials it yet");
+        drop(takers);
+        std::fs::write(&keeper.spec.bound, "{}").unwrap();
+        let takers = second.map(|address| std::net::TcpListener::bind(address).unwrap());
+        let third = told(&mut keeper);
+        std::fs::remove_file(&keeper.spec.bound).unwrap();
+        assert!(third[0] == second[0] && third[1] != second[1], "its link is what others dial");
+        assert_eq!(told(&mut keeper), third, "also where it failed to bind it");
+        drop(takers);
     }
 
     #[tokio::test]

@@ -9,9 +9,9 @@ use process::Bound;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::children::{Children, Doing, Spec};
+use super::children::{Children, Doing, Port, Spec};
 use super::clusters::Clusters;
-use super::ports::Ports;
+use super::ports::{Carrier, Ports};
 use crate::state_dir::StateDir;
 
 /// Everything the mesh on this machine is made of.
@@ -46,7 +46,7 @@ impl Mesh {
     ) -> Result<Self> {
         let program = std::env::current_exe().context("the path of this program is unknown")?;
         let keepers = TaskTracker::new();
-        let children = Children::new(program, keepers.clone(), cancel.clone());
+        let children = Children::new(program, ports.clone(), keepers.clone(), cancel.clone());
         let apis = CancellationToken::new();
         let clusters = Clusters::new(state.clone(), ports.clone(), tasks.clone(), apis.clone());
         let mesh = Self { state, ports, children, clusters, tasks, cancel, keepers };
@@ -69,44 +69,35 @@ impl Mesh {
     /// Starts the hub.
     ///
     /// # Errors
-    /// When no port or folder can be had.
+    /// When no folder can be had.
     pub(crate) fn start_hub(&self) -> Result<()> {
-        let link = self.ports.address("hub/link", true)?;
-        let http = self.ports.address("hub/http", false)?;
-        let mut arguments = vec!["--listen".into(), link.to_string().into()];
-        arguments.extend(["--advertise".into(), link.to_string().into()]);
-        self.supervise("hub", "hub", &[], arguments, http.to_string())
+        self.supervise("hub", "hub", &[], Vec::new(), vec![link("hub")])
     }
 
     /// Starts a region's agent; the token serves until it is enrolled.
     ///
     /// # Errors
-    /// When no port or folder can be had.
+    /// When no folder can be had.
     pub(crate) fn start_region(&self, name: &str, token: Option<&str>) -> Result<()> {
         let part = format!("region/{name}");
-        let link = self.ports.address(&format!("{part}/link"), true)?;
-        let http = self.ports.address(&format!("{part}/http"), false)?;
-        let mut arguments = vec!["--listen".into(), link.to_string().into()];
-        arguments.extend(["--advertise".into(), link.to_string().into()]);
-        arguments.extend(["--embedded-host".into(), self.state.socket().into_os_string()]);
+        let mut arguments: Vec<OsString> =
+            vec!["--embedded-host".into(), self.state.socket().into_os_string()];
         arguments.extend(token.into_iter().flat_map(|token| ["--token".into(), token.into()]));
-        self.supervise(&part, "regional-agent", &["run"], arguments, http.to_string())
+        self.supervise(&part, "regional-agent", &["run"], arguments, vec![link(&part)])
     }
 
     /// Starts an edge agent; the token serves until it is enrolled.
     ///
     /// # Errors
-    /// When no port or folder can be had.
+    /// When no folder can be had.
     pub(crate) fn start_edge(&self, name: &str, token: Option<&str>) -> Result<()> {
         let part = format!("edge/{name}");
-        let address = |role: &str| self.ports.address(&format!("{part}/{role}"), false);
-        let (http, grpc, otlp) = (address("http")?, address("otlp-grpc")?, address("otlp-http")?);
+        let otlp =
+            vec![server(&part, "otlp-grpc", &["--otlp-grpc"]), server(&part, "otlp-http", &["--otlp-http"])];
         let mut arguments: Vec<OsString> = vec!["--name".into(), name.into()];
-        arguments.extend(["--otlp-grpc".into(), grpc.to_string().into()]);
-        arguments.extend(["--otlp-http".into(), otlp.to_string().into()]);
         arguments.extend(["--link-profile".into(), "near".into(), "--cost-interval".into(), "5".into()]);
         arguments.extend(token.into_iter().flat_map(|token| ["--token".into(), token.into()]));
-        self.supervise(&part, "edge-agent", &["run"], arguments, http.to_string())
+        self.supervise(&part, "edge-agent", &["run"], arguments, otlp)
     }
 
     fn supervise(
@@ -115,7 +106,7 @@ impl Mesh {
         agent: &str,
         command: &[&str],
         own: Vec<OsString>,
-        http: String,
+        mut ports: Vec<Port>,
     ) -> Result<()> {
         let folder = self.state.agent(part);
         std::fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
@@ -125,10 +116,11 @@ impl Mesh {
         arguments.extend(["--kubeconfig".into(), self.state.kubeconfig(part).into_os_string()]);
         arguments.extend(["--state".into(), folder.clone().into_os_string()]);
         arguments.extend(["--bound-file".into(), self.bound_file(part).into_os_string()]);
-        arguments.extend(["--http".into(), http.into(), "--exit-with-parent".into()]);
+        arguments.push("--exit-with-parent".into());
+        ports.push(server(part, "http", &["--http"]));
         let wanted = !self.ports.record().stopped.contains(part);
-        let spec =
-            Spec { part: part.to_owned(), arguments, log: folder.join("log"), bound: self.bound_file(part) };
+        let (log, bound) = (folder.join("log"), self.bound_file(part));
+        let spec = Spec { part: part.to_owned(), arguments, ports, log, bound };
         self.children.supervise(spec, wanted);
         Ok(())
     }
@@ -173,4 +165,14 @@ impl Mesh {
         }
         bail!("{part} did not start within 20 s; see {}", self.state.agent(part).join("log").display())
     }
+}
+
+/// The port on which a part is dialled by the agents below it.
+fn link(part: &str) -> Port {
+    Port { role: format!("{part}/link"), options: &["--listen", "--advertise"], carrier: Carrier::Link }
+}
+
+/// A port on which a part serves TCP.
+fn server(part: &str, role: &str, options: &'static [&'static str]) -> Port {
+    Port { role: format!("{part}/{role}"), options, carrier: Carrier::Tcp }
 }
