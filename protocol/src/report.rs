@@ -63,6 +63,11 @@ impl UnitState {
             Self::Deleted => "Deleted",
         }
     }
+
+    /// Whether the agent's work on the unit came to an end, good or bad.
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Deployed | Self::Failed | Self::Deleted)
+    }
 }
 
 /// One unit as the agent sees it.

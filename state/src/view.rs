@@ -11,6 +11,7 @@ use protocol::message::PlanHead;
 use protocol::plan::UnitId;
 use protocol::report::{ClusterReport, Report, SpoolReport, UnitReport, UnitState};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// Counters and gauges of an engine since it was started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +38,21 @@ pub struct Metrics {
     pub last_apply: Duration,
 }
 
+/// How long a report waits that tells only of units on their way: most arrive before, and then one report does for both.
+const ON_THE_WAY: Duration = Duration::from_millis(50);
+
+/// What a report would tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum News {
+    /// Nothing that is not told.
+    #[default]
+    None,
+    /// Units are on their way.
+    OnTheWay,
+    /// Something came to an end, or concerns the whole cluster.
+    Settled,
+}
+
 /// The inside of a [`View`].
 #[derive(Default)]
 pub(crate) struct Shown {
@@ -50,8 +66,8 @@ pub(crate) struct Shown {
     moved: bool,
     /// The generations changed.
     stirred: bool,
-    /// The engine's turn that changed something is over.
-    ready: bool,
+    /// What the turns of the engine that are over have changed.
+    ready: News,
     pub(crate) metrics: Metrics,
 }
 
@@ -94,10 +110,11 @@ impl View {
     /// The engine's turn is over: what it showed is told, all of it in one report.
     pub(crate) fn turn_over(&self) {
         let mut shown = self.lock();
-        if shown.ready || !shown.has_news() {
+        let news = shown.news();
+        if news <= shown.ready {
             return;
         }
-        shown.ready = true;
+        shown.ready = news;
         drop(shown);
         self.news.notify_one();
     }
@@ -136,15 +153,21 @@ impl View {
 
     /// Waits until something changed, then tells what.
     pub(crate) async fn next_report(&self, now: impl Fn() -> UnixMillis) -> Report {
+        let mut patience = None;
         loop {
-            {
-                let mut shown = self.lock();
-                if shown.ready {
-                    return shown.report(now(), false);
+            let ready = self.lock().ready;
+            match ready {
+                News::None => self.news.notified().await,
+                News::OnTheWay => {
+                    let patience = *patience.get_or_insert_with(|| Instant::now() + ON_THE_WAY);
+                    if tokio::time::timeout_at(patience, self.news.notified()).await.is_err() {
+                        break;
+                    }
                 }
+                News::Settled => break,
             }
-            self.news.notified().await;
         }
+        self.lock().report(now(), false)
     }
 
     /// Tells everything.
@@ -154,8 +177,15 @@ impl View {
 }
 
 impl Shown {
-    fn has_news(&self) -> bool {
-        self.moved || self.stirred || !self.changed.is_empty()
+    fn news(&self) -> News {
+        let settled = |id| self.units.get(id).is_some_and(|(_, unit)| unit.state.is_settled());
+        if self.moved || self.stirred || self.changed.iter().any(settled) {
+            News::Settled
+        } else if self.changed.is_empty() {
+            News::None
+        } else {
+            News::OnTheWay
+        }
     }
 
     fn report(&mut self, at: UnixMillis, full: bool) -> Report {
@@ -178,7 +208,7 @@ impl Shown {
             ext: Vec::new(),
         };
         self.changed.clear();
-        (self.moved, self.stirred, self.ready) = (false, false, false);
+        (self.moved, self.stirred, self.ready) = (false, false, News::None);
         // Told once; from now on its absence says it.
         self.units.retain(|_, (_, unit)| unit.state != UnitState::Deleted);
         report
@@ -197,5 +227,64 @@ impl Shown {
             metrics.objects += u64::from(unit.objects_total);
         }
         metrics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(state: UnitState) -> UnitReport {
+        UnitReport {
+            id: UnitId {
+                set_namespace: "kcm-system".into(),
+                set_name: "shop".into(),
+                namespace: "shop".into(),
+                name: "web".into(),
+            },
+            version: String::new(),
+            template: String::new(),
+            deployed_hash: None,
+            state,
+            message: String::new(),
+            since: UnixMillis::default(),
+            drift_repairs: 0,
+            objects_total: 1,
+            objects_ready: 0,
+            objects: Vec::new(),
+        }
+    }
+
+    async fn told(view: &View) -> Option<(UnitState, Duration)> {
+        let begun = Instant::now();
+        let report =
+            tokio::time::timeout(Duration::from_secs(9), view.next_report(UnixMillis::default)).await;
+        report.ok().map(|report| (report.units[0].state, begun.elapsed()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_report_does_for_a_way_and_its_end() {
+        let view = View::default();
+        view.show(0, unit(UnitState::Provisioning));
+        assert_eq!(told(&view).await, None, "the turn is not over");
+        view.turn_over();
+        let (told, ()) = tokio::join!(told(&view), async {
+            tokio::time::advance(Duration::from_millis(10)).await;
+            view.show(0, unit(UnitState::Deployed));
+            view.turn_over();
+        });
+        assert_eq!(told, Some((UnitState::Deployed, Duration::from_millis(10))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_way_that_takes_longer_is_told() {
+        let view = View::default();
+        view.show(0, unit(UnitState::Provisioning));
+        view.turn_over();
+        assert_eq!(told(&view).await, Some((UnitState::Provisioning, ON_THE_WAY)));
+        view.show(0, unit(UnitState::Failed));
+        view.turn_over();
+        assert_eq!(told(&view).await, Some((UnitState::Failed, Duration::ZERO)));
+        assert_eq!(told(&view).await, None, "everything is told");
     }
 }
