@@ -11,7 +11,7 @@ use crate::command::{
     cost, diff, enroll, explain, history, kubeconfig, part, query, render, rollout, status, test, token,
 };
 use crate::state_dir::StateDir;
-use crate::up;
+use crate::{hub_api, up};
 
 /// A super control plane for fleets of Kubernetes clusters that reach to the edge.
 #[derive(Debug, Parser)]
@@ -123,7 +123,7 @@ fn report(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&hub_api::explain(&error));
             ExitCode::FAILURE
         }
     }

@@ -10,6 +10,28 @@ use process::Bound;
 use crate::state_dir::StateDir;
 use crate::up::host;
 
+/// An error with its causes for a person: where the API server spoke, in its own words.
+pub(crate) fn explain(error: &anyhow::Error) -> String {
+    let mut told: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = match cause.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) if status.message.is_empty() => {
+                format!("the API server answered {} {}", status.code, status.reason)
+            }
+            Some(kube::Error::Api(status)) => status.message.clone(),
+            _ => cause.to_string(),
+        };
+        // Many errors quote their cause.
+        if !told.iter().any(|before| before.contains(&text)) {
+            told.push(text);
+        }
+        if let Some(kube::Error::Api(_)) = cause.downcast_ref() {
+            break;
+        }
+    }
+    told.join(": ")
+}
+
 /// Asks the supervisor.
 ///
 /// # Errors
@@ -77,4 +99,21 @@ pub(crate) fn hub_url(named: Option<&str>, state: Option<&StateDir>) -> Result<S
         .and_then(|state| Bound::read(&state.agent("hub").join("bound.json")).ok())
         .and_then(|bound| bound.addresses.get("http").map(|address| format!("http://{address}")))
         .context("the hub's address is unknown: give --hub URL, or start the hub of this state directory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_in_the_words_of_the_api_server() {
+        let status =
+            kube::core::Status::failure("edges.skein.dev \"x\" not found", "NotFound").with_code(404);
+        let error = anyhow::Error::from(kube::Error::Api(status.boxed())).context("no such edge");
+        assert_eq!(explain(&error), "no such edge: edges.skein.dev \"x\" not found");
+        let silent = kube::core::Status::failure("", "Gone").with_code(410);
+        assert_eq!(explain(&kube::Error::Api(silent.boxed()).into()), "the API server answered 410 Gone");
+        let other = anyhow::anyhow!("b").context("a: b").context("c");
+        assert_eq!(explain(&other), "c: a: b", "a cause is not told twice");
+    }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use api::k0rdent::Region;
 use api::skein::Edge;
 use kube::{Api, ResourceExt};
@@ -17,6 +17,9 @@ use super::Output;
 use crate::hub_api;
 use crate::state_dir::StateDir;
 use crate::up::host::{Part, Status as Supervised};
+
+/// How long the management cluster may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How to show it.
 #[derive(Debug, clap::Args)]
@@ -103,11 +106,11 @@ pub(crate) async fn show(state: &StateDir, arguments: Arguments) -> Result<()> {
 async fn gather(state: &StateDir) -> Mesh {
     let mut problems = Vec::new();
     let supervised = hub_api::status(state).await.unwrap_or_else(|error| {
-        problems.push(format!("{error:#}"));
+        problems.push(hub_api::explain(&error));
         Supervised::default()
     });
     let (regions, edges) = objects(state).await.unwrap_or_else(|error| {
-        problems.push(format!("the management cluster does not answer: {error:#}"));
+        problems.push(hub_api::explain(&error));
         (Vec::new(), Vec::new())
     });
     let mut mesh = Mesh { hub: hub(&supervised).await, problems, ..Mesh::default() };
@@ -125,9 +128,18 @@ async fn objects(state: &StateDir) -> Result<(Vec<Region>, Vec<Edge>)> {
     let asked = async {
         let regions = Api::<Region>::all(client.clone()).list(&Default::default()).await?.items;
         let edges = Api::<Edge>::all(client).list(&Default::default()).await?.items;
-        anyhow::Ok((regions, edges))
+        Ok((regions, edges))
     };
-    tokio::time::timeout(Duration::from_secs(5), asked).await?
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(objects)) => Ok(objects),
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+            bail!(
+                "the management cluster knows neither regions nor edges: `skein up` is still beginning, or deploy/crds is not applied"
+            )
+        }
+        Ok(Err(error)) => Err(error).context("the management cluster does not answer"),
+        Err(_) => bail!("the management cluster does not answer within {} s", PATIENCE.as_secs()),
+    }
 }
 
 /// Objects by name, and the parts of this machine that have no object (or none that could be read).
