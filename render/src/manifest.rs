@@ -251,37 +251,41 @@ fn annotation(value: &Json, name: &str) -> Option<String> {
     }
 }
 
-/// What Helm demands of an object's head.
+/// What Helm demands of an object's head. The type of its metadata has no name, so that a refusal begins with a dot there.
 fn check_head(value: &Json) -> Result<(), String> {
     let wrong = |field: &str, got: &Json, want: &str| {
         let got = type_name(got);
         Err(format!(
-            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {got} into Go struct field SimpleHead.{field} of type {want}"
+            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {got} into Go struct field {field} of type {want}"
         ))
     };
     let scalar = |value: &Json| !matches!(value, Json::Array(_) | Json::Object(_));
     for field in ["apiVersion", "kind"] {
         match value.get(field) {
-            Some(found) if !scalar(found) => return wrong(field, found, "string"),
+            Some(found) if !scalar(found) => return wrong(&format!("SimpleHead.{field}"), found, "string"),
             _ => {}
         }
     }
     let metadata = match value.get("metadata") {
         None | Some(Json::Null) => return Ok(()),
         Some(Json::Object(metadata)) => metadata,
-        Some(other) => return wrong("metadata", other, "struct"),
+        Some(other) => {
+            let fields =
+                r#"Name string "json:\"name\""; Annotations map[string]string "json:\"annotations\"""#;
+            return wrong("SimpleHead.metadata", other, &format!("struct {{ {fields} }}"));
+        }
     };
     match metadata.get("name") {
-        Some(name) if !scalar(name) => return wrong("metadata.name", name, "string"),
+        Some(name) if !scalar(name) => return wrong(".metadata.name", name, "string"),
         _ => {}
     }
     match metadata.get("annotations") {
         None | Some(Json::Null) => Ok(()),
         Some(Json::Object(annotations)) => match annotations.values().find(|value| !scalar(value)) {
-            Some(bad) => wrong("metadata.annotations", bad, "string"),
+            Some(bad) => wrong(".metadata.annotations", bad, "string"),
             None => Ok(()),
         },
-        Some(other) => wrong("metadata.annotations", other, "map[string]string"),
+        Some(other) => wrong(".metadata.annotations", other, "map[string]string"),
     }
 }
 

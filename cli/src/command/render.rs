@@ -220,10 +220,14 @@ fn names(arguments: &Arguments) -> Result<(String, PathBuf)> {
             bail!("cannot set --generate-name and also specify a name")
         }
         ([_, _], Some(_)) => bail!("cannot set --name-template and also specify a name"),
-        ([name, chart, ..], None) => Ok((name.clone(), PathBuf::from(chart))),
+        ([name, chart], None) => Ok((name.clone(), PathBuf::from(chart))),
         ([chart], Some(template)) => Ok((named(template)?, PathBuf::from(chart))),
         ([chart], None) => Ok(("release-name".to_owned(), PathBuf::from(chart))),
-        _ => bail!("a chart is missing: a folder or a .tgz"),
+        // Names that options stand between are counted here.
+        ([_, _, more @ ..], _) => {
+            bail!("expected at most two arguments, unexpected arguments: {}", more.join(", "))
+        }
+        ([], _) => bail!("a chart is missing: a folder or a .tgz"),
     }
 }
 

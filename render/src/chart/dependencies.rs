@@ -8,7 +8,8 @@ use serde_json::Value as Json;
 use super::metadata::Dependency;
 use super::model::Chart;
 use super::values::{at_path, coalesce_tables, coalesce_values, deep_copy_dict};
-use crate::template::funcs::semver::{Constraint, Version};
+use crate::template::funcs::constraint::Constraint;
+use crate::template::funcs::semver::Version;
 use crate::template::json::dict;
 use crate::template::value::{Dict, DictKind, Value};
 
@@ -186,7 +187,7 @@ fn under_path(path: &str, table: Dict) -> Dict {
 /// Whether a version lies in a range; a range or version that makes no sense is not compatible.
 pub(crate) fn is_compatible(range: &str, version: &str) -> bool {
     match (Constraint::parse(range), Version::parse(version)) {
-        (Some(range), Some(version)) => range.matches(&version),
+        (Ok(range), Some(version)) => range.matches(&version),
         _ => false,
     }
 }

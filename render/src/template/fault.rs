@@ -132,12 +132,22 @@ impl ExecError {
         // A missing template is an error of its own in Helm's chain.
         let message =
             message.replace("error calling include: template: no", "error calling include:\ntemplate: no");
+        let (context, message) = as_helm_finds_them(context, &message);
         let head = format!("{place}\n  executing {executing:?} at <{context}>:\n    {}", message.trim_end());
         match &self.fault {
             Fault::Nested { error, .. } => format!("{head}\n{}", error.block()),
             _ => head,
         }
     }
+}
+
+/// Helm takes an error's text apart again: the expression ends at the first `>: `, and what it wraps begins at the first
+/// ` template:`, whatever they are part of.
+fn as_helm_finds_them(context: &str, message: &str) -> (String, String) {
+    let text = format!("{context}>: {message}");
+    let (context, message) = text.split_once(">: ").unwrap_or((&text, ""));
+    let end = message.find(" template:").unwrap_or(message.len());
+    (context.to_owned(), message[..end].to_owned())
 }
 
 /// The words for a bound that was reached.

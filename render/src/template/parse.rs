@@ -548,8 +548,7 @@ impl Parser<'_> {
         if token.kind == TokenKind::RawStr {
             return Ok(inner.replace('\r', "").into_bytes());
         }
-        super::quote::unquote(inner)
-            .ok_or_else(|| ParseError::new(token.span.start, format!("invalid syntax in the string {text}")))
+        super::quote::unquote(inner).ok_or_else(|| ParseError::new(token.span.start, "invalid syntax"))
     }
 }
 

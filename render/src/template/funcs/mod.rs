@@ -3,10 +3,12 @@
 pub(crate) mod builtin;
 pub(crate) mod calendar;
 pub(crate) mod certificates;
+pub(crate) mod constraint;
 pub(crate) mod crypto;
 pub(crate) mod dates;
 mod decimals;
 pub(crate) mod defaults;
+mod delimited;
 pub(crate) mod dicts;
 pub(crate) mod durations;
 pub(crate) mod encoding;

@@ -1,9 +1,9 @@
-//! Semantic versions and constraints as Masterminds/semver reads them: loose versions (`v1.2`), wildcards, hyphen
-//! ranges, `^`, `~`, and pre-releases matched only by constraints that name one.
+//! Semantic versions as Masterminds/semver reads them, loosely (`v1.2`).
 
 use std::cmp::Ordering;
 use std::rc::Rc;
 
+use super::constraint::Constraint;
 use super::{Answer, Row, exact};
 use crate::template::args::Args;
 use crate::template::fault::Fault;
@@ -19,8 +19,7 @@ pub(super) static TABLE: &[Row] = &[
     }),
     exact("semverCompare", 2, |_, args| {
         let (constraint, version) = (args.utf8(0)?, args.utf8(1)?);
-        let constraint = Constraint::parse(&constraint)
-            .ok_or_else(|| Fault::message(format!("improper constraint: {constraint:?}")))?;
+        let constraint = Constraint::parse(&constraint).map_err(Fault::Message)?;
         let version = Version::parse(&version).ok_or_else(|| invalid_version(&version))?;
         Ok(Value::Bool(constraint.matches(&version)))
     }),
@@ -40,10 +39,10 @@ fn starts_with_zero(part: &str) -> bool {
 /// A version; `original` keeps the text it was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Version {
-    major: u64,
-    minor: u64,
-    patch: u64,
-    pre: String,
+    pub(super) major: u64,
+    pub(super) minor: u64,
+    pub(super) patch: u64,
+    pub(super) pre: String,
     metadata: String,
     original: String,
     /// What its own methods answer is no pointer, and lacks the methods of one.
@@ -116,7 +115,7 @@ impl Version {
         Ok(self.made(Self { metadata: metadata.to_owned(), ..self.clone() }))
     }
 
-    fn compare(&self, other: &Self) -> Ordering {
+    pub(super) fn compare(&self, other: &Self) -> Ordering {
         let numbers = |version: &Self| (version.major, version.minor, version.patch);
         numbers(self).cmp(&numbers(other)).then_with(|| compare_pre(&self.pre, &other.pre))
     }
@@ -251,186 +250,5 @@ impl Object for Version {
 
     fn data(&self) -> Value {
         Value::text(&self.shown())
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
-    Equal,
-    NotEqual,
-    Greater,
-    Less,
-    GreaterOrEqual,
-    LessOrEqual,
-    Tilde,
-    Caret,
-}
-
-/// One comparison; the flags say which parts the text left open.
-#[derive(Clone, Debug)]
-struct Comparison {
-    operator: Operator,
-    version: Version,
-    any: bool,
-    minor_open: bool,
-    patch_open: bool,
-}
-
-/// Alternatives (`||`) of comparisons that must all hold.
-#[derive(Clone, Debug)]
-pub(crate) struct Constraint(Vec<Vec<Comparison>>);
-
-impl Constraint {
-    /// Reads a constraint such as `>=1.20-0 <2 || ^3.1`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let spread = expand_hyphens(text);
-        spread.split("||").map(comparisons).collect::<Option<Vec<_>>>().map(Self)
-    }
-
-    /// Whether a version satisfies it.
-    pub(crate) fn matches(&self, version: &Version) -> bool {
-        self.0.iter().any(|all| {
-            let names_pre = all.iter().any(|one| !one.version.pre.is_empty());
-            (version.pre.is_empty() || names_pre) && all.iter().all(|one| one.matches(version))
-        })
-    }
-}
-
-/// `1.2 - 1.4` becomes `>=1.2 <=1.4`.
-fn expand_hyphens(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let mut out: Vec<String> = Vec::new();
-    let mut at = 0;
-    while let Some(word) = words.get(at) {
-        match (words.get(at + 1), words.get(at + 2)) {
-            (Some(&"-"), Some(last)) => {
-                out.push(format!(">={word} <={last}"));
-                at += 3;
-            }
-            _ => {
-                out.push((*word).to_owned());
-                at += 1;
-            }
-        }
-    }
-    out.join(" ")
-}
-
-fn comparisons(text: &str) -> Option<Vec<Comparison>> {
-    let mut out = Vec::new();
-    let mut rest = text.trim_start_matches([' ', ',']);
-    while !rest.is_empty() {
-        let operator = rest.find(|c: char| !"=!<>~^".contains(c)).unwrap_or(rest.len());
-        let body = rest[operator..].trim_start();
-        let end = body.find([' ', ',', '=', '!', '<', '>', '~', '^']).unwrap_or(body.len());
-        out.push(Comparison::parse(&rest[..operator], &body[..end])?);
-        rest = body[end..].trim_start_matches([' ', ',']);
-    }
-    (!out.is_empty()).then_some(out)
-}
-
-impl Comparison {
-    fn parse(operator: &str, text: &str) -> Option<Self> {
-        let operator = match operator {
-            "" | "=" => Operator::Equal,
-            "!=" => Operator::NotEqual,
-            ">" => Operator::Greater,
-            "<" => Operator::Less,
-            ">=" | "=>" => Operator::GreaterOrEqual,
-            "<=" | "=<" => Operator::LessOrEqual,
-            "~" | "~>" => Operator::Tilde,
-            "^" => Operator::Caret,
-            _ => return None,
-        };
-        let body = text.strip_prefix('v').unwrap_or(text);
-        let (numbers, tail) = match body.find(['-', '+']) {
-            Some(at) => body.split_at(at),
-            None => (body, ""),
-        };
-        let open = |part: Option<&&str>| part.is_none_or(|part| matches!(*part, "x" | "X" | "*"));
-        let parts: Vec<&str> = numbers.split('.').collect();
-        let any = open(parts.first());
-        let minor_open = any || open(parts.get(1));
-        let patch_open = minor_open || open(parts.get(2));
-        let value = |at: usize, open: bool| if open { "0" } else { parts.get(at).copied().unwrap_or("0") };
-        let exact = format!(
-            "{}.{}.{}{}",
-            value(0, any),
-            value(1, minor_open),
-            value(2, patch_open),
-            if any { "" } else { tail }
-        );
-        Some(Self { operator, version: Version::parse(&exact)?, any, minor_open, patch_open })
-    }
-
-    fn matches(&self, version: &Version) -> bool {
-        let order = version.compare(&self.version);
-        match self.operator {
-            Operator::Equal if self.patch_open => self.tilde(version),
-            Operator::Equal => order == Ordering::Equal,
-            Operator::NotEqual => self.differs(version, order),
-            Operator::Greater => self.greater(version, order),
-            Operator::Less => order == Ordering::Less,
-            Operator::GreaterOrEqual => order != Ordering::Less,
-            Operator::LessOrEqual => self.less_or_equal(version, order),
-            Operator::Tilde => self.tilde(version),
-            Operator::Caret => self.caret(version),
-        }
-    }
-
-    fn differs(&self, version: &Version, order: Ordering) -> bool {
-        if !self.patch_open {
-            return order != Ordering::Equal;
-        }
-        !(self.any
-            || (version.major == self.version.major
-                && (self.minor_open || version.minor == self.version.minor)))
-    }
-
-    fn greater(&self, version: &Version, order: Ordering) -> bool {
-        if !self.patch_open || self.any {
-            return order == Ordering::Greater;
-        }
-        if version.major != self.version.major {
-            return version.major > self.version.major;
-        }
-        !self.minor_open && version.minor > self.version.minor
-    }
-
-    fn less_or_equal(&self, version: &Version, order: Ordering) -> bool {
-        if !self.patch_open {
-            return order != Ordering::Greater;
-        }
-        if version.major != self.version.major {
-            return version.major < self.version.major;
-        }
-        (self.minor_open && !self.any) || version.minor <= self.version.minor
-    }
-
-    fn tilde(&self, version: &Version) -> bool {
-        let floor = (self.version.major, self.version.minor, self.version.patch);
-        if self.any || (floor == (0, 0, 0) && !self.patch_open) {
-            return true;
-        }
-        version.compare(&self.version) != Ordering::Less
-            && version.major == self.version.major
-            && (self.minor_open || version.minor == self.version.minor)
-    }
-
-    fn caret(&self, version: &Version) -> bool {
-        let floor = &self.version;
-        if version.compare(floor) == Ordering::Less {
-            return false;
-        }
-        if floor.major > 0 || (self.minor_open && !self.any) {
-            return version.major == floor.major;
-        }
-        if version.major != 0 {
-            return false;
-        }
-        if floor.minor > 0 || (self.patch_open && !self.any) {
-            return version.minor == floor.minor;
-        }
-        version.minor == 0 && version.patch == floor.patch
     }
 }

@@ -1,5 +1,6 @@
 //! sprig's text functions. Text is bytes, as in Go: `trunc` and `substr` cut between bytes, not letters.
 
+use super::delimited::delimited;
 use super::words;
 use super::{Answer, Row, exact, variadic};
 use crate::template::args::{Args, as_list};
@@ -7,7 +8,7 @@ use crate::template::env::Env;
 use crate::template::fault::Fault;
 use crate::template::print::{display, strval};
 use crate::template::quote::quote;
-use crate::template::value::{Dict, DictKind, Text, Value};
+use crate::template::value::{Dict, DictKind, ListKind, Text, Value};
 
 pub(super) static TABLE: &[Row] = &[
     exact("abbrev", 2, |_, args| {
@@ -50,8 +51,8 @@ pub(super) static TABLE: &[Row] = &[
     exact("nospace", 1, |_, args| Ok(Value::Str(words::without_spaces(&args.string(0)?)))),
     exact("initials", 1, |_, args| Ok(Value::text(&words::initials(args.string(0)?.bytes())))),
     exact("swapcase", 1, |_, args| Ok(Value::text(&words::swap_case(&args.utf8(0)?)))),
-    exact("snakecase", 1, |_, args| Ok(Value::text(&words::delimited(&args.utf8(0)?, '_')))),
-    exact("kebabcase", 1, |_, args| Ok(Value::text(&words::delimited(&args.utf8(0)?, '-')))),
+    exact("snakecase", 1, |_, args| Ok(Value::Str(Text::from(delimited(args.string(0)?.bytes(), '_'))))),
+    exact("kebabcase", 1, |_, args| Ok(Value::Str(Text::from(delimited(args.string(0)?.bytes(), '-'))))),
     exact("camelcase", 1, |_, args| Ok(Value::text(&words::pascal(&args.utf8(0)?)))),
     exact("wrap", 2, |_, args| {
         Ok(Value::Str(Text::from(words::wrap(args.string(1)?.bytes(), args.int(0)?, "\n", false))))
@@ -89,7 +90,10 @@ pub(super) static TABLE: &[Row] = &[
         Ok(Value::Str(if count == 1 { one } else { many }))
     }),
     exact("toString", 1, |_, args| Ok(Value::Str(strval(&args.any(0))))),
-    exact("toStrings", 1, |_, args| Ok(Value::strings(strings_of(&args.any(0))))),
+    exact("toStrings", 1, |_, args| {
+        let value = args.any(0);
+        Ok(if is_no_strings(&value) { value } else { Value::strings(strings_of(&value)) })
+    }),
     exact("join", 2, |_, args| {
         let separator = args.string(0)?;
         let parts = strings_of(&args.any(1));
@@ -104,6 +108,9 @@ pub(super) static TABLE: &[Row] = &[
     exact("splitList", 2, |_, args| Ok(Value::strings(split(&args.string(0)?, &args.string(1)?, None)))),
     exact("sortAlpha", 1, |_, args| {
         let value = args.any(0);
+        if is_no_strings(&value) {
+            return Ok(value);
+        }
         if as_list(&value).is_none() {
             return Ok(Value::strings([strval(&value)]));
         }
@@ -208,6 +215,11 @@ fn replace(env: &mut Env<'_>, old: &[u8], new: &[u8], text: &[u8]) -> Answer {
     }
     out.extend_from_slice(rest);
     Ok(Value::Str(Text::from(out)))
+}
+
+/// Whether it is a list of texts that was never made, which stays what it is.
+fn is_no_strings(value: &Value) -> bool {
+    matches!(value, Value::List(list) if list.kind() == ListKind::NoStrings)
 }
 
 /// sprig's `strslice`: any value as a list of texts, nils left out.

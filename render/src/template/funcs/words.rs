@@ -1,9 +1,5 @@
 //! Cases, abbreviations and wrapping: the text functions that know about words.
 
-use std::sync::OnceLock;
-
-use regex::Regex;
-
 use crate::template::value::Text;
 
 /// The one letter that a case change yields, or the letter itself where it would yield several.
@@ -162,125 +158,8 @@ pub(crate) fn wrap(text: &[u8], width: i64, newline: &str, long: bool) -> Vec<u8
     out
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WordKind {
-    Number,
-    /// Begins with a capital: `First`, `HTTP`.
-    Upper,
-    /// Begins small.
-    Lower,
-    Connector,
-    Punctuation,
-    Other,
-}
-
-fn is_connector(letter: char) -> bool {
+pub(super) fn is_connector(letter: char) -> bool {
     matches!(letter, '-' | '_') || letter.is_whitespace()
-}
-
-fn kind_of(letter: char) -> WordKind {
-    match letter {
-        _ if is_connector(letter) => WordKind::Connector,
-        _ if letter.is_numeric() => WordKind::Number,
-        _ if letter.is_uppercase() => WordKind::Upper,
-        _ if letter.is_alphabetic() => WordKind::Lower,
-        _ if is_punctuation(letter) => WordKind::Punctuation,
-        _ => WordKind::Other,
-    }
-}
-
-/// Go's `unicode.IsPunct`.
-fn is_punctuation(letter: char) -> bool {
-    static BEYOND_ASCII: OnceLock<Option<Regex>> = OnceLock::new();
-    if letter.is_ascii() {
-        return letter.is_ascii_punctuation() && !"$+<=>^`|~".contains(letter);
-    }
-    let known = BEYOND_ASCII.get_or_init(|| Regex::new(r"^\p{P}$").ok());
-    known.as_ref().is_some_and(|known| known.is_match(letter.encode_utf8(&mut [0; 4])))
-}
-
-/// Cuts a text into words: `HTTPServer2` is `HTTP`, `Server`, `2`.
-fn cut(text: &str) -> Vec<(WordKind, String)> {
-    let letters: Vec<char> = text.chars().collect();
-    let mut out = Vec::new();
-    let mut at = 0;
-    while let Some(first) = letters.get(at).copied() {
-        let kind = kind_of(first);
-        let run = |from: usize, kinds: WordKind| {
-            letters[from..].iter().take_while(|c| kind_of(**c) == kinds).count()
-        };
-        let length = match kind {
-            WordKind::Upper => match run(at, WordKind::Upper) {
-                1 => 1 + run(at + 1, WordKind::Lower),
-                // The last capital of a run begins the next word: `HTTPStatus` is `HTTP` and `Status`.
-                capitals if run(at + capitals, WordKind::Lower) > 0 => capitals - 1,
-                capitals => capitals,
-            },
-            // Connectors among them belong to them, as punctuation that they are.
-            WordKind::Punctuation => {
-                letters[at..].iter().take_while(|letter| is_punctuation(**letter)).count()
-            }
-            same => run(at, same),
-        };
-        out.push((kind, letters[at..at + length].iter().collect()));
-        at += length;
-    }
-    out
-}
-
-/// `snake_case` or `kebab-case`. A number belongs to the word before it (`bld4_floor`) unless small letters follow
-/// (`http_2xx`).
-pub(crate) fn delimited(text: &str, connector: char) -> String {
-    let words = cut(text);
-    let kind = |at: usize| words.get(at).map(|(kind, _)| *kind);
-    let separates = |at: usize| !matches!(kind(at), None | Some(WordKind::Connector | WordKind::Punctuation));
-    let mut out = String::new();
-    let mut at = 0;
-    while let Some((word_kind, word)) = words.get(at) {
-        at += 1;
-        match word_kind {
-            WordKind::Connector => out.extend(word.chars().map(|_| connector)),
-            WordKind::Punctuation => out.push_str(word),
-            WordKind::Number => {
-                out.push_str(word);
-                at = with_number(&words, at, &mut out);
-                if separates(at) {
-                    out.push(connector);
-                }
-            }
-            WordKind::Upper | WordKind::Lower | WordKind::Other => {
-                out.push_str(&word.to_lowercase());
-                if kind(at) != Some(WordKind::Number) {
-                    if separates(at) {
-                        out.push(connector);
-                    }
-                    continue;
-                }
-                let followed = kind(at + 1) == Some(WordKind::Lower);
-                if followed {
-                    out.push(connector);
-                }
-                out.push_str(&words[at].1);
-                at += 1;
-                if followed {
-                    at = with_number(&words, at, &mut out);
-                }
-                if separates(at) {
-                    out.push(connector);
-                }
-            }
-        }
-    }
-    out
-}
-
-/// Small letters and numbers that follow a number stay with it.
-fn with_number(words: &[(WordKind, String)], mut at: usize, out: &mut String) -> usize {
-    while let Some((WordKind::Lower | WordKind::Number, word)) = words.get(at) {
-        out.push_str(word);
-        at += 1;
-    }
-    at
 }
 
 /// `PascalCase`, as xstrings writes it: connectors between words go (those at the ends and repeated ones stay), the
