@@ -210,27 +210,27 @@ fn sources() -> Vec<Case> {
         case(
             "git-cloud",
             remote(git(json!({"provider": "azure"}))),
-            &["provider \"azure\" of the GitRepository", "use generic"],
+            &["provider \"azure\" of the GitRepository", "expected generic"],
         ),
         case(
             "oci-cloud",
             remote(oci(json!({"provider": "aws"}))),
-            &["provider \"aws\" of the OCIRepository", "use generic"],
+            &["provider \"aws\" of the OCIRepository", "expected generic"],
         ),
         case(
             "oci-account",
             remote(oci(json!({"serviceAccountName": "x"}))),
-            &["serviceAccountName", "secretRef"],
+            &["serviceAccountName \"x\"", "expected its pull Secret as secretRef"],
         ),
         case(
             "keyless",
             remote(oci(json!({"verify": {"provider": "cosign"}}))),
-            &["keyless", "verify.secretRef"],
+            &["keyless", "expected public keys (*.pub) in verify.secretRef"],
         ),
         case(
             "notation",
             remote(oci(json!({"verify": {"provider": "notation"}}))),
-            &["notation", "use cosign"],
+            &["verify.provider \"notation\"", "expected cosign"],
         ),
         case(
             "cosign",
@@ -240,7 +240,7 @@ fn sources() -> Vec<Case> {
         case(
             "sts",
             remote(bucket(json!({"sts": {"provider": "ldap", "endpoint": "https://sts.invalid"}}))),
-            &["sts", "accesskey and secretkey"],
+            &["sts.provider \"ldap\"", "expected accesskey and secretkey"],
         ),
         case(
             "bucket-key",

@@ -272,3 +272,83 @@ async fn policies_come_from_a_url_whatever_the_file_is_called_and_may_be_templat
     let policy = object(&hub, &edge, &units[0].name, |it| it["data"]["value"] == "store-1").await;
     assert_eq!(policy["metadata"]["name"], "policy");
 }
+
+/// What needs a cloud's own login, or a signature without a key.
+fn refused_sources() -> Vec<(&'static str, Value, &'static str)> {
+    let git = json!({"url": "https://h.invalid/x.git", "interval": "1h"});
+    let oci = json!({"url": "oci://h.invalid/x", "interval": "1h"});
+    let bucket = json!({"bucketName": "b", "endpoint": "h.invalid", "interval": "1h"});
+    let git = |more: Value| json!({"git": with(git.clone(), more)});
+    let oci = |more: Value| json!({"oci": with(oci.clone(), more)});
+    let bucket = |more: Value| json!({"bucket": with(bucket.clone(), more)});
+    let identity = json!({"provider": "cosign", "secretRef": {"name": "keys"}, "matchOIDCIdentity": [
+        {"issuer": "^https://i$", "subject": "^s$"},
+    ]});
+    let account = json!({"provider": "aws", "serviceAccountName": "s"});
+    vec![
+        ("git-aws", git(json!({"provider": "aws"})), "expected generic, with credentials in secretRef"),
+        (
+            "git-app",
+            git(json!({"provider": "github"})),
+            "provider \"github\" of the GitRepository is not supported",
+        ),
+        (
+            "oci-gcp",
+            oci(json!({"provider": "gcp"})),
+            "provider \"gcp\" of the OCIRepository is not supported",
+        ),
+        (
+            "bucket-gcp",
+            bucket(json!({"provider": "gcp"})),
+            "expected generic or aws, with accesskey and secretkey",
+        ),
+        (
+            "bucket-azure",
+            bucket(json!({"provider": "azure"})),
+            "provider \"azure\" of the Bucket is not supported",
+        ),
+        (
+            "bucket-machine",
+            bucket(json!({"provider": "aws"})),
+            "provider \"aws\" of the Bucket without secretRef",
+        ),
+        ("bucket-account", bucket(account), "serviceAccountName \"s\" of the Bucket is not supported"),
+        ("identity", oci(json!({"verify": identity})), "verify.matchOIDCIdentity"),
+    ]
+}
+
+fn with(mut object: Value, more: Value) -> Value {
+    if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
+        object.extend(more);
+    }
+    object
+}
+
+#[tokio::test]
+async fn what_only_a_cloud_or_another_tool_could_do_is_refused_with_the_field_the_value_and_the_cure() {
+    let hub = Hub::start().await;
+    for (name, spec, why) in refused_sources() {
+        service(&hub, name, json!({"resources": {"deploymentType": "Remote", "remoteSourceSpec": spec}}))
+            .await;
+        let refused = |it: &Value| it["status"]["valid"] == false && says(it, why);
+        hub.until("ServiceTemplate", "kcm-system", name, refused).await;
+    }
+    let local = json!({"resources": {"deploymentType": "Local", "localSourceRef": {"kind": "ConfigMap", "name": "m"}}});
+    service(&hub, "local", local).await;
+    let refused =
+        |it: &Value| says(it, "deploymentType \"Local\" is not supported by this hub: expected \"Remote\"");
+    hub.until("ServiceTemplate", "kcm-system", "local", refused).await;
+    hub.apply(json!({
+        "apiVersion": FLUX, "kind": "HelmRepository", "metadata": {"name": "cloud", "namespace": "kcm-system"},
+        "spec": {"url": "oci://h.invalid/charts", "type": "oci", "provider": "aws", "interval": "1h"},
+    }))
+    .await;
+    let chart = json!({"helm": {"chartSpec": {
+        "chart": "web", "version": "1.0.0", "interval": "1h", "sourceRef": {"kind": "HelmRepository", "name": "cloud"},
+    }}});
+    service(&hub, "cloud-chart", chart).await;
+    let refused = |it: &Value| {
+        says(it, "provider \"aws\" of the HelmRepository is not supported by this hub: expected")
+    };
+    hub.until("ServiceTemplate", "kcm-system", "cloud-chart", refused).await;
+}

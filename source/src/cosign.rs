@@ -176,6 +176,9 @@ fn bundle_holds(content: &[u8], keys: &[Key], digest: &str) -> bool {
         })
 }
 
+/// Length of the public key of an RSA pair of 2048 bits: shorter ones are weaker.
+const RSA_2048_BYTES: usize = 290;
+
 /// The keys; which algorithm a key is for is tried, as the types of keys tell themselves apart.
 fn read(keys: &BTreeMap<String, String>) -> Result<Vec<Key>, String> {
     if keys.is_empty() {
@@ -188,7 +191,11 @@ fn read(keys: &BTreeMap<String, String>) -> Result<Vec<Key>, String> {
         })?;
         let der = der.as_ref();
         let algorithm = algorithm(der).ok_or_else(|| {
-            format!("\"{name}\" is neither an ECDSA (P-256, P-384, P-521), RSA nor Ed25519 key")
+            format!(
+                "\"{name}\" is {}: expected an ECDSA key on P-256, P-384 or P-521, an RSA key of 2048 to 8192 bits or \
+                 an Ed25519 key",
+                unusable(der)
+            )
         })?;
         read.push(Key(algorithm, der.to_vec()));
     }
@@ -211,7 +218,7 @@ fn algorithm(der: &[u8]) -> Option<&'static [&'static dyn VerificationAlgorithm]
         Some(&[&ECDSA_P384_SHA384_ASN1, &ECDSA_P384_SHA256_ASN1])
     } else if holds(P521) {
         Some(&[&ECDSA_P521_SHA512_ASN1, &ECDSA_P521_SHA256_ASN1])
-    } else if holds(RSA) {
+    } else if holds(RSA) && der.len() >= RSA_2048_BYTES {
         Some(&[&RSA_PKCS1_2048_8192_SHA256])
     } else if holds(ED25519_OID) {
         Some(&[&ED25519])
@@ -220,9 +227,63 @@ fn algorithm(der: &[u8]) -> Option<&'static [&'static dyn VerificationAlgorithm]
     }
 }
 
+/// What a key is that no algorithm here is for (RFC 3279, 5480, 5639, 8410).
+fn unusable(der: &[u8]) -> &'static str {
+    let kinds: [(&[u8], &str); 8] = [
+        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x21], "a key on the curve P-224"),
+        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a], "a key on the curve secp256k1"),
+        (&[0x06, 0x09, 0x2b, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01], "a key on a Brainpool curve"),
+        (&[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01], "a key on a curve that is not known here"),
+        (&[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01], "an RSA key of too few bits"),
+        (&[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 0x01], "a DSA key"),
+        (&[0x06, 0x03, 0x2b, 0x65, 0x6e], "an X25519 key, which signs nothing"),
+        (&[0x06, 0x03, 0x2b, 0x65, 0x71], "an Ed448 key"),
+    ];
+    let head = der.get(..der.len().min(40)).unwrap_or_default();
+    let is = |oid: &[u8]| head.windows(oid.len()).any(|window| window == oid);
+    kinds
+        .into_iter()
+        .find(|(oid, _)| is(oid))
+        .map_or("a key of a kind that is not known here", |(_, kind)| kind)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Public keys of kinds that sign nothing here, as OpenSSL writes them.
+    const UNUSABLE: [(&str, &str); 5] = [
+        (
+            "a key on the curve P-224",
+            "ME4wEAYHKoZIzj0CAQYFK4EEACEDOgAE8SLZKu2rDJ+1vXthb+dEIncX4wHV0ZWdOkl64FviB/9JBwNEWAkV1nTgSxXGTzSUymuQDaOQ8nY=",
+        ),
+        (
+            "a key on the curve secp256k1",
+            "MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEuBtOXfvcRdMEa195U4R8swdQKhiXai+NMp57LELOFqGw0ahCtuQZrC/HtPszq5K7t+1pWIBy5QkENdHHD2xCYw==",
+        ),
+        (
+            "a key on a Brainpool curve",
+            "MFowFAYHKoZIzj0CAQYJKyQDAwIIAQEHA0IABHN6US6AFSGR6MqbJjlzKdZdkpgYVBtDSzG7UGhGuTFOAHxU+nEj4eCPFz5efdyCaYs3yQLJGleWkAmsR0dAc1k=",
+        ),
+        (
+            "an RSA key of too few bits",
+            "MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQChEM7QZx5cThWjn0KhmnoYqpHYW5beXBsEDTQ2kUwq9t8GJoSoqT130LrpYxNszXDRU88jYIZieveHJkZdBmFAbkzYdEOVMhlY2OlptDHA1IGrtQKOwrmwHPjocuMizglNRXqARX8n7x/3V/u7VpAuNk0carsY5bTAJfRK3e3A9QIDAQAB",
+        ),
+        (
+            "an X25519 key, which signs nothing",
+            "MCowBQYDK2VuAyEAMXc1sQJIL8+s90LUVqqaM6PEzqPEk0UObgiJzPuQKBU=",
+        ),
+    ];
+
+    #[test]
+    fn a_key_that_signs_nothing_here_is_told_what_it_is_and_what_is_accepted() {
+        for (kind, key) in UNUSABLE {
+            let pem = format!("-----BEGIN PUBLIC KEY-----\n{key}\n-----END PUBLIC KEY-----\n");
+            let refusal = read(&BTreeMap::from([("old.pub".to_owned(), pem)])).err().unwrap();
+            assert!(refusal.starts_with(&format!("\"old.pub\" is {kind}: expected")), "{refusal}");
+            assert!(refusal.contains("P-256, P-384 or P-521"), "{refusal}");
+        }
+    }
 
     #[test]
     fn a_key_is_read_by_what_it_says_of_itself() {

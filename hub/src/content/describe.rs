@@ -160,11 +160,17 @@ impl Describer<'_, '_> {
         if !matches!(spec.provider, BucketProvider::Generic | BucketProvider::Aws) {
             return Err(unsupported_provider("Bucket", &format!("{:?}", spec.provider)));
         }
-        if spec.sts.is_some() || spec.service_account_name.is_some() {
-            return Err(
-                "sts and serviceAccountName of a Bucket are not supported by this hub: give accesskey and secretkey in secretRef"
-                    .to_owned(),
-            );
+        let keys = "accesskey and secretkey in secretRef";
+        if let Some(sts) = &spec.sts {
+            let provider = format!("{:?}", sts.provider).to_lowercase();
+            return Err(unsupported("sts.provider", &provider, "Bucket", keys));
+        }
+        if let Some(name) = &spec.service_account_name {
+            return Err(unsupported("serviceAccountName", name, "Bucket", keys));
+        }
+        if spec.provider == BucketProvider::Aws && spec.fetching.secret_ref.is_none() {
+            let generic = format!("{keys}, or provider generic for a bucket that is open to everyone");
+            return Err(unsupported("provider", "aws", "Bucket without secretRef", &generic));
         }
         // Its Secret holds other keys than those of other sources.
         let others = Fetching { secret_ref: None, ..spec.fetching.clone() };
@@ -195,11 +201,13 @@ impl Describer<'_, '_> {
         if spec.provider != OciProvider::Generic {
             return Err(unsupported_provider("OCIRepository", &format!("{:?}", spec.provider)));
         }
-        if spec.service_account_name.is_some() {
-            return Err(
-                "serviceAccountName of an OCIRepository is not supported by this hub: name its pull Secret as secretRef"
-                    .to_owned(),
-            );
+        if let Some(name) = &spec.service_account_name {
+            return Err(unsupported(
+                "serviceAccountName",
+                name,
+                "OCIRepository",
+                "its pull Secret as secretRef",
+            ));
         }
         let mut access = self.access_of(&spec.fetching, spec.cert_secret_ref.as_ref())?;
         access.insecure = spec.insecure == Some(true);
@@ -258,13 +266,13 @@ impl Describer<'_, '_> {
         keyless: bool,
     ) -> Result<Verification, String> {
         if provider != VerificationProvider::Cosign {
-            return Err(
-                "verify.provider notation is not supported by this hub: use cosign with a key".to_owned()
-            );
+            let accepted = "cosign, with public keys (*.pub) in verify.secretRef";
+            return Err(unsupported("verify.provider", "notation", "source", accepted));
         }
         let Some(name) = secret.filter(|_| !keyless) else {
             return Err(
-                "keyless cosign verification is not supported by this hub: give public keys (*.pub) in verify.secretRef"
+                "keyless verification (verify.matchOIDCIdentity or verify.trustedRootSecretRef is set, or verify.secretRef \
+                 is not) of the source is not supported by this hub: expected public keys (*.pub) in verify.secretRef"
                     .to_owned(),
             );
         };
@@ -423,10 +431,15 @@ fn requested<K: kube::Resource>(object: &K) -> String {
 }
 
 fn unsupported_provider(kind: &str, provider: &str) -> String {
-    format!(
-        "provider \"{}\" of the {kind} is not supported by this hub: use generic with credentials in secretRef",
-        provider.to_lowercase()
-    )
+    let accepted = match kind {
+        "Bucket" => "generic or aws, with accesskey and secretkey in secretRef",
+        _ => "generic, with credentials in secretRef",
+    };
+    unsupported("provider", &provider.to_lowercase(), kind, accepted)
+}
+
+fn unsupported(field: &str, value: &str, of: &str, accepted: &str) -> String {
+    format!("{field} \"{value}\" of the {of} is not supported by this hub: expected {accepted}")
 }
 
 /// Certificates under their names of today and of before.

@@ -313,7 +313,8 @@ fn refuse_local(deployment: DeploymentType) -> Result<(), Lack> {
     match deployment {
         DeploymentType::Remote => Ok(()),
         DeploymentType::Local => Err(Lack::Invalid(
-            "deploymentType Local is not supported by this hub: services go to the selected clusters"
+            "deploymentType \"Local\" is not supported by this hub: expected \"Remote\", services go to the selected \
+             clusters (a MultiClusterService with provider.selfManagement goes to the management cluster)"
                 .to_owned(),
         )),
     }
