@@ -486,16 +486,16 @@ fn order<T: Copy + Ord>(a: &[T], b: &[T], letter: fn(T) -> char) -> Ordering {
             .map(|one| letter(*one))
             .take_while(char::is_ascii_digit)
             .any(|digit| digit != '0');
-    let lead = u128::from(within_number);
+    let lead = i64::from(within_number);
     let (an, ai) = run(&a[at..], lead, letter);
     let (bn, bi) = run(&b[at..], lead, letter);
     an.cmp(&bn).then(ai.cmp(&bi)).then(a[at].cmp(&b[at]))
 }
 
-/// The number that begins here, behind `lead`, and its length.
-fn run<T: Copy>(letters: &[T], lead: u128, letter: fn(T) -> char) -> (u128, usize) {
+/// The number that begins here, behind `lead`, and its length. Go counts in 64 bits, and what is larger wraps around.
+fn run<T: Copy>(letters: &[T], lead: i64, letter: fn(T) -> char) -> (i64, usize) {
     let digits = letters.iter().map_while(|one| letter(*one).to_digit(10));
     digits.fold((lead, 0), |(value, count), digit| {
-        (value.saturating_mul(10).saturating_add(u128::from(digit)), count + 1)
+        (value.wrapping_mul(10).wrapping_add(i64::from(digit)), count + 1)
     })
 }
