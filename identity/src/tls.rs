@@ -36,6 +36,8 @@ pub const ALPN_LINK: &[u8] = b"skein/1";
 pub const ALPN_JOIN: &[u8] = b"skein-join/1";
 /// Protocol of the return after expiry.
 pub const ALPN_RECOVER: &[u8] = b"skein-recover/1";
+/// Protocol of tunnels for datagrams, as of any web server.
+pub const ALPN_TUNNEL: &[u8] = b"http/1.1";
 /// For how long an edge takes its region's certificate after that has expired, in milliseconds: a region cannot renew
 /// its own while the hub is away, and its edges are better off with it. Whoever has stolen the key behind such a
 /// certificate may stand in for the region for so much longer; plans and secrets he can neither make nor read.
@@ -159,6 +161,59 @@ pub fn join_config(token: &JoinToken, clock: Arc<dyn Clock>) -> Result<ClientCon
     let mut config = client_builder(Arc::new(verifier), clock)?.with_no_client_auth();
     finish_client(&mut config, ALPN_JOIN);
     Ok(config)
+}
+
+/// A listener's configuration for tunnels that carry the datagrams of links and joins. It asks for no certificate: who
+/// comes is verified inside, by the configuration of links.
+///
+/// # Errors
+/// [`TlsError`] when key and chain do not fit.
+pub fn tunnel_server_config(
+    identity: &LinkIdentity,
+    clock: Arc<dyn Clock>,
+) -> Result<ServerConfig, TlsError> {
+    let mut chain = rustls_chain(&identity.chain);
+    chain.push(CertificateDer::from(identity.root.to_vec()));
+    let mut config = ServerConfig::builder_with_details(Arc::clone(provider()), Arc::new(TlsClock(clock)))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsError::Configure)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(
+            CertifiedKey::from_der(chain, identity.tls.rustls_key(), provider())
+                .map_err(TlsError::Configure)?,
+        )));
+    config.alpn_protocols = vec![ALPN_TUNNEL.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+/// An agent's configuration for a tunnel to whom it dials: shows nothing, and leaves judging by the clock to what is
+/// inside.
+///
+/// # Errors
+/// [`TlsError`] when the bundle has no usable root.
+pub fn tunnel_config(identity: &AgentIdentity, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
+    let mut config = recover_config(identity, clock)?;
+    finish_tunnel(&mut config);
+    Ok(config)
+}
+
+/// A newcomer's configuration for a tunnel: believes the roots that the token pins.
+///
+/// # Errors
+/// [`TlsError::Configure`].
+pub fn tunnel_join_config(token: &JoinToken, clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
+    let mut config = join_config(token, clock)?;
+    finish_tunnel(&mut config);
+    Ok(config)
+}
+
+fn finish_tunnel(config: &mut ClientConfig) {
+    config.alpn_protocols = vec![ALPN_TUNNEL.to_vec()];
+    // As any client of a web server: what lies between may choose by it.
+    config.enable_sni = true;
 }
 
 /// That a client chain leads to a root of the bundle and is valid at that time; gives what lies between.

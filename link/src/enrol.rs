@@ -1,7 +1,6 @@
 //! Joining the mesh with a token.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use identity::join::{GrantError, accept_grant};
 use identity::key::KeyError;
 use identity::store::StoreError;
+use identity::tls::tunnel_join_config;
 use identity::{
     AgentIdentity, Clock, Entropy, FileStore, JoinToken, KeyStore as _, TlsKey, make_join_request,
 };
@@ -16,12 +16,12 @@ use protocol::enrolment::{JoinGrant, JoinRequest, Refusal, RefusalReason};
 use protocol::lane::Framed as _;
 use protocol::message::{Request, Response};
 use protocol::session::{Close, CloseCode};
-use quinn::Endpoint;
 
 use crate::driver::Carrier;
 use crate::lanes::ask;
-use crate::network::Network;
+use crate::network::{Network, Place};
 use crate::profile::Profile;
+use crate::race::{Lost, Race};
 use crate::transport::{describe, join_client};
 use crate::types::CallError;
 use crate::uplink::error_chain;
@@ -117,7 +117,7 @@ pub async fn join(params: JoinParams<'_>) -> Result<JoinGrant, JoinError> {
 async fn try_endpoints(params: JoinParams<'_>) -> Result<JoinGrant, JoinError> {
     let JoinParams { token, request, network, clock, entropy, .. } = params;
     let unreachable = |reason: String| JoinError::Unreachable(reason);
-    let endpoint = network
+    let dialer = network
         .dialer(quinn::EndpointConfig::default())
         .map_err(|error| unreachable(format!("failed to open a UDP socket: {error}")))?;
     let message = Request::Join(request).to_message().map_err(|error| unreachable(error.to_string()))?;
@@ -134,7 +134,17 @@ async fn try_endpoints(params: JoinParams<'_>) -> Result<JoinGrant, JoinError> {
             let profile = Profile::edge();
             let client = join_client(token, &profile, Arc::clone(&clock), entropy)
                 .map_err(|error| unreachable(error_chain(&error)))?;
-            match try_address(&endpoint, client, address, profile.connect_timeout, &message).await {
+            let tls = tunnel_join_config(token, Arc::clone(&clock))
+                .map_err(|error| unreachable(error_chain(&error)))?;
+            let race = Race {
+                dialer: &dialer,
+                client,
+                tls: Arc::new(tls),
+                place: &Place::new(name, address),
+                way: network.way(address),
+                timeout: profile.connect_timeout,
+            };
+            match try_address(race, &message).await {
                 Ok(Response::Joined(grant)) => return Ok(grant),
                 Ok(Response::Refused(refusal)) if refusal.reason == RefusalReason::Unavailable => {
                     last = JoinError::Refused(refusal);
@@ -156,20 +166,12 @@ async fn try_endpoints(params: JoinParams<'_>) -> Result<JoinGrant, JoinError> {
     Err(last)
 }
 
-async fn try_address(
-    endpoint: &Endpoint,
-    client: quinn::ClientConfig,
-    address: SocketAddr,
-    timeout: Duration,
-    message: &protocol::frame::Message,
-) -> Result<Response, String> {
-    let connecting = endpoint
-        .connect_with(client, address, identity::tls::SERVER_NAME)
-        .map_err(|error| error.to_string())?;
-    let connection = match tokio::time::timeout(timeout, connecting).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return Err(describe(&error)),
-        Err(_) => return Err(format!("no answer within {timeout:?}")),
+async fn try_address(race: Race<'_>, message: &protocol::frame::Message) -> Result<Response, String> {
+    let endpoint = race.dialer.endpoint.clone();
+    let connection = match race.run().await {
+        Ok((connection, _)) => connection,
+        Err(Lost::Answer(error)) => return Err(describe(&error)),
+        Err(Lost::Silence(reason)) => return Err(reason),
     };
     let carrier = Carrier::new(connection);
     let answer = match carrier.connection.open_bi().await {

@@ -5,6 +5,7 @@
 //! - [`mod@enrol`]: joining with a token
 //! - [`renewal`]: keeps a certificate fresh over the live link; [`recovery`]: returns after it has expired
 //! - [`network`]: real UDP, or a simulated network in memory (feature `simulated`)
+//! - [`network::tunnel`]: datagrams through TCP where UDP is blocked; `race` and `uplink::carriage` choose the carrier
 //! - [`profile`]: windows, keep-alive and limits, checked against the window rule at start
 //!
 //! A link is one connection: a control stream that a [`protocol::session::Session`] drives, one unidirectional
@@ -20,7 +21,6 @@
 
 //!
 //! # Places kept for what is not here yet
-//! - TCP on 443: `driver` and `lanes` need an ordered stream of bytes per lane and nothing else of QUIC.
 //! - Slots for those who return: [`Admission`] may refuse with `retry_after_ms`, and an uplink keeps to it.
 //! - Revocation pushed down: [`DownlinkHandle::deny`] takes the set and ends the links it names.
 //! - Renewal by regions: `Request::Renew` reaches the region first, and the root allows one level below it.
@@ -28,6 +28,7 @@
 
 mod driver;
 mod lanes;
+mod race;
 mod transport;
 
 pub mod downlink;
@@ -43,7 +44,7 @@ pub use downlink::{
     Admission, Admitted, Downlink, DownlinkConfig, DownlinkEvent, DownlinkEvents, DownlinkHandle,
 };
 pub use enrol::{EnrolParams, JoinError, JoinParams, enrol, join};
-pub use network::{Network, PooledNetwork, UdpNetwork, Way};
+pub use network::{Carrier, Network, PooledNetwork, Proxies, Proxy, ProxyError, Tcp, UdpNetwork, Way};
 pub use profile::Profile;
 pub use recovery::Recovery;
 pub use types::{CallError, EndpointKeys, LinkState, PeerState, Reason, Responder, SendError};

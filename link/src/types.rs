@@ -14,6 +14,8 @@ use quinn::EndpointConfig;
 use quinn_proto::HashedConnectionIdGenerator;
 use tokio::sync::oneshot;
 
+use crate::network::Carrier;
+
 /// Why a link ended; see [`protocol::session::Ending`].
 pub use protocol::session::Ending as Reason;
 
@@ -91,6 +93,18 @@ pub struct LinkState {
     pub reason: String,
     /// Attempts that failed since it went down.
     pub attempts: u32,
+    /// What carries it, the last one while down.
+    pub carrier: Carrier,
+    /// Since when that carries it.
+    pub carrier_since: UnixMillis,
+    /// Why that carries it; empty when it did from the start and is UDP.
+    pub carrier_reason: String,
+    /// How often a live link moved from one carrier to the other, since the start.
+    pub moves: u64,
+    /// Probes by UDP while a tunnel was in use, since the start.
+    pub probes: u64,
+    /// Those of them that had an answer.
+    pub probes_answered: u64,
 }
 
 /// What a listener knows of a live link.
@@ -104,6 +118,8 @@ pub struct PeerState {
     pub software: String,
     /// From where.
     pub remote: SocketAddr,
+    /// What carries it.
+    pub carrier: Carrier,
     /// Smoothed round-trip time.
     pub rtt: Duration,
 }

@@ -47,19 +47,20 @@ fn inside() {
 }
 
 async fn follow() {
+    let network = UdpNetwork::default();
     let peer: SocketAddr = "10.9.0.2:8444".parse().unwrap();
     let there = |way: Option<Way>| way.map(|way| way.source.to_string());
-    assert_eq!(UdpNetwork.way(peer), None, "nothing leads there yet");
-    let begins = UdpNetwork.rerouted(peer, None);
+    assert_eq!(network.way(peer), None, "nothing leads there yet");
+    let begins = network.rerouted(peer, None);
     for step in ["addr add 10.9.0.1/24 dev near", "link set far up", "link set near up"] {
         assert!(ip(step), "{step}");
     }
     begins.await;
-    let first = UdpNetwork.way(peer);
+    let first = network.way(peer);
     assert_eq!(there(first).as_deref(), Some("10.9.0.1"));
 
     // A pod comes: nothing of it leads to the peer.
-    let mut other = UdpNetwork.rerouted(peer, first);
+    let mut other = network.rerouted(peer, first);
     for step in ["link add pod type veth peer name other", "addr add 10.8.0.1/24 dev pod", "link set pod up"]
     {
         assert!(ip(step), "{step}");
@@ -72,25 +73,25 @@ async fn follow() {
     // The cable is unplugged: the address and the route are still there.
     assert!(ip("link set far down"));
     other.await;
-    assert_eq!(UdpNetwork.way(peer), None);
-    let back = UdpNetwork.rerouted(peer, None);
+    assert_eq!(network.way(peer), None);
+    let back = network.rerouted(peer, None);
     assert!(ip("link set far up"));
     back.await;
-    assert_eq!(UdpNetwork.way(peer), first);
+    assert_eq!(network.way(peer), first);
 
     // The machine has another address.
-    let moved = UdpNetwork.rerouted(peer, first);
+    let moved = network.rerouted(peer, first);
     assert!(ip("addr del 10.9.0.1/24 dev near") && ip("addr add 10.9.0.7/24 dev near"));
     moved.await;
-    while there(UdpNetwork.way(peer)).as_deref() != Some("10.9.0.7") {
-        UdpNetwork.rerouted(peer, UdpNetwork.way(peer)).await;
+    while there(network.way(peer)).as_deref() != Some("10.9.0.7") {
+        network.rerouted(peer, UdpNetwork::default().way(peer)).await;
     }
 
     // And the new protocol.
     let sixth: SocketAddr = "[fd00::2]:8444".parse().unwrap();
-    assert_eq!(UdpNetwork.way(sixth), None);
-    let begins = UdpNetwork.rerouted(sixth, None);
+    assert_eq!(network.way(sixth), None);
+    let begins = network.rerouted(sixth, None);
     assert!(ip("addr add fd00::1/64 dev near nodad"));
     begins.await;
-    assert_eq!(there(UdpNetwork.way(sixth)).as_deref(), Some("fd00::1"));
+    assert_eq!(there(network.way(sixth)).as_deref(), Some("fd00::1"));
 }

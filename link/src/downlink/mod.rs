@@ -1,4 +1,5 @@
-//! The upper side of links: one UDP listener for links and joins.
+//! The upper side of links: one listener for links and joins, on UDP and, for those whose network lets no UDP through,
+//! on the same port number of TCP ([`crate::network::tunnel`]).
 //!
 //! ```text
 //!   datagrams -> handshake (bounded) -> protocol? -- skein-join/1 --> one request, one answer
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use identity::tls::{Accepts, TlsError, server_config};
+use identity::tls::{Accepts, TlsError, server_config, tunnel_server_config};
 use identity::{Clock, DenySet, LinkIdentity, Trust};
 use protocol::enrolment::{JoinRequest, Refusal, RefusalReason, TrustBundle};
 use protocol::id::{AgentId, EdgeId};
@@ -35,7 +36,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::network::Network;
+use crate::network::{Carrier, Listener, Network, TunnelSettings, Tunnels};
 use crate::profile::{Profile, ProfileError};
 use crate::transport::server;
 use crate::types::{CallError, EndpointKeys, PeerState, Reason, Responder, SendError};
@@ -214,6 +215,7 @@ impl std::fmt::Debug for DownlinkHandle {
 /// What all tasks of a listener share.
 struct Shared {
     endpoint: Endpoint,
+    tunnels: Option<Arc<Tunnels>>,
     local: SocketAddr,
     accepts: Accepts,
     trust: Arc<Trust>,
@@ -228,6 +230,27 @@ struct Shared {
     telemetry: mpsc::Sender<DownlinkEvent>,
     tasks: TaskTracker,
     cancel: CancellationToken,
+    /// All peers have taken their leave: their tunnels may go.
+    closing: CancellationToken,
+}
+
+impl Shared {
+    /// Where a peer is that QUIC knows by that address, and what carries it.
+    fn origin(&self, remote: SocketAddr) -> (SocketAddr, Carrier) {
+        if !Tunnels::is_tunnel(&remote) {
+            return (remote, Carrier::Udp);
+        }
+        let origin = self.tunnels.as_ref().and_then(|tunnels| tunnels.origin(&remote));
+        // A tunnel that is over has nobody at its end.
+        (origin.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))), Carrier::Tcp)
+    }
+
+    /// The peer that QUIC knows by that address is one that may stay.
+    fn prove(&self, remote: &SocketAddr) {
+        if let Some(tunnels) = &self.tunnels {
+            tunnels.prove(remote);
+        }
+    }
 }
 
 impl Downlink {
@@ -247,14 +270,17 @@ impl Downlink {
         profile.check().map_err(BindError::Profile)?;
         let server = quic_server(&identity, &trust, accepts, &clock, &profile).map_err(BindError::Tls)?;
         let endpoint_config = keys.map_or_else(quinn::EndpointConfig::default, |keys| keys.config());
-        let bound = network.listener(listen, endpoint_config, server);
+        let tls = tunnel_server_config(&identity, Arc::clone(&clock)).map_err(BindError::Tls)?;
+        let tunnels = TunnelSettings { tls: Arc::new(tls), idle: profile.idle_timeout };
+        let bound = network.listener(listen, endpoint_config, server, tunnels);
         let listening = |source| BindError::Listen { address: listen, source };
-        let endpoint = bound.map_err(listening)?;
+        let Listener { endpoint, tunnels } = bound.map_err(listening)?;
         let local = endpoint.local_addr().map_err(listening)?;
         let (events, control_receiver) = mpsc::channel(EVENTS_MAX);
         let (telemetry, telemetry_receiver) = mpsc::channel(TELEMETRY_MAX);
         let shared = Arc::new(Shared {
             endpoint,
+            tunnels,
             local,
             accepts,
             trust,
@@ -269,8 +295,15 @@ impl Downlink {
             telemetry,
             tasks: tasks.clone(),
             cancel,
+            closing: CancellationToken::new(),
         });
         tasks.spawn(accept(Arc::clone(&shared)));
+        if let Some(tunnels) = &shared.tunnels {
+            let known = Arc::clone(&shared);
+            let known = move || known.registry.remotes();
+            let (tasks, cancel) = (shared.tasks.clone(), shared.closing.clone());
+            shared.tasks.spawn(Arc::clone(tunnels).serve(tasks, cancel, known));
+        }
         let events = DownlinkEvents { control: control_receiver, telemetry: telemetry_receiver };
         Ok((DownlinkHandle { shared }, events))
     }
@@ -343,7 +376,17 @@ impl DownlinkHandle {
 
     /// The live links, in the order of their names.
     pub fn peers(&self) -> Vec<PeerState> {
-        self.shared.registry.peers()
+        let mut peers = self.shared.registry.peers();
+        for peer in &mut peers {
+            (peer.remote, peer.carrier) = self.shared.origin(peer.remote);
+        }
+        peers
+    }
+
+    /// Open tunnels through TCP, and those turned away since the start because too many of strangers were open;
+    /// nothing where there are none.
+    pub fn tunnels(&self) -> Option<(usize, u64)> {
+        self.shared.tunnels.as_ref().map(|tunnels| (tunnels.count(), tunnels.refused()))
     }
 
     /// Shows another certificate from now on; live links are not touched.
@@ -351,8 +394,12 @@ impl DownlinkHandle {
     /// # Errors
     /// [`TlsError`] when key and chain do not fit; the one before stays.
     pub fn set_identity(&self, identity: &LinkIdentity) -> Result<(), TlsError> {
-        let Shared { endpoint, trust, accepts, clock, profile, .. } = &*self.shared;
+        let Shared { endpoint, trust, accepts, clock, profile, tunnels, .. } = &*self.shared;
+        let tls = tunnel_server_config(identity, Arc::clone(clock))?;
         endpoint.set_server_config(Some(quic_server(identity, trust, *accepts, clock, profile)?));
+        if let Some(tunnels) = tunnels {
+            tunnels.set_tls(Arc::new(tls));
+        }
         Ok(())
     }
 
@@ -420,6 +467,7 @@ async fn accept(shared: Arc<Shared>) {
     let _ = tokio::time::timeout(GOODBYE, goodbyes).await;
     shared.endpoint.close(VarInt::from_u32(0), b"the listener stops");
     let _ = tokio::time::timeout(GOODBYE, shared.endpoint.wait_idle()).await;
+    shared.closing.cancel();
 }
 
 fn revoked() -> Refusal {

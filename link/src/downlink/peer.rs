@@ -40,7 +40,7 @@ const FULL_RETRY_MS: u64 = 5_000;
 
 /// Serves a connection to its end. The permit is held until the peer is known.
 pub(super) async fn serve(shared: Arc<Shared>, incoming: Incoming, permit: OwnedSemaphorePermit) {
-    let remote = incoming.remote_address();
+    let (remote, _) = shared.origin(incoming.remote_address());
     let accepted = async { incoming.accept()?.await };
     let connection = match tokio::time::timeout(GREETING, accepted).await {
         Ok(Ok(connection)) => connection,
@@ -89,7 +89,9 @@ fn asked(remote: SocketAddr, lane: Lane, request: Request, responder: Responder)
 
 /// So many requests, one after the other, of somebody who shows no certificate.
 async fn stranger(shared: &Arc<Shared>, connection: Connection, lane: Lane, requests: usize) {
-    let remote = connection.remote_address();
+    let (remote, _) = shared.origin(connection.remote_address());
+    // Until its time is over, which is bounded.
+    shared.prove(&connection.remote_address());
     let carrier = Carrier::new(connection);
     let served = async {
         for _ in 0..requests {
@@ -118,7 +120,7 @@ async fn stranger(shared: &Arc<Shared>, connection: Connection, lane: Lane, requ
 
 /// A link.
 async fn link(shared: &Arc<Shared>, connection: Connection, permit: OwnedSemaphorePermit) {
-    let remote = connection.remote_address();
+    let (remote, means) = shared.origin(connection.remote_address());
     let carrier = Carrier::new(connection);
     let (peer, certificate) = match identify(shared, &carrier.connection) {
         Ok(known) => known,
@@ -127,6 +129,7 @@ async fn link(shared: &Arc<Shared>, connection: Connection, permit: OwnedSemapho
             return carrier.fail(refused(reason));
         }
     };
+    shared.prove(&carrier.connection.remote_address());
     let opened = tokio::time::timeout(GREETING, carrier.connection.accept_bi()).await;
     let Ok(Ok((send, recv))) = opened else {
         return carrier.fail(Close::new(CloseCode::Timeout, "no control stream came"));
@@ -141,6 +144,7 @@ async fn link(shared: &Arc<Shared>, connection: Connection, permit: OwnedSemapho
         Event::Up(_) | Event::Control(_) => return,
     };
     drop(permit);
+    tracing::debug!(%remote, %peer, carrier = means.as_str(), "an agent says hello");
     match admit(shared, &carrier, peer, certificate, &hello).await {
         Ok((entry, commands, welcome)) => {
             live(shared, driver, &entry, commands, hello, &welcome).await;

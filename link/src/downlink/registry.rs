@@ -1,6 +1,7 @@
 //! Which link an agent has at the moment: at most one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use identity::PeerCertificate;
@@ -11,6 +12,7 @@ use protocol::session::{Close, CloseCode};
 use tokio_util::sync::CancellationToken;
 
 use crate::lanes::Live;
+use crate::network::Carrier;
 use crate::types::PeerState;
 
 /// A live link.
@@ -90,6 +92,13 @@ impl Registry {
         self.lock().values().cloned().collect()
     }
 
+    /// The addresses of all peers, as QUIC has them.
+    pub(crate) fn remotes(&self) -> BTreeSet<SocketAddr> {
+        let remote = |entry: Arc<Entry>| entry.live.carrier.connection.remote_address();
+        self.entries().into_iter().map(remote).collect()
+    }
+
+    /// The live links; addresses are as QUIC has them.
     pub(crate) fn peers(&self) -> Vec<PeerState> {
         let state = |entry: Arc<Entry>| {
             let connection = &entry.live.carrier.connection;
@@ -98,6 +107,7 @@ impl Registry {
                 since: entry.since,
                 software: entry.software.clone(),
                 remote: connection.remote_address(),
+                carrier: Carrier::Udp,
                 rtt: connection.rtt(),
             }
         };

@@ -1,14 +1,16 @@
-//! Where datagrams go.
+//! Where datagrams go: by UDP, and through TCP where that is blocked ([`tunnel`]).
 
 use std::fmt::Debug;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use quinn::{Endpoint, EndpointConfig, Runtime as _, ServerConfig, TokioRuntime};
+use quinn::rustls::ServerConfig as TlsServerConfig;
+use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Runtime as _, ServerConfig, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use counted::{Counted, Traffic};
@@ -16,8 +18,14 @@ use counted::{Counted, Traffic};
 mod counted;
 #[cfg(any(test, feature = "simulated"))]
 pub mod simulated;
+pub mod tunnel;
 mod way;
 
+use tunnel::flow::Stream;
+use tunnel::ground::{Ground, TcpDoor, connect};
+pub use tunnel::{
+    Carrier, Carriers, Dialer, Listener, Place, Proxies, Proxy, ProxyError, TunnelError, Tunnels,
+};
 pub use way::{ANYWHERE, Way};
 
 /// Makes QUIC endpoints.
@@ -26,7 +34,7 @@ pub trait Network: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// The system's, when no socket can be had.
-    fn dialer(&self, config: EndpointConfig) -> io::Result<Endpoint>;
+    fn dialer(&self, config: EndpointConfig) -> io::Result<Dialer>;
 
     /// An endpoint that listens.
     ///
@@ -37,7 +45,8 @@ pub trait Network: Debug + Send + Sync + 'static {
         address: SocketAddr,
         config: EndpointConfig,
         server: ServerConfig,
-    ) -> io::Result<Endpoint>;
+        tunnels: TunnelSettings,
+    ) -> io::Result<Listener>;
 
     /// The addresses of `host:port`.
     fn resolve<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
@@ -53,27 +62,103 @@ pub trait Network: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// The system's, when no socket can be had.
-    fn rebind(&self, endpoint: &Endpoint) -> io::Result<()>;
+    fn rebind(&self, dialer: &Dialer) -> io::Result<()>;
+}
+
+/// What a listener's tunnels need.
+#[derive(Debug, Clone)]
+pub struct TunnelSettings {
+    /// What is around them.
+    pub tls: Arc<TlsServerConfig>,
+    /// How long a peer may say nothing.
+    pub idle: Duration,
+}
+
+/// Whether links may go through TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tcp {
+    /// Never.
+    Off,
+    /// Where UDP is blocked. A listener whose port number is taken for TCP says so, and goes on with UDP.
+    #[default]
+    Prefer,
+    /// Where UDP is blocked. A listener whose port number is taken for TCP does not start.
+    Require,
 }
 
 /// Socket buffers to ask the system for; it gives what it allows. Its default holds some hundred datagrams,
 /// less than arrive when a thousand edges answer at once.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// Real UDP.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct UdpNetwork;
+/// Ports that are tried when any will do, until one is free for TCP too.
+const PORTS_TRIED: usize = 16;
+
+/// The machine's network.
+#[derive(Debug, Clone, Default)]
+pub struct UdpNetwork {
+    tcp: Tcp,
+    ground: Arc<Machine>,
+}
+
+/// What the machine gives.
+#[derive(Debug, Default)]
+struct Machine {
+    proxies: Proxies,
+}
+
+impl Ground for Machine {
+    fn udp(&self) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        TokioRuntime.wrap_udp_socket(bind_any()?)
+    }
+
+    fn connect<'a>(&'a self, to: &'a Place) -> BoxFuture<'a, Result<Box<dyn Stream>, TunnelError>> {
+        connect(to, &self.proxies).boxed()
+    }
+}
 
 impl UdpNetwork {
-    /// The machine's network.
+    /// The machine's network, with TCP where UDP is blocked.
     pub fn shared() -> Arc<dyn Network> {
-        Arc::new(Self)
+        Arc::new(Self::default())
+    }
+
+    /// The machine's network, with what is said of TCP.
+    pub fn with(tcp: Tcp, proxies: Proxies) -> Arc<dyn Network> {
+        Arc::new(Self { tcp, ground: Arc::new(Machine { proxies }) })
+    }
+
+    /// UDP, and TCP on the same port number.
+    fn bind_both(&self, address: SocketAddr) -> io::Result<(UdpSocket, Option<TcpDoor>)> {
+        let mut tried = 0;
+        loop {
+            let udp = bind(address)?;
+            if self.tcp == Tcp::Off {
+                return Ok((udp, None));
+            }
+            let local = udp.local_addr()?;
+            tried += 1;
+            match TcpDoor::open(local) {
+                Ok(door) => return Ok((udp, Some(door))),
+                Err(_) if address.port() == 0 && tried < PORTS_TRIED => {}
+                Err(error) if self.tcp == Tcp::Require => {
+                    return Err(io::Error::new(error.kind(), format!("tcp {local}: {error}")));
+                }
+                Err(error) => {
+                    tracing::warn!(%local, %error, "no TCP on the port of links: whoever has no UDP cannot link");
+                    return Ok((udp, None));
+                }
+            }
+        }
     }
 }
 
 impl Network for UdpNetwork {
-    fn dialer(&self, config: EndpointConfig) -> io::Result<Endpoint> {
-        Endpoint::new(config, None, bind_any()?, Arc::new(TokioRuntime))
+    fn dialer(&self, config: EndpointConfig) -> io::Result<Dialer> {
+        if self.tcp != Tcp::Off {
+            return Dialer::new(self.ground.clone(), config);
+        }
+        let endpoint = Endpoint::new(config, None, bind_any()?, Arc::new(TokioRuntime))?;
+        Ok(Dialer { endpoint, carriers: None })
     }
 
     fn listener(
@@ -81,8 +166,19 @@ impl Network for UdpNetwork {
         address: SocketAddr,
         config: EndpointConfig,
         server: ServerConfig,
-    ) -> io::Result<Endpoint> {
-        Endpoint::new(config, Some(server), bind(address)?, Arc::new(TokioRuntime))
+        tunnels: TunnelSettings,
+    ) -> io::Result<Listener> {
+        let (udp, door) = self.bind_both(address)?;
+        match door {
+            Some(door) => {
+                let udp = TokioRuntime.wrap_udp_socket(udp)?;
+                Listener::new(udp, Box::new(door), tunnels, (config, server))
+            }
+            None => {
+                let endpoint = Endpoint::new(config, Some(server), udp, Arc::new(TokioRuntime))?;
+                Ok(Listener { endpoint, tunnels: None })
+            }
+        }
     }
 
     fn resolve<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
@@ -97,8 +193,8 @@ impl Network for UdpNetwork {
         way::rerouted(to, from).boxed()
     }
 
-    fn rebind(&self, endpoint: &Endpoint) -> io::Result<()> {
-        endpoint.rebind(bind_any()?)
+    fn rebind(&self, dialer: &Dialer) -> io::Result<()> {
+        if dialer.carriers.is_some() { dialer.rebind() } else { dialer.endpoint.rebind(bind_any()?) }
     }
 }
 
@@ -131,16 +227,17 @@ impl PooledNetwork {
 }
 
 impl Network for PooledNetwork {
-    fn dialer(&self, config: EndpointConfig) -> io::Result<Endpoint> {
+    fn dialer(&self, config: EndpointConfig) -> io::Result<Dialer> {
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         if endpoints.len() < self.sockets_max {
             let socket = TokioRuntime.wrap_udp_socket(bind_any()?)?;
             let socket = Arc::new(Counted { socket, traffic: Arc::clone(&self.traffic) });
             let made = Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))?;
             endpoints.push(made.clone());
-            return Ok(made);
+            return Ok(Dialer { endpoint: made, carriers: None });
         }
-        Ok(endpoints[self.next.fetch_add(1, Ordering::Relaxed) % endpoints.len()].clone())
+        let endpoint = endpoints[self.next.fetch_add(1, Ordering::Relaxed) % endpoints.len()].clone();
+        Ok(Dialer { endpoint, carriers: None })
     }
 
     fn listener(
@@ -148,8 +245,9 @@ impl Network for PooledNetwork {
         address: SocketAddr,
         config: EndpointConfig,
         server: ServerConfig,
-    ) -> io::Result<Endpoint> {
-        UdpNetwork.listener(address, config, server)
+        tunnels: TunnelSettings,
+    ) -> io::Result<Listener> {
+        UdpNetwork::default().listener(address, config, server, tunnels)
     }
 
     fn resolve<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
@@ -164,7 +262,7 @@ impl Network for PooledNetwork {
         std::future::pending().boxed()
     }
 
-    fn rebind(&self, _: &Endpoint) -> io::Result<()> {
+    fn rebind(&self, _: &Dialer) -> io::Result<()> {
         // Others use it as well.
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Links over real QUIC in memory, in virtual time.
 
+mod carriers;
 mod joins;
 mod paths;
 mod peers;

@@ -33,7 +33,8 @@ impl Raw {
         let mut entropy = SeededEntropy::new(1);
         let client =
             link_client(identity, &world.profile, Arc::new(world.clock.clone()), &mut entropy).unwrap();
-        let endpoint = world.network.node(address(number)).dialer(quinn::EndpointConfig::default()).unwrap();
+        let endpoint =
+            world.network.node(address(number)).dialer(quinn::EndpointConfig::default()).unwrap().endpoint;
         let target = (address(1), PORT).into();
         let connection = endpoint.connect_with(client, target, "skein.internal").unwrap().await.unwrap();
         Self { agent: identity.agent.clone(), connection, endpoint }
@@ -244,7 +245,8 @@ fn a_link_without_a_certificate_is_refused_before_anything_is_read() {
         let mut tls = identity::tls::client_config(&identity, Arc::new(world.clock.clone())).unwrap();
         tls.client_auth_cert_resolver = Arc::new(NoCertificate);
         let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
-        let endpoint = world.network.node(address(10)).dialer(quinn::EndpointConfig::default()).unwrap();
+        let endpoint =
+            world.network.node(address(10)).dialer(quinn::EndpointConfig::default()).unwrap().endpoint;
         let client = quinn::ClientConfig::new(Arc::new(crypto));
         let target = (address(1), PORT).into();
         let connection = endpoint.connect_with(client, target, "skein.internal").unwrap().await.unwrap();

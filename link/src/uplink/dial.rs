@@ -1,18 +1,21 @@
 //! One attempt to get a link: every address of every endpoint, and a return where only the time was in the way.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use identity::AgentIdentity;
+use identity::tls::tunnel_config;
 use protocol::enrolment::Refusal;
 use protocol::lane::Framed as _;
 use protocol::message::{Hello, Welcome};
 use protocol::session::{Close, CloseCode, Event, Session};
-use quinn::{Connection, Endpoint};
+use quinn::Connection;
+use quinn::rustls::ClientConfig as TlsClientConfig;
 
 use super::{HelloFacts, Reach, Runner, UplinkConfig, error_chain};
 use crate::driver::{Carrier, Driver};
+use crate::network::{Carrier as Means, Dialer, Place};
+use crate::race::{Lost, Race};
 use crate::recovery::{Recovery, is_untimely};
 use crate::transport::{describe, link_client, recover_client};
 use crate::types::Reason;
@@ -25,7 +28,10 @@ pub(super) struct Connected {
     pub(super) driver: Driver,
     pub(super) carrier: Arc<Carrier>,
     pub(super) welcome: Welcome,
-    pub(super) remote: SocketAddr,
+    pub(super) place: Place,
+    /// What is around tunnels to there.
+    pub(super) tls: Arc<TlsClientConfig>,
+    pub(super) means: Means,
 }
 
 /// Why there is no link, and when to try again if the peer said so.
@@ -33,7 +39,7 @@ pub(crate) struct Failure {
     pub(crate) reason: String,
     pub(crate) refusal: Option<Refusal>,
     /// Where a link failed for the time alone: there the agent may return.
-    pub(crate) untimely: Option<SocketAddr>,
+    pub(crate) untimely: Option<Box<Place>>,
 }
 
 impl Failure {
@@ -46,10 +52,11 @@ impl Runner {
     /// Tries every address of every endpoint once; and once more after a return.
     pub(super) async fn dial(&mut self) -> Result<Connected, Failure> {
         let mut attempt = self.dial_all().await;
-        if let Err(Failure { untimely: Some(address), .. }) = attempt
+        if let Err(Failure { untimely: Some(place), .. }) = &attempt
             && let Some(recovery) = self.config.recovery.clone()
         {
-            attempt = match self.recover(&recovery, address).await {
+            let place = place.clone();
+            attempt = match self.recover(&recovery, &place).await {
                 Ok(()) => self.dial_all().await,
                 Err(failure) => Err(failure),
             };
@@ -75,7 +82,7 @@ impl Runner {
                 }
             };
             for address in addresses {
-                match self.dial_address(&identity, address).await {
+                match self.dial_place(&identity, Place::new(endpoint, address)).await {
                     Ok(connected) => return Ok(connected),
                     Err(failure) => {
                         let reason = format!("{endpoint}: {}", failure.reason);
@@ -93,12 +100,13 @@ impl Runner {
     }
 
     /// Gets a new certificate from whoever listens there.
-    async fn recover(&mut self, recovery: &Recovery, address: SocketAddr) -> Result<(), Failure> {
+    async fn recover(&mut self, recovery: &Recovery, place: &Place) -> Result<(), Failure> {
         let identity = Arc::clone(&self.config.identity.borrow());
         let UplinkConfig { profile, clock, entropy, .. } = &mut self.config;
         let client = recover_client(&identity, profile, Arc::clone(clock), &mut **entropy)
             .map_err(|error| Failure::new(error_chain(&error)))?;
-        let connection = self.connect(client, address).await?;
+        let tls = self.tunnel_tls(&identity)?;
+        let (connection, _) = self.connect(client, tls, place).await?;
         let returned = recovery.recover(connection, &*self.config.clock);
         match tokio::time::timeout(RETURN_DEADLINE, returned).await {
             Ok(returned) => returned,
@@ -106,47 +114,60 @@ impl Runner {
         }
     }
 
-    async fn connect(&self, client: quinn::ClientConfig, address: SocketAddr) -> Result<Connection, Failure> {
+    /// What is around a tunnel to whom that identity dials.
+    fn tunnel_tls(&self, identity: &AgentIdentity) -> Result<Arc<TlsClientConfig>, Failure> {
+        let config = tunnel_config(identity, Arc::clone(&self.config.clock));
+        config.map(Arc::new).map_err(|error| Failure::new(error_chain(&error)))
+    }
+
+    async fn connect(
+        &self,
+        client: quinn::ClientConfig,
+        tls: Arc<TlsClientConfig>,
+        place: &Place,
+    ) -> Result<(Connection, Means), Failure> {
+        let dialer = self.dialer()?;
+        let way = self.config.network.way(place.address);
         let timeout = self.config.profile.connect_timeout;
+        let race = Race { dialer: &dialer, client, tls, place, way, timeout };
         let rerouted = self.rerouted();
-        let connecting = self
-            .endpoint()?
-            .connect_with(client, address, identity::tls::SERVER_NAME)
-            .map_err(|error| Failure::new(error.to_string()))?;
         let connected = tokio::select! {
             biased;
-            connected = tokio::time::timeout(timeout, connecting) => connected,
+            connected = race.run() => connected,
             // The pause behind this failure ends at once.
             () = rerouted => return Err(Failure::new("the machine's network changed")),
         };
         match connected {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => {
-                let untimely = is_untimely(&error).then_some(address);
+            Ok(connected) => Ok(connected),
+            Err(Lost::Answer(error)) => {
+                let untimely = is_untimely(&error).then(|| Box::new(place.clone()));
                 Err(Failure { untimely, ..Failure::new(describe(&error)) })
             }
-            Err(_) => Err(Failure::new(format!("no answer within {timeout:?}"))),
+            Err(Lost::Silence(reason)) => Err(Failure::new(reason)),
         }
     }
 
-    async fn dial_address(
+    async fn dial_place(
         &mut self,
         identity: &Arc<AgentIdentity>,
-        address: SocketAddr,
+        place: Place,
     ) -> Result<Connected, Failure> {
+        let address = place.address;
         self.reach = Reach { address, way: self.config.network.way(address) };
         let UplinkConfig { profile, clock, entropy, .. } = &mut self.config;
         let client = link_client(identity, profile, Arc::clone(clock), &mut **entropy)
             .map_err(|error| Failure::new(error_chain(&error)))?;
-        let carrier = Carrier::new(self.connect(client, address).await?);
+        let tls = self.tunnel_tls(identity)?;
+        let (connection, means) = self.connect(client, Arc::clone(&tls), &place).await?;
+        let carrier = Carrier::new(connection);
         // Until the Welcome nothing is certain: the peer may still be reading the certificate.
         match self.greet(identity, &carrier).await {
-            Ok((driver, welcome)) => Ok(Connected { driver, carrier, welcome, remote: address }),
+            Ok((driver, welcome)) => Ok(Connected { driver, carrier, welcome, place, tls, means }),
             Err(failure) => {
                 // The peer reads the certificate after this side thinks that all is well.
                 let untimely = carrier.end().is_some_and(is_untimely);
                 carrier.fail(Close::new(CloseCode::Done, "not welcome"));
-                Err(Failure { untimely: untimely.then_some(address), ..failure })
+                Err(Failure { untimely: untimely.then(|| Box::new(place)), ..failure })
             }
         }
     }
@@ -193,13 +214,13 @@ impl Runner {
     }
 
     /// One socket for all attempts, made when first needed.
-    fn endpoint(&self) -> Result<Endpoint, Failure> {
-        let mut endpoint = self.shared.endpoint.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(endpoint) = &*endpoint {
-            return Ok(endpoint.clone());
+    fn dialer(&self) -> Result<Dialer, Failure> {
+        let mut dialer = self.shared.dialer.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dialer) = &*dialer {
+            return Ok(dialer.clone());
         }
         let made = self.config.network.dialer(quinn::EndpointConfig::default());
         let made = made.map_err(|error| Failure::new(format!("failed to open a UDP socket: {error}")))?;
-        Ok(endpoint.insert(made).clone())
+        Ok(dialer.insert(made).clone())
     }
 }

@@ -13,6 +13,7 @@
 //! When the machine has its network back, or another one, and its system says so ([`Network::rerouted`]), nothing
 //! waits for its time: a pause ends, an attempt begins anew, and a live link goes on from another socket.
 
+mod carriage;
 mod dial;
 
 use std::collections::BTreeMap;
@@ -29,16 +30,16 @@ use protocol::lane::Lane;
 use protocol::message::{BlobDelivery, BlobPart, Control, PlanHead, Request, Response, StreamHead, Welcome};
 use protocol::session::Event;
 use protocol::telemetry::TelemetryItem;
-use quinn::Endpoint;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::carriage::Carriage;
 use self::dial::Connected;
 pub(crate) use self::dial::Failure;
 use crate::driver::{Carrier, Driver};
 use crate::lanes::{Live, answer, receive};
-use crate::network::{ANYWHERE, Network, Way};
+use crate::network::{ANYWHERE, Carrier as Means, Dialer, Network, Way};
 use crate::profile::{Profile, ProfileError};
 use crate::recovery::Recovery;
 use crate::types::{CallError, LinkState, Reason, Responder, SendError};
@@ -129,7 +130,7 @@ impl std::fmt::Debug for UplinkHandle {
 struct Shared {
     live: RwLock<Option<Arc<Live>>>,
     state: watch::Sender<LinkState>,
-    endpoint: RwLock<Option<Endpoint>>,
+    dialer: RwLock<Option<Dialer>>,
 }
 
 /// How the machine reached the peer that was dialled last, when it was dialled.
@@ -160,8 +161,14 @@ impl Uplink {
             rtt: None,
             reason: "not connected yet".to_owned(),
             attempts: 0,
+            carrier: Means::Udp,
+            carrier_since: config.clock.now(),
+            carrier_reason: String::new(),
+            moves: 0,
+            probes: 0,
+            probes_answered: 0,
         });
-        let shared = Arc::new(Shared { live: RwLock::default(), state, endpoint: RwLock::default() });
+        let shared = Arc::new(Shared { live: RwLock::default(), state, dialer: RwLock::default() });
         let reach = Reach { address: ANYWHERE, way: config.network.way(ANYWHERE) };
         let runner = Runner {
             config,
@@ -172,6 +179,7 @@ impl Uplink {
             tasks: tasks.clone(),
             cancel,
             failures: 0,
+            new_way: watch::Sender::new(()),
         };
         tasks.spawn(runner.run());
         Ok((UplinkHandle { shared }, receiver))
@@ -237,6 +245,8 @@ struct Runner {
     cancel: CancellationToken,
     /// Since the last good link.
     failures: u32,
+    /// Tells that there is another way to the peer.
+    new_way: watch::Sender<()>,
 }
 
 impl Runner {
@@ -264,10 +274,10 @@ impl Runner {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        let endpoint = self.shared.endpoint.write().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(endpoint) = endpoint {
+        let dialer = self.shared.dialer.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(dialer) = dialer {
             // Lets the last close leave.
-            let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
+            let _ = tokio::time::timeout(GOODBYE, dialer.endpoint.wait_idle()).await;
         }
     }
 
@@ -280,12 +290,13 @@ impl Runner {
     fn turn_to_new_way(&mut self) {
         self.reach.way = self.config.network.way(self.reach.address);
         self.failures = 0;
-        let endpoint = self.shared.endpoint.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let (Some(endpoint), Some(way)) = (endpoint, self.reach.way) {
+        let dialer = self.dialer_now();
+        if let (Some(dialer), Some(way)) = (dialer, self.reach.way) {
             tracing::info!(source = %way.source, "the machine has another way to its peer");
-            if let Err(error) = self.config.network.rebind(&endpoint) {
+            if let Err(error) = self.config.network.rebind(&dialer) {
                 tracing::warn!(%error, "the uplink stays on its old socket");
             }
+            self.new_way.send_replace(());
         }
     }
 
@@ -313,14 +324,21 @@ impl Runner {
 
     /// Serves a link to its end.
     async fn serve(&mut self, connected: Connected) -> Failure {
-        let Connected { mut driver, carrier, welcome, remote } = connected;
+        let carriage = self.carriage(&connected);
+        let Connected { mut driver, carrier, welcome, place, means, .. } = connected;
+        let remote = place.address;
         let began = tokio::time::Instant::now();
         let (live, commands) = Live::new(Arc::clone(&carrier));
         self.shared.set_live(Some(Arc::clone(&live)));
         let since = self.config.clock.now();
-        tracing::info!(%remote, software = %welcome.software, "uplink is up");
+        tracing::info!(%remote, software = %welcome.software, carrier = means.as_str(), "uplink is up");
         self.publish(since, Some((&welcome.software, remote)), String::new());
-        let reason = self.pump(&mut driver, &carrier, commands, UplinkEvent::Up(welcome)).await;
+        self.publish_means(means, since);
+        let (first, keep) = (UplinkEvent::Up(welcome), carriage.map(Carriage::keep));
+        let reason = self.pump(&mut driver, &carrier, commands, first, keep).await;
+        if let Some(carriers) = self.dialer_now().and_then(|dialer| dialer.carriers) {
+            carriers.learn(remote, carrier.connection.rtt());
+        }
         self.shared.set_live(None);
         let since = self.config.clock.now();
         self.publish(since, None, reason.to_string());
@@ -353,6 +371,36 @@ impl Runner {
         });
     }
 
+    fn publish_means(&self, means: Means, since: UnixMillis) {
+        self.shared.state.send_modify(|state| {
+            state.carrier = means;
+            state.carrier_since = since;
+            state.carrier_reason = match means {
+                Means::Udp => String::new(),
+                Means::Tcp => "UDP gave no answer when the peer was dialled".to_owned(),
+            };
+        });
+    }
+
+    fn dialer_now(&self) -> Option<Dialer> {
+        self.shared.dialer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What keeps that link on the carrier that works.
+    fn carriage(&mut self, connected: &Connected) -> Option<Carriage> {
+        Some(Carriage {
+            dialer: self.dialer_now()?,
+            connection: connected.carrier.connection.clone(),
+            place: connected.place.clone(),
+            tls: Arc::clone(&connected.tls),
+            network: Arc::clone(&self.config.network),
+            clock: Arc::clone(&self.config.clock),
+            shared: Arc::clone(&self.shared),
+            rerouted: self.new_way.subscribe(),
+            seed: self.config.entropy.below(u64::MAX),
+        })
+    }
+
     /// The loop over everything that can happen on a live link.
     async fn pump(
         &mut self,
@@ -360,7 +408,14 @@ impl Runner {
         carrier: &Arc<Carrier>,
         mut commands: mpsc::Receiver<Message>,
         first: UplinkEvent,
+        keep: Option<impl Future<Output = ()>>,
     ) -> Reason {
+        let mut keep = std::pin::pin!(async move {
+            match keep {
+                Some(keep) => keep.await,
+                None => std::future::pending().await,
+            }
+        });
         let mut pending = Some(first);
         let mut leaving = false;
         let (events, cancel) = (self.events.clone(), self.cancel.clone());
@@ -387,6 +442,7 @@ impl Runner {
                     (Err(_), _) if leaving => {}
                     (Err(_), _) => { leaving = true; driver.close(going_away()); }
                 },
+                () = &mut keep => {}
                 () = &mut rerouted => {
                     self.turn_to_new_way();
                     rerouted = network.rerouted(self.reach.address, self.reach.way);

@@ -8,6 +8,7 @@
 //!   node (one IP address) -- socket --> conditions of (from, to): lost? late? twice? --> inbox of the other socket
 //! ```
 //! - `conditions`: how paths behave; `route`: what that means for a datagram
+//! - `stream`: TCP, for tunnels
 //! - `translation`: where others see a node that is behind a router; `socket`: where datagrams wait
 //! - `clock`: the time of day
 
@@ -15,6 +16,7 @@ mod clock;
 mod conditions;
 mod route;
 mod socket;
+mod stream;
 mod translation;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,13 +28,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use identity::{Entropy as _, SeededEntropy};
-use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
-use tokio::sync::Notify;
+use quinn::{EndpointConfig, ServerConfig};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
-use super::{Network, Way};
+use super::tunnel::{Dialer, Listener};
+use super::{Network, TunnelSettings, Way};
 use route::Inner;
 use socket::{Inbox, SimulatedSocket};
+use stream::{NodeGround, SimulatedDoor};
 use translation::Translation;
 
 pub use clock::VirtualClock;
@@ -57,6 +62,7 @@ pub struct SimulatedNetwork {
     inner: Arc<Mutex<Inner>>,
     /// Tells whoever is told that a node was isolated or is no more.
     notices: Arc<Notify>,
+    tasks: TaskTracker,
 }
 
 impl fmt::Debug for SimulatedNetwork {
@@ -76,6 +82,10 @@ impl SimulatedNetwork {
             cut: BTreeSet::new(),
             isolated: BTreeSet::new(),
             told: BTreeSet::new(),
+            udp_blocked: BTreeSet::new(),
+            tcp_blocked: BTreeSet::new(),
+            doors: BTreeMap::new(),
+            wires: Vec::new(),
             names: BTreeMap::new(),
             inboxes: BTreeMap::new(),
             ports: BTreeMap::new(),
@@ -86,7 +96,7 @@ impl SimulatedNetwork {
             endpoints: 0,
             statistics: Statistics { trace: 0xcbf2_9ce4_8422_2325, ..Statistics::default() },
         };
-        Self { inner: Arc::new(Mutex::new(inner)), notices: Arc::default() }
+        Self { inner: Arc::new(Mutex::new(inner)), notices: Arc::default(), tasks: TaskTracker::new() }
     }
 
     /// The network as the node with that address sees it.
@@ -135,6 +145,34 @@ impl SimulatedNetwork {
     /// ones is lost.
     pub fn rebind(&self, node: IpAddr) {
         self.lock().translation.rebind(node);
+        self.deaden(node);
+    }
+
+    /// Lets no datagram from or to a node; streams are not touched.
+    pub fn block_udp(&self, node: IpAddr) {
+        self.lock().udp_blocked.insert(node);
+    }
+
+    /// Ends that.
+    pub fn unblock_udp(&self, node: IpAddr) {
+        self.lock().udp_blocked.remove(&node);
+    }
+
+    /// Lets nothing of streams through from or to a node, and no new ones; datagrams are not touched.
+    pub fn block_tcp(&self, node: IpAddr) {
+        self.lock().tcp_blocked.insert(node);
+    }
+
+    /// Ends that; what waited goes on.
+    pub fn unblock_tcp(&self, node: IpAddr) {
+        self.lock().tcp_blocked.remove(&node);
+    }
+
+    /// Streams from and to a node carry nothing more, and nobody is told (half-open connections).
+    pub fn deaden(&self, node: IpAddr) {
+        let inner = self.lock();
+        let touched = inner.wires.iter().filter(|wire| wire.ends.0 == node || wire.ends.1 == node);
+        touched.for_each(|wire| wire.dead.store(true, std::sync::atomic::Ordering::Relaxed));
     }
 
     /// Lets nothing from or to a node.
@@ -163,20 +201,15 @@ impl SimulatedNetwork {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn endpoint(
-        &self,
-        address: SocketAddr,
-        mut config: EndpointConfig,
-        server: Option<ServerConfig>,
-    ) -> io::Result<Endpoint> {
-        let socket = self.socket(address)?;
+    /// The configuration of the next endpoint, which draws what it draws from a seed.
+    fn seeded(&self, mut config: EndpointConfig) -> EndpointConfig {
         let mut seed = [0; 32];
         let mut inner = self.lock();
         inner.endpoints += 1;
         SeededEntropy::new(inner.endpoints).fill(&mut seed);
         drop(inner);
         config.rng_seed(Some(seed));
-        Endpoint::new_with_abstract_socket(config, server, Arc::new(socket), Arc::new(TokioRuntime))
+        config
     }
 
     fn socket(&self, address: SocketAddr) -> io::Result<SimulatedSocket> {
@@ -197,8 +230,9 @@ struct Node {
 }
 
 impl Network for Node {
-    fn dialer(&self, config: EndpointConfig) -> io::Result<Endpoint> {
-        self.network.endpoint(SocketAddr::new(self.address, 0), config, None)
+    fn dialer(&self, config: EndpointConfig) -> io::Result<Dialer> {
+        let ground = NodeGround { network: self.network.clone(), address: self.address };
+        Dialer::new(Arc::new(ground), self.network.seeded(config))
     }
 
     fn listener(
@@ -206,9 +240,14 @@ impl Network for Node {
         address: SocketAddr,
         config: EndpointConfig,
         server: ServerConfig,
-    ) -> io::Result<Endpoint> {
-        let address = SocketAddr::new(self.address, address.port());
-        self.network.endpoint(address, config, Some(server))
+        tunnels: TunnelSettings,
+    ) -> io::Result<Listener> {
+        let socket = self.network.socket(SocketAddr::new(self.address, address.port()))?;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.network.lock().doors.insert(socket.address, sender);
+        let door = Box::new(SimulatedDoor(receiver));
+        let config = self.network.seeded(config);
+        Listener::new(Arc::new(socket), door, tunnels, (config, server))
     }
 
     fn resolve<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
@@ -246,9 +285,8 @@ impl Network for Node {
         .boxed()
     }
 
-    fn rebind(&self, endpoint: &Endpoint) -> io::Result<()> {
-        let socket = self.network.socket(SocketAddr::new(self.address, 0))?;
-        endpoint.rebind_abstract(Arc::new(socket))
+    fn rebind(&self, dialer: &Dialer) -> io::Result<()> {
+        dialer.rebind()
     }
 }
 

@@ -7,11 +7,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use identity::{Entropy as _, SeededEntropy};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Statistics;
 use super::conditions::Conditions;
 use super::socket::Inbox;
+use super::stream::{Knock, Wire};
 use super::translation::Translation;
 
 /// Port of the first socket that asks for a free one.
@@ -38,6 +40,12 @@ pub(super) struct Inner {
     pub(super) isolated: BTreeSet<IpAddr>,
     /// Nodes that know when they are isolated.
     pub(super) told: BTreeSet<IpAddr>,
+    /// Nodes whose datagrams are lost, and whose streams are held up.
+    pub(super) udp_blocked: BTreeSet<IpAddr>,
+    pub(super) tcp_blocked: BTreeSet<IpAddr>,
+    /// Who listens for streams.
+    pub(super) doors: BTreeMap<SocketAddr, mpsc::UnboundedSender<Knock>>,
+    pub(super) wires: Vec<Wire>,
     pub(super) names: BTreeMap<String, IpAddr>,
     pub(super) inboxes: BTreeMap<SocketAddr, Weak<Inbox>>,
     pub(super) ports: BTreeMap<IpAddr, u16>,
@@ -85,9 +93,11 @@ impl Inner {
         self.statistics.sent += 1;
         self.statistics.bytes += length;
         let path = (from.ip(), to.ip());
-        let conditions = self.paths.get(&path).copied().unwrap_or(self.conditions);
+        let conditions = self.conditions_of(path);
         let (lost, twice) = (self.chance(conditions.loss), self.chance(conditions.duplication));
         let severed = self.cut.contains(&path)
+            || self.udp_blocked.contains(&path.0)
+            || self.udp_blocked.contains(&path.1)
             || self.isolated.contains(&path.0)
             || self.isolated.contains(&path.1)
             || conditions.datagram_bytes.is_some_and(|longest| bytes > longest)
@@ -114,6 +124,11 @@ impl Inner {
                 }
             })
             .collect()
+    }
+
+    /// How the path behaves.
+    pub(super) fn conditions_of(&self, path: (IpAddr, IpAddr)) -> Conditions {
+        self.paths.get(&path).copied().unwrap_or(self.conditions)
     }
 
     /// Whether the path loses everything now; this datagram may be the one that begins it.

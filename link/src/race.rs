@@ -1,0 +1,135 @@
+//! The first connection to a peer: by UDP, and beside it through TCP when no answer comes soon.
+//!
+//! ```text
+//!   UDP ----------------------------- answer? ---> connected
+//!     \-- head start over, or it lost lately --> tunnel --> QUIC in it --> connected, whichever comes first
+//! ```
+//! Both dial connections of their own, and the one that loses ends before it says who it is: a peer never sees two links
+//! of one agent. What the peer itself says (a certificate it does not take, a protocol it does not know) is its answer by
+//! either, and ends the race.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::FusedFuture as _;
+use quinn::rustls::ClientConfig as TlsClientConfig;
+use quinn::{ClientConfig, Connection, ConnectionError};
+use tokio::time::Instant;
+
+use crate::network::{Carrier, Carriers, Dialer, Place, TunnelError, Way};
+use crate::transport::describe;
+
+/// The shortest head start of UDP; the longest is three round trips.
+const HEAD_START: Duration = Duration::from_secs(1);
+
+/// What a race needs.
+pub(crate) struct Race<'a> {
+    pub(crate) dialer: &'a Dialer,
+    pub(crate) client: ClientConfig,
+    /// What is around a tunnel.
+    pub(crate) tls: Arc<TlsClientConfig>,
+    pub(crate) place: &'a Place,
+    /// The way there, for what is remembered of it.
+    pub(crate) way: Option<Way>,
+    pub(crate) timeout: Duration,
+}
+
+/// Why there is no connection.
+pub(crate) enum Lost {
+    /// The peer's answer, or that of this side to what the peer showed.
+    Answer(ConnectionError),
+    /// No answer.
+    Silence(String),
+}
+
+impl Race<'_> {
+    /// Connects; says by which carrier.
+    pub(crate) async fn run(self) -> Result<(Connection, Carrier), Lost> {
+        let Self { dialer, client, tls, place, way, timeout } = self;
+        let began = Instant::now();
+        let Some(carriers) = &dialer.carriers else {
+            let direct = connect(dialer, client, place.address, timeout).await?;
+            return Ok((direct, Carrier::Udp));
+        };
+        carriers.begin(place.address);
+        let head_start = if carriers.is_blocked(way, place.address) {
+            Duration::ZERO
+        } else {
+            let rtt = carriers.learned(place.address).unwrap_or_default();
+            HEAD_START.max(rtt * 3).min(timeout)
+        };
+        let direct = connect(dialer, client.clone(), place.address, timeout);
+        let tunnelled = async {
+            tokio::time::sleep(head_start).await;
+            let left = timeout.saturating_sub(began.elapsed());
+            through_tunnel(dialer, carriers, (client, tls), place, left).await
+        };
+        let (mut direct, mut tunnelled) = (std::pin::pin!(direct.fuse()), std::pin::pin!(tunnelled.fuse()));
+        let mut silences = Vec::new();
+        loop {
+            let (attempt, carrier) = tokio::select! {
+                biased;
+                attempt = &mut direct, if !direct.is_terminated() => (attempt, Carrier::Udp),
+                attempt = &mut tunnelled, if !tunnelled.is_terminated() => (attempt, Carrier::Tcp),
+                else => return Err(Lost::Silence(silences.join("; "))),
+            };
+            match attempt {
+                Ok(connection) => {
+                    carriers.remember(way, place.address, carrier == Carrier::Tcp);
+                    return Ok((connection, carrier));
+                }
+                Err(Lost::Answer(error)) => return Err(Lost::Answer(error)),
+                Err(Lost::Silence(reason)) => silences.push(reason),
+            }
+        }
+    }
+}
+
+async fn connect(
+    dialer: &Dialer,
+    client: ClientConfig,
+    to: std::net::SocketAddr,
+    timeout: Duration,
+) -> Result<Connection, Lost> {
+    let connecting = dialer.endpoint.connect_with(client, to, identity::tls::SERVER_NAME);
+    let connecting = connecting.map_err(|error| Lost::Silence(error.to_string()))?;
+    match tokio::time::timeout(timeout, connecting).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) if is_answer(&error) => Err(Lost::Answer(error)),
+        Ok(Err(error)) => Err(Lost::Silence(describe(&error))),
+        Err(_) => Err(Lost::Silence(format!("no answer within {timeout:?}"))),
+    }
+}
+
+async fn through_tunnel(
+    dialer: &Dialer,
+    carriers: &Arc<Carriers>,
+    (client, tls): (ClientConfig, Arc<TlsClientConfig>),
+    place: &Place,
+    timeout: Duration,
+) -> Result<Connection, Lost> {
+    let began = Instant::now();
+    let dug = tokio::time::timeout(timeout, carriers.dig(place, tls)).await;
+    let over_tcp = |error: TunnelError| Lost::Silence(format!("over TCP: {error}"));
+    let tunnel = dug.unwrap_or(Err(TunnelError::Deadline(timeout))).map_err(over_tcp)?;
+    let name = carriers.name_of(&tunnel);
+    connect(dialer, client, name, timeout.saturating_sub(began.elapsed())).await.map_err(|lost| match lost {
+        Lost::Silence(reason) => Lost::Silence(format!("over TCP: {reason}")),
+        Lost::Answer(error) => Lost::Answer(error),
+    })
+}
+
+/// Whether somebody answered, in whatever way.
+fn is_answer(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::VersionMismatch
+        | ConnectionError::TransportError(_)
+        | ConnectionError::ConnectionClosed(_)
+        | ConnectionError::ApplicationClosed(_) => true,
+        ConnectionError::Reset
+        | ConnectionError::TimedOut
+        | ConnectionError::LocallyClosed
+        | ConnectionError::CidsExhausted => false,
+    }
+}
