@@ -13,9 +13,7 @@ use identity::{
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use link::renewal::Renewal;
-use link::{
-    HelloFacts, HelloSource, Network, Profile, Recovery, UdpNetwork, Uplink, UplinkConfig, UplinkHandle,
-};
+use link::{HelloFacts, HelloSource, Network, Profile, Recovery, Uplink, UplinkConfig, UplinkHandle};
 use process::{Bound, Process};
 use protocol::plan::{PlanHeader, SignedPlan};
 use protocol::report::{ClusterReport, SpoolReport};
@@ -36,7 +34,8 @@ use crate::{delivery, enrolment, measure, owner, status};
 /// When a part cannot begin; the error says which and why.
 pub async fn run(arguments: Run, process: Process) -> Result<Bound> {
     let client = client(arguments.enroll.device.kubeconfig.clone()).await?;
-    serve(client, UdpNetwork::shared(), Arc::new(SystemClock), arguments, process).await
+    let network = enrolment::network(&arguments.enroll.device)?;
+    serve(client, network, Arc::new(SystemClock), arguments, process).await
 }
 
 /// The same on a client, a network and a clock that are there already, as tests have them.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use process::Common;
+use process::{Common, Proxying};
 
 /// The edge agent of a Skein mesh: applies services on one cluster and streams its telemetry and cost.
 #[derive(Debug, Parser)]
@@ -133,6 +133,12 @@ pub struct Device {
     /// A label for the edge; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
+    /// Links through TCP where UDP is blocked: off, prefer, require
+    #[arg(long, value_name = "WHEN", env = "SKEIN_LINK_TCP", default_value = "prefer")]
+    pub link_tcp: link::Tcp,
+    /// The proxy
+    #[command(flatten)]
+    pub proxying: Proxying,
     /// The cluster to look after; inside a pod its own cluster, else what kubectl would use
     #[arg(long, value_name = "FILE", env = "SKEIN_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,

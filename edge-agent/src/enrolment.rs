@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use identity::{AgentIdentity, Clock, JoinToken, MeshClock, SystemClock, SystemEntropy, TokenRole};
-use link::{EnrolParams, JoinError, Network, UdpNetwork};
+use link::{EnrolParams, JoinError, Network, Proxies, UdpNetwork};
+use process::Proxying;
 use protocol::enrolment::RefusalReason;
 use protocol::id::AgentId;
 
@@ -33,9 +34,21 @@ pub async fn enroll(arguments: &EnrollWithToken) -> Result<()> {
         bail!("this device is enrolled already, as \"{}\" ({})", identity.name, identity.agent);
     }
     let clock: Arc<dyn Clock> = Arc::new(MeshClock::new(Arc::new(SystemClock)));
-    let identity = join(&arguments.join_token, &arguments.device, UdpNetwork::shared(), clock).await?;
+    let identity = join(&arguments.join_token, &arguments.device, network(&arguments.device)?, clock).await?;
     tracing::info!(name = identity.name, agent = %identity.agent, region = %identity.region, "enrolled");
     Ok(())
+}
+
+/// The machine's network, with what the arguments say of TCP and proxies.
+///
+/// # Errors
+/// When the proxy or its credentials cannot be used.
+pub fn network(device: &Device) -> Result<Arc<dyn Network>> {
+    let Device { link_tcp, proxying, .. } = device;
+    let credentials = proxying.credentials()?;
+    let (given, machine) = (proxying.proxy.as_deref(), Proxying::of_machine());
+    let proxies = Proxies::settled(given, machine.as_deref(), credentials.as_deref(), &proxying.no_proxy)?;
+    Ok(UdpNetwork::with(*link_tcp, proxies))
 }
 
 /// The identity in the state folder; a new one by the token when there is none. Waits as long as nobody answers, and

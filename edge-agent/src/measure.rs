@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use identity::Clock;
-use link::UplinkHandle;
+use link::{LinkState, UplinkHandle};
 use process::metrics::Gathering;
 use process::{Process, Registry};
 use spool::Spool;
@@ -33,9 +33,25 @@ pub fn register(registry: &Registry, engine: EngineHandle, spool: Spool, uplink:
         );
     });
     registry.source(move |gathering| {
-        let up = if uplink.state().up { 1.0 } else { 0.0 };
+        let link = uplink.state();
+        let up = if link.up { 1.0 } else { 0.0 };
         gathering.gauge("skein_link_up", "Whether the link to the region is up.", &[], up);
+        carrier_metrics(gathering, &link);
     });
+}
+
+/// What carries the uplink, and how often that changed.
+fn carrier_metrics(gathering: &mut Gathering, link: &LinkState) {
+    let labels = [("carrier", link.carrier.as_str())];
+    let up = f64::from(u8::from(link.up));
+    gathering.gauge("skein_link_carrier", "Whether the link is up, by what carries it.", &labels, up);
+    let help = "How often the live link moved between UDP and TCP.";
+    gathering.counter("skein_link_carrier_moves_total", help, &[], link.moves as f64);
+    let lost = link.probes.saturating_sub(link.probes_answered);
+    for (result, count) in [("answered", link.probes_answered), ("lost", lost)] {
+        let help = "Probes by UDP while the link went through TCP.";
+        gathering.counter("skein_link_probes_total", help, &[("result", result)], count as f64);
+    }
 }
 
 fn engine_metrics(gathering: &mut Gathering, engine: &EngineHandle) {

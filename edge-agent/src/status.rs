@@ -19,13 +19,16 @@ fn status(engine: &EngineHandle, spool: &Spool, uplink: &UplinkHandle) -> Value 
     let metrics = engine.metrics();
     let waiting = spool.report();
     let ready = metrics.units.get(UnitState::Deployed.as_str()).copied().unwrap_or_default();
-    let since = i64::try_from(link.since).ok().and_then(|since| Timestamp::from_millisecond(since).ok());
     json!({
         "link": {
             "state": if link.up { "up" } else { "down" },
-            "since": since.map(|since| since.to_string()),
+            "since": time(link.since),
             "reason": link.reason,
             "peer": link.remote.map(|remote| remote.to_string()),
+            "carrier": link.carrier.as_str(),
+            "carrierSince": time(link.carrier_since),
+            "carrierReason": link.carrier_reason,
+            "probes": {"sent": link.probes, "answered": link.probes_answered},
         },
         "generation": {
             "desired": engine.head().map(|head| head.generation.to_string()),
@@ -35,4 +38,10 @@ fn status(engine: &EngineHandle, spool: &Spool, uplink: &UplinkHandle) -> Value 
         "spool": {"items": waiting.items, "bytes": waiting.bytes},
         "gaps": waiting.gaps,
     })
+}
+
+/// RFC 3339; nothing for a time that is none.
+fn time(at: protocol::UnixMillis) -> Option<String> {
+    let time = i64::try_from(at).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
+    time.map(|time| time.to_string())
 }

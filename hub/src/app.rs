@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use identity::{Clock, SystemClock, SystemEntropy};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use link::{Network, UdpNetwork};
+use link::{Network, Proxies, UdpNetwork};
 use process::{Bound, Process};
 
 use crate::admission::{self, Webhooks};
@@ -33,7 +33,8 @@ pub async fn run(arguments: Arguments, process: Process) -> Result<Bound> {
     let client = client(arguments.kubeconfig.clone()).await?;
     let replica = arguments.replica.clone().unwrap_or_else(|| replica(&arguments.state));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    serve(client, &replica, UdpNetwork::shared(), clock, arguments, process).await
+    let network = UdpNetwork::with(arguments.link_tcp, Proxies::default());
+    serve(client, &replica, network, clock, arguments, process).await
 }
 
 /// The same on a client that is there already, as tests have it.

@@ -11,16 +11,21 @@ use crate::admission::Place;
 /// The hub of a Skein mesh: runs on the management cluster, holds the API objects, plans and signs.
 ///
 /// It reads k0rdent's and Skein's objects from the management cluster, renders and signs a plan for every
-/// agent, and takes reports. Regional agents dial in over QUIC (UDP).
+/// agent, and takes reports. Regional agents dial in over QUIC (UDP), or through TCP on the
+/// same port number where UDP is blocked.
 #[derive(Debug, Parser)]
 #[command(name = "hub", version, max_term_width = 100)]
 pub struct Arguments {
     /// The management cluster; inside a pod its own cluster, else what kubectl would use
     #[arg(long, value_name = "FILE", env = "SKEIN_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
-    /// Where regional agents dial in (UDP)
+    /// Where regional agents dial in (UDP, and TCP unless --link-tcp off)
     #[arg(long, value_name = "IP:PORT", env = "SKEIN_LISTEN", default_value = "0.0.0.0:8443")]
     pub listen: SocketAddr,
+    /// Take links through TCP on the same port number too, for those who have no UDP: off, prefer (say so and go on when
+    /// the port is taken), require
+    #[arg(long, value_name = "WHEN", env = "SKEIN_LINK_TCP", default_value = "prefer")]
+    pub link_tcp: link::Tcp,
     /// Addresses that regional agents are told to dial, joined by commas [default: the address bound]
     #[arg(long, value_name = "HOST:PORT", env = "SKEIN_ADVERTISE", value_delimiter = ',')]
     pub advertise: Vec<String>,

@@ -44,7 +44,9 @@ pub use downlink::{
     Admission, Admitted, Downlink, DownlinkConfig, DownlinkEvent, DownlinkEvents, DownlinkHandle,
 };
 pub use enrol::{EnrolParams, JoinError, JoinParams, enrol, join};
-pub use network::{Carrier, Network, PooledNetwork, Proxies, Proxy, ProxyError, Tcp, UdpNetwork, Way};
+pub use network::{
+    Carrier, Network, PooledNetwork, Proxies, Proxy, ProxyError, Tcp, Tunnels, UdpNetwork, Way,
+};
 pub use profile::Profile;
 pub use recovery::Recovery;
 pub use types::{CallError, EndpointKeys, LinkState, PeerState, Reason, Responder, SendError};

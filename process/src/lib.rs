@@ -16,7 +16,7 @@ pub mod readiness;
 mod shutdown;
 pub mod story;
 
-pub use arguments::Common;
+pub use arguments::{Common, Proxying};
 pub use bound::Bound;
 pub use metrics::Registry;
 pub use readiness::Readiness;

@@ -17,7 +17,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use link::renewal::{Delegation, Renewal};
 use link::{
     Downlink, DownlinkConfig, DownlinkEvents, DownlinkHandle, EndpointKeys, HelloFacts, Network, Profile,
-    Recovery, UdpNetwork, Uplink, UplinkConfig,
+    Recovery, Uplink, UplinkConfig,
 };
 use process::{Bound, Process};
 use protocol::id::{AgentId, RegionName};
@@ -118,7 +118,7 @@ pub async fn run(arguments: Run, process: Process) -> Result<Bound> {
     let (renew_alone, common) = (arguments.renew_alone, arguments.common);
     std::fs::create_dir_all(&state).with_context(|| format!("failed to make {}", state.display()))?;
     let clock = Arc::new(MeshClock::new(Arc::new(SystemClock)));
-    let network = UdpNetwork::shared();
+    let network = enrolment::network(arguments.link_tcp, &arguments.proxying)?;
     // A token is not spent on an agent that has no cluster.
     let client = client(kubeconfig).await?;
     let joining = process.readiness.guard("enrolment");
@@ -232,7 +232,7 @@ pub async fn serve(
     };
     // Ends with the uplink, which says goodbye first.
     process.tasks.spawn(hub_link.run(events));
-    measure::register(&process, uplink.clone(), edges.clone(), engine.clone());
+    measure::register(&process, uplink.clone(), downlink.tunnels(), edges.clone(), engine.clone());
     if let Some(interval) = settings.metrics_interval {
         let own = measure::Own { store: telemetry.clone(), agent, clock: world.clock.clone(), interval };
         process.tasks.spawn(own.run((world.entropy)(), process.clone()));

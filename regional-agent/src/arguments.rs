@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use process::Common;
+use process::{Common, Proxying};
 
 /// The regional agent of a Skein mesh: serves a region's edges and runs its control planes, also while the hub is away.
 ///
@@ -36,6 +36,12 @@ pub struct Enroll {
     /// Folder for identity, plans and telemetry; losing it means enrolling again
     #[arg(long, value_name = "DIR", env = "SKEIN_STATE", default_value = "/var/lib/skein/region")]
     pub state: PathBuf,
+    /// Links through TCP where UDP is blocked: off, prefer, require (do not start when the port to listen on is taken)
+    #[arg(long, value_name = "WHEN", env = "SKEIN_LINK_TCP", default_value = "prefer")]
+    pub link_tcp: link::Tcp,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become help text")]
+    pub proxying: Proxying,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become help text")]
     pub common: Common,
@@ -53,7 +59,7 @@ pub struct Run {
     /// The regional cluster; inside a pod its own cluster, else what kubectl would use
     #[arg(long, value_name = "FILE", env = "SKEIN_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
-    /// Where edges dial in (UDP)
+    /// Where edges dial in (UDP, and TCP unless --link-tcp off)
     #[arg(long, value_name = "IP:PORT", env = "SKEIN_LISTEN", default_value = "0.0.0.0:8444")]
     pub listen: SocketAddr,
     /// Addresses that edges are told to dial, joined by commas [default: the address bound]
@@ -77,6 +83,12 @@ pub struct Run {
         value_parser = clap::value_parser!(u8).range(0..=14)
     )]
     pub renew_alone: u8,
+    /// Links through TCP where UDP is blocked: off, prefer, require (do not start when the port to listen on is taken)
+    #[arg(long, value_name = "WHEN", env = "SKEIN_LINK_TCP", default_value = "prefer")]
+    pub link_tcp: link::Tcp,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become help text")]
+    pub proxying: Proxying,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become help text")]
     pub common: Common,

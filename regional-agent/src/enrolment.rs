@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::arguments::Enroll;
 use anyhow::{Context, Result, bail};
 use identity::store::StoreError;
 use identity::{AgentIdentity, Clock, Entropy, JoinToken, MeshClock, SystemClock, SystemEntropy, TokenRole};
-use link::{EnrolParams, JoinError, Network, UdpNetwork};
+use link::{EnrolParams, JoinError, Network, Proxies, Tcp, UdpNetwork};
+use process::Proxying;
 use protocol::enrolment::RefusalReason;
 use protocol::id::AgentId;
 
@@ -26,7 +28,8 @@ pub fn directory(state: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When the agent is enrolled already, the token is not accepted or nobody answers.
-pub async fn enroll(state: &Path, token: &str) -> Result<()> {
+pub async fn enroll(arguments: &Enroll) -> Result<()> {
+    let (state, token) = (&arguments.state, &arguments.token);
     if let Some(identity) = present(state)? {
         bail!(
             "this agent is enrolled already, as {}; its identity is in {}",
@@ -35,9 +38,22 @@ pub async fn enroll(state: &Path, token: &str) -> Result<()> {
         );
     }
     let clock: Arc<dyn Clock> = Arc::new(MeshClock::new(Arc::new(SystemClock)));
-    let identity = join(state, token, UdpNetwork::shared(), clock, &mut SystemEntropy).await?;
+    let identity =
+        join(state, token, network(arguments.link_tcp, &arguments.proxying)?, clock, &mut SystemEntropy)
+            .await?;
     tracing::info!(agent = %identity.agent, "enrolled");
     Ok(())
+}
+
+/// The machine's network, with what the arguments say of TCP and proxies.
+///
+/// # Errors
+/// When the proxy or its credentials cannot be used.
+pub fn network(link_tcp: Tcp, proxying: &Proxying) -> Result<Arc<dyn Network>> {
+    let credentials = proxying.credentials()?;
+    let (given, machine) = (proxying.proxy.as_deref(), Proxying::of_machine());
+    let proxies = Proxies::settled(given, machine.as_deref(), credentials.as_deref(), &proxying.no_proxy)?;
+    Ok(UdpNetwork::with(link_tcp, proxies))
 }
 
 /// The identity in the state folder; a new one by the token when there is none. Waits as long as nobody answers, and

@@ -48,7 +48,7 @@ pub fn main_with(arguments: Vec<OsString>) -> ExitCode {
     match command {
         Command::Enroll(enroll) => {
             process::run("regional-agent", enroll.common.clone(), async move |process| {
-                enrolment::enroll(&enroll.state, &enroll.token).await?;
+                enrolment::enroll(&enroll).await?;
                 process.cancel.cancel();
                 Ok(())
             })

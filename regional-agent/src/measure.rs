@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use identity::{Clock, Entropy};
-use link::UplinkHandle;
+use link::{LinkState, Tunnels, UplinkHandle};
 use process::{Process, Registry};
 use protocol::id::AgentId;
 use protocol::telemetry::{StreamEpoch, TelemetryAck, TelemetryClass, TelemetryContent, TelemetryItem};
@@ -18,7 +18,13 @@ use crate::store::{Arrival, Store};
 const JOB: &str = "regional-agent";
 
 /// Adds the agent's parts to the metrics of the process.
-pub(crate) fn register(process: &Process, uplink: UplinkHandle, edges: Edges, engine: EngineHandle) {
+pub(crate) fn register(
+    process: &Process,
+    uplink: UplinkHandle,
+    tunnels: Option<Arc<Tunnels>>,
+    edges: Edges,
+    engine: EngineHandle,
+) {
     // The registry outlives the engine's file, which is to be closed when the process ends.
     let engine = Arc::new(Mutex::new(Some(engine)));
     let (held, cancel) = (engine.clone(), process.cancel.clone());
@@ -27,8 +33,16 @@ pub(crate) fn register(process: &Process, uplink: UplinkHandle, edges: Edges, en
         held.lock().unwrap_or_else(PoisonError::into_inner).take();
     });
     process.metrics.source(move |gathering| {
-        let up = f64::from(u8::from(uplink.state().up));
+        let link = uplink.state();
+        let up = f64::from(u8::from(link.up));
         gathering.gauge("skein_link_up", "Whether the link to the hub is up.", &[], up);
+        carrier_metrics(gathering, &link);
+        if let Some(tunnels) = &tunnels {
+            let help = "Tunnels of edges through TCP.";
+            gathering.gauge("skein_region_tunnels", help, &[], tunnels.count() as f64);
+            let help = "TCP connections turned away: too many whose peer is not known.";
+            gathering.counter("skein_region_tunnels_refused_total", help, &[], tunnels.refused() as f64);
+        }
         let (up, total) = edges.upward().edges();
         gathering.gauge("skein_region_edges_linked", "Edges whose link is up.", &[], up as f64);
         gathering.gauge("skein_region_edges", "Edges the region knows.", &[], total as f64);
@@ -56,6 +70,20 @@ pub(crate) fn register(process: &Process, uplink: UplinkHandle, edges: Edges, en
             gathering.gauge("skein_region_units", help, &[("state", state)], count as f64);
         }
     });
+}
+
+/// What carries the uplink, and how often that changed.
+fn carrier_metrics(gathering: &mut process::metrics::Gathering, link: &LinkState) {
+    let labels = [("carrier", link.carrier.as_str())];
+    let up = f64::from(u8::from(link.up));
+    gathering.gauge("skein_link_carrier", "Whether the link is up, by what carries it.", &labels, up);
+    let help = "How often the live link moved between UDP and TCP.";
+    gathering.counter("skein_link_carrier_moves_total", help, &[], link.moves as f64);
+    let lost = link.probes.saturating_sub(link.probes_answered);
+    for (result, count) in [("answered", link.probes_answered), ("lost", lost)] {
+        let help = "Probes by UDP while the link went through TCP.";
+        gathering.counter("skein_link_probes_total", help, &[("result", result)], count as f64);
+    }
 }
 
 /// How far the region can renew its edges' certificates without the hub, and how often it did.

@@ -35,10 +35,14 @@ pub struct View {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Link {
     state: &'static str,
     since: String,
     reason: String,
+    carrier: &'static str,
+    carrier_since: String,
+    carrier_reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -76,6 +80,9 @@ impl Status {
                 state: if link.up { "up" } else { "down" },
                 since: time(link.since),
                 reason: link.reason,
+                carrier: link.carrier.as_str(),
+                carrier_since: time(link.carrier_since),
+                carrier_reason: link.carrier_reason,
             },
             edges: Edge { up, total },
             generation: Generations {

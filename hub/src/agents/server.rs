@@ -111,7 +111,14 @@ impl Server {
         let reports = process.metrics.counter("skein_hub_reports_total", "Reports received from agents.");
         let links = Arc::new(AtomicU64::new(0));
         let read = links.clone();
+        let tunnels = downlink.tunnels();
         process.metrics.source(move |gathering| {
+            if let Some(tunnels) = &tunnels {
+                let help = "Tunnels of regions through TCP.";
+                gathering.gauge("skein_hub_tunnels", help, &[], tunnels.count() as f64);
+                let help = "TCP connections turned away: too many whose peer is not known.";
+                gathering.counter("skein_hub_tunnels_refused_total", help, &[], tunnels.refused() as f64);
+            }
             let up = read.load(Ordering::Relaxed) as f64;
             gathering.gauge("skein_hub_links", "Regions that are linked.", &[], up);
         });

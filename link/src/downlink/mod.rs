@@ -383,10 +383,9 @@ impl DownlinkHandle {
         peers
     }
 
-    /// Open tunnels through TCP, and those turned away since the start because too many of strangers were open;
-    /// nothing where there are none.
-    pub fn tunnels(&self) -> Option<(usize, u64)> {
-        self.shared.tunnels.as_ref().map(|tunnels| (tunnels.count(), tunnels.refused()))
+    /// The tunnels through TCP; nothing where there are none.
+    pub fn tunnels(&self) -> Option<Arc<Tunnels>> {
+        self.shared.tunnels.clone()
     }
 
     /// Shows another certificate from now on; live links are not touched.

@@ -90,6 +90,19 @@ pub enum Tcp {
 /// less than arrive when a thousand edges answer at once.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
+impl std::str::FromStr for Tcp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "prefer" => Ok(Self::Prefer),
+            "require" => Ok(Self::Require),
+            other => Err(format!("\"{other}\" is none of off, prefer, require")),
+        }
+    }
+}
+
 /// Ports that are tried when any will do, until one is free for TCP too.
 const PORTS_TRIED: usize = 16;
 

@@ -184,6 +184,36 @@ impl Proxies {
         Self { proxy: Some(proxy), direct: entries.filter(|entry| !entry.is_empty()).collect() }
     }
 
+    /// What settings say: a proxy given for links, or else the one that the machine has for HTTPS, which may be of no use
+    /// for links and is then left out with a warning. Credentials, written as `USER:PASSWORD`, are for either.
+    ///
+    /// # Errors
+    /// When the proxy given for links is none.
+    pub fn settled(
+        given: Option<&str>,
+        of_machine: Option<&str>,
+        credentials: Option<&str>,
+        no_proxy: &str,
+    ) -> Result<Self, ProxyError> {
+        let proxy = match (given, of_machine.filter(|proxy| !proxy.trim().is_empty())) {
+            (Some(given), _) => given.parse::<Proxy>()?,
+            (None, Some(of_machine)) => match of_machine.parse() {
+                Ok(proxy) => proxy,
+                Err(error) => {
+                    tracing::warn!(%error, "the machine's proxy for HTTPS is not used for links");
+                    return Ok(Self::default());
+                }
+            },
+            (None, None) => return Ok(Self::default()),
+        };
+        let proxy = match credentials {
+            Some(credentials) => proxy.with_credentials(credentials),
+            None => proxy,
+        };
+        tracing::info!(%proxy, "links that go through TCP go through a proxy");
+        Ok(Self::new(proxy, no_proxy))
+    }
+
     /// The proxy for a host, if one is to be taken.
     pub(super) fn of(&self, host: &str, address: IpAddr) -> Option<&Proxy> {
         let host = host.to_ascii_lowercase();
@@ -262,6 +292,18 @@ mod tests {
         assert!(!takes("hub.example", "192.0.2.1") && !takes("a.HUB.example", "192.0.2.1"));
         assert!(!takes("x.inner", "192.0.2.1") && !takes("x", "10.255.0.1") && !takes("x", "fd12::1"));
         assert!(takes("myhub.example", "192.0.2.1") && takes("x", "11.0.0.1"));
+    }
+
+    #[test]
+    fn the_proxy_for_links_counts_before_that_of_the_machine() {
+        let settled = |given, of_machine| Proxies::settled(given, of_machine, Some("a:b\n"), "");
+        let proxy = |given, of_machine| settled(given, of_machine).unwrap().proxy;
+        assert_eq!(proxy(Some("one:1"), Some("two:2")).unwrap().place(), ("one", 1));
+        let machine = proxy(None, Some("http://two:2")).unwrap();
+        assert_eq!(machine.authorization, Some(format!("Basic {}", STANDARD.encode("a:b"))));
+        assert_eq!(proxy(None, Some("https://two:2")), None);
+        assert_eq!(proxy(None, Some(" ")), None);
+        assert!(settled(Some("https://one:1"), None).is_err());
     }
 
     async fn answered(answer: &'static str) -> Result<BytesMut, ProxyError> {
