@@ -21,7 +21,6 @@
 
 //!
 //! # Places kept for what is not here yet
-//! - Slots for those who return: [`Admission`] may refuse with `retry_after_ms`, and an uplink keeps to it.
 //! - Revocation pushed down: [`DownlinkHandle::deny`] takes the set and ends the links it names.
 //! - Renewal by regions: `Request::Renew` reaches the region first, and the root allows one level below it.
 //! - Rotation of the root: [`DownlinkHandle::set_trust`], `Control::Trust`, bundles with a sequence.

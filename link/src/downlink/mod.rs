@@ -10,6 +10,7 @@
 //!                                          |
 //!                                   Up, then control until Down
 //! ```
+//! A listener that is full, or that ends, tells each peer a moment of its own at which to come back (`slots`).
 //! A bad peer loses its own connection, with a reason, and nothing else: every stream has its own task and
 //! every queue is bounded.
 //!
@@ -19,6 +20,7 @@
 
 mod peer;
 mod registry;
+mod slots;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,13 +43,17 @@ use crate::profile::{Profile, ProfileError};
 use crate::transport::server;
 use crate::types::{CallError, EndpointKeys, PeerState, Reason, Responder, SendError};
 use registry::Registry;
+use slots::Slots;
 
 /// Events that may wait for their receiver.
 const EVENTS_MAX: usize = 1024;
 /// Telemetry items that may wait for their receiver.
 const TELEMETRY_MAX: usize = 256;
-/// Handshakes and joins under way.
+/// Handshakes under way, up to the Hello.
 const HANDSHAKES_MAX: usize = 512;
+/// Joins and returns under way. They have places of their own: whoever shows no certificate, and takes its time, is in
+/// nobody's way who shows one.
+const STRANGERS_MAX: usize = 256;
 /// Longest time for peers to take their leave.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -226,6 +232,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     admission: Arc<dyn Admission>,
     registry: Registry,
+    slots: Slots,
+    strangers: Semaphore,
     events: mpsc::Sender<DownlinkEvent>,
     telemetry: mpsc::Sender<DownlinkEvent>,
     tasks: TaskTracker,
@@ -291,6 +299,8 @@ impl Downlink {
             clock,
             admission,
             registry: Registry::default(),
+            slots: Slots::default(),
+            strangers: Semaphore::new(STRANGERS_MAX),
             events,
             telemetry,
             tasks: tasks.clone(),

@@ -35,8 +35,10 @@ const LINGER: Duration = Duration::from_secs(5);
 const DECISION: Duration = Duration::from_secs(60);
 /// How long an owner that ends may take to hear the rest.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// When a full listener may have room again, in milliseconds.
-const FULL_RETRY_MS: u64 = 5_000;
+/// When a full listener may have room again, at the soonest.
+const FULL_RETRY: Duration = Duration::from_secs(5);
+/// When a listener that ends may be back, at the soonest.
+const RESTART: Duration = Duration::from_millis(100);
 
 /// Serves a connection to its end. The permit is held until the peer is known.
 pub(super) async fn serve(shared: Arc<Shared>, incoming: Incoming, permit: OwnedSemaphorePermit) {
@@ -54,9 +56,15 @@ pub(super) async fn serve(shared: Arc<Shared>, incoming: Incoming, permit: Owned
         }
     };
     match protocol(&connection).as_deref() {
-        Some(ALPN_JOIN) => stranger(&shared, connection, Lane::Join, 1).await,
+        Some(ALPN_JOIN) => {
+            drop(permit);
+            stranger(&shared, connection, Lane::Join, 1).await;
+        }
         // For a challenge, and its answer.
-        Some(ALPN_RECOVER) => stranger(&shared, connection, Lane::Recover, 2).await,
+        Some(ALPN_RECOVER) => {
+            drop(permit);
+            stranger(&shared, connection, Lane::Recover, 2).await;
+        }
         Some(ALPN_LINK) => link(&shared, connection, permit).await,
         Some(_) | None => {
             crate::transport::close(&connection, &refused("no common protocol"));
@@ -90,6 +98,10 @@ fn asked(remote: SocketAddr, lane: Lane, request: Request, responder: Responder)
 /// So many requests, one after the other, of somebody who shows no certificate.
 async fn stranger(shared: &Arc<Shared>, connection: Connection, lane: Lane, requests: usize) {
     let (remote, _) = shared.origin(connection.remote_address());
+    let Ok(_place) = shared.strangers.try_acquire() else {
+        let reason = "too many join or return at the moment: try again later";
+        return crate::transport::close(&connection, &refused(reason));
+    };
     // Until its time is over, which is bounded.
     shared.prove(&connection.remote_address());
     let carrier = Carrier::new(connection);
@@ -226,7 +238,7 @@ async fn enter(shared: &Shared, entry: &Arc<Entry>) -> Result<(), Refusal> {
                 older.stop(Refusal { reason: RefusalReason::Superseded, message, retry_after_ms: None });
                 if tokio::time::timeout(SUPERSEDING, older.gone.cancelled()).await.is_err() {
                     let message = "the link before does not leave".to_owned();
-                    let retry_after_ms = Some(FULL_RETRY_MS);
+                    let retry_after_ms = Some(shared.slots.next(FULL_RETRY));
                     return Err(Refusal { reason: RefusalReason::Unavailable, message, retry_after_ms });
                 }
             }
@@ -236,7 +248,7 @@ async fn enter(shared: &Shared, entry: &Arc<Entry>) -> Result<(), Refusal> {
             }
             Entering::Full => {
                 let message = format!("{} links, there may be no more", shared.peers_max);
-                let retry_after_ms = Some(FULL_RETRY_MS);
+                let retry_after_ms = Some(shared.slots.next(FULL_RETRY));
                 return Err(Refusal { reason: RefusalReason::Unavailable, message, retry_after_ms });
             }
         }
@@ -310,7 +322,8 @@ async fn pump(
                 return Reason::Local(Close::new(CloseCode::Refused, refusal.message));
             }
             () = shared.cancel.cancelled() => {
-                driver.close(going_away());
+                let retry_after_ms = Some(shared.slots.next(RESTART));
+                driver.close(Refusal { retry_after_ms, ..going_away() });
                 return Reason::Local(Close::new(CloseCode::GoingAway, going_away().message));
             }
             permit = shared.events.reserve(), if !idle => match (permit, pending.take()) {

@@ -11,9 +11,9 @@ use protocol::message::{Request, Response};
 use tokio::time::Instant;
 
 use super::world::{World, address, edge, simulate};
-use crate::DownlinkEvent;
 use crate::network::simulated::Conditions;
 use crate::renewal::Renewal;
+use crate::{DownlinkEvent, Reason, UplinkEvent};
 
 #[test]
 fn two_hundred_agents_come_back_after_an_outage_without_a_wave() {
@@ -52,6 +52,39 @@ fn two_hundred_agents_come_back_after_an_outage_without_a_wave() {
         assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
         assert!(moments.len() > 30, "they came in {} waves", moments.len());
         assert!(agents.iter().all(|agent| agent.agent != edge(1)));
+    });
+}
+
+#[test]
+fn a_listener_that_restarts_tells_each_of_its_peers_a_moment_of_its_own_to_come_back() {
+    simulate(async {
+        let mut world = World::new(76, Conditions::default());
+        let above = world.region().await;
+        let mut agents: Vec<_> = (10..110).map(|number| world.below(number)).collect();
+        for agent in &mut agents {
+            agent.up().await;
+        }
+        above.cancel.cancel();
+        drop(above);
+        let mut slots = BTreeSet::new();
+        for agent in &mut agents {
+            match agent.next().await {
+                UplinkEvent::Down(Reason::Peer(refusal)) => {
+                    assert_eq!(refusal.message, "the listener restarts");
+                    slots.insert(refusal.retry_after_ms.unwrap());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(slots, (100..200).collect());
+        // Its socket is free when all have taken their leave.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let _above = world.region().await;
+        let began = Instant::now();
+        for agent in &mut agents {
+            agent.up().await;
+        }
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     });
 }
 

@@ -258,6 +258,38 @@ fn a_link_without_a_certificate_is_refused_before_anything_is_read() {
     });
 }
 
+#[test]
+fn hundreds_who_want_to_join_and_say_nothing_are_in_nobodys_way() {
+    simulate(async {
+        let mut world = World::new(58, Conditions::default());
+        let (mut above, below) = neighbour(&mut world).await;
+        let identity = world.identity(&edge(10));
+        let tls = identity::tls::recover_config(&identity, Arc::new(world.clock.clone())).unwrap();
+        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
+        let client = quinn::ClientConfig::new(Arc::new(crypto));
+        let network = world.network.node(address(10));
+        let endpoint = network.dialer(quinn::EndpointConfig::default()).unwrap().endpoint;
+        let target = (address(1), PORT).into();
+        let mut silent = Vec::new();
+        for _ in 0..300 {
+            let connecting = endpoint.connect_with(client.clone(), target, "skein.internal").unwrap();
+            silent.push(connecting.await.unwrap());
+        }
+        // The last ones found no place.
+        let reason = silent.last().unwrap().closed().await.to_string();
+        assert!(reason.contains("too many join or return"), "{reason}");
+        let began = tokio::time::Instant::now();
+        let mut newcomer = world.below(11);
+        newcomer.up().await;
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        assert_eq!(above.up().await.0, edge(11));
+        still_up(&mut above, &below).await;
+        // And the first ones have lost theirs, for they said nothing.
+        let reason = silent[0].closed().await.to_string();
+        assert!(reason.contains("no recover request came"), "{reason}");
+    });
+}
+
 #[derive(Debug)]
 struct NoCertificate;
 
