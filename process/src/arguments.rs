@@ -46,7 +46,7 @@ const CREDENTIALS_BYTES_MAX: u64 = 4096;
 /// The HTTP proxy of programs that dial.
 #[derive(Clone, Default, clap::Args)]
 pub struct Proxying {
-    /// HTTP proxy to go through where UDP is blocked: http://[USER:PASSWORD@]HOST[:PORT] [default: that of HTTPS_PROXY]
+    /// HTTP proxy to go through where UDP is blocked, as http://USER:PASSWORD@HOST:PORT [default: that of HTTPS_PROXY]
     #[arg(long, value_name = "URL", env = "SKEIN_PROXY", hide_env_values = true)]
     pub proxy: Option<String>,
     /// File with USER:PASSWORD for the proxy
