@@ -191,7 +191,7 @@ impl Script {
         let edge = self.world.edges[index].number;
         let network = self.world.network.clone();
         let above = region_address(region_of(edge));
-        match self.draw(26) {
+        match self.draw(19) {
             0 => network.partition(hub_address(), region_address(region)),
             1 => network.heal(hub_address(), region_address(region)),
             2 => network.partition(above, edge_address(edge)),
@@ -237,20 +237,6 @@ impl Script {
                 let away = self.away();
                 self.world.pass(away).await;
                 network.rejoin(edge_address(edge));
-            }
-            // A network lets no UDP through, or again; at one place or at a region for all.
-            16 | 17 => network.block_udp(edge_address(edge)),
-            18 => network.block_udp(region_address(region)),
-            19 => network.unblock_udp(edge_address(edge)),
-            20 => network.unblock_udp(region_address(region)),
-            // Streams go dead without a word.
-            21 => network.deaden(edge_address(edge)),
-            22 => network.deaden(region_address(region)),
-            23 => {
-                network.block_tcp(edge_address(edge));
-                let away = self.away();
-                self.world.pass(away).await;
-                network.unblock_tcp(edge_address(edge));
             }
             _ => {}
         }
@@ -299,14 +285,10 @@ impl Script {
         let latency = Duration::from_millis(10);
         network.set_conditions(Conditions { latency, ..Conditions::default() });
         network.clear_paths();
-        for region in 0..REGIONS.len() {
-            network.heal(hub_address(), region_address(region));
-            network.unblock_udp(region_address(region));
-        }
+        (0..REGIONS.len()).for_each(|region| network.heal(hub_address(), region_address(region)));
         for index in 0..self.world.edges.len() {
             let number = self.world.edges[index].number;
             network.heal(region_address(region_of(number)), edge_address(number));
-            network.unblock_udp(edge_address(number));
             // Some died between storing and acting, and none may die any more.
             self.world.crash_edge(index).await;
             self.world.start_edge(index, Ills::default());
