@@ -91,6 +91,10 @@ pub mod kind {
     pub const ENROLLED: &str = "Enrolled";
     /// Two devices have the agent's device key, and one of them was refused.
     pub const QUARANTINED: &str = "Quarantined";
+    /// The edge is linked to the region it belongs to; set only while it moves, or another region stands in.
+    pub const PLACED: &str = "Placed";
+    /// The region that stands in for this one is there.
+    pub const STANDBY_READY: &str = "StandbyReady";
     /// The agent has applied the newest plan.
     pub const UP_TO_DATE: &str = "UpToDate";
 }
@@ -182,6 +186,12 @@ pub mod reason {
     pub const REVOKED: &str = "Revoked";
     /// Somebody showed the device key of an agent that had returned with it before.
     pub const CLONE_REFUSED: &str = "CloneRefused";
+    /// The edge is on its way to another region.
+    pub const MOVING: &str = "Moving";
+    /// The region is declared lost, and another one serves its edges.
+    pub const STANDBY_SERVES: &str = "StandbyServes";
+    /// There is no Region of that name.
+    pub const REGION_UNKNOWN: &str = "RegionUnknown";
     /// The agent joined by a token.
     pub const JOINED: &str = "Joined";
 }

@@ -32,6 +32,10 @@ fn as_region(version: &mut Value) {
     if let Some(status) = properties["status"]["properties"].as_object_mut() {
         status.remove("agent");
     }
+    if let Some(spec) = properties["spec"]["properties"].as_object_mut() {
+        spec.remove("lost");
+        spec.remove("standby");
+    }
     properties["spec"]["x-kubernetes-validations"] = json!([{
         "rule": "has(self.kubeConfig) != has(self.clusterDeployment)",
         "message": "exactly one of kubeConfig or clusterDeployment must be set",

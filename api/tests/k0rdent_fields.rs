@@ -56,9 +56,15 @@ const ACCEPTED: &[Accepted] = &[
         crd: "regions",
         theirs: "spec: object CEL[has(self.kubeConfig) != has(self.clusterDeployment) => exactly one of kubeConfig or clusterDeployment must be set]",
         ours: &[
-            "spec: object CEL[!(has(self.kubeConfig) && has(self.clusterDeployment)) => at most one of kubeConfig or clusterDeployment may be set]",
+            "spec: object CEL[!(has(self.kubeConfig) && has(self.clusterDeployment)) => at most one of kubeConfig or clusterDeployment may be set] CEL[!has(self.lost) || !self.lost || has(self.standby) => a lost region needs a standby that takes over its edges]",
         ],
         why: "a Region with neither is one whose agent dials in",
+    },
+    Accepted {
+        crd: "regions",
+        theirs: "",
+        ours: &["  lost: boolean", "  standby: string minLength=1 maxLength=63"],
+        why: "another region may stand in for one that is lost",
     },
     Accepted {
         crd: "regions",

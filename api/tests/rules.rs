@@ -156,12 +156,11 @@ fn updates() -> Vec<Case> {
             "kubeConfig is immutable",
         ),
         Case("Edge", json!({"region": "eu"}), json!({"region": "eu", "revoked": true}), FINE),
-        Case(
-            "Edge",
-            json!({"region": "eu"}),
-            json!({"region": "us"}),
-            "region is immutable: enrol the edge again",
-        ),
+        Case("Edge", json!({"region": "eu"}), json!({"region": "us"}), FINE),
+        creation("Region", json!({"standby": "us"}), FINE),
+        creation("Region", json!({"standby": "us", "lost": true}), FINE),
+        creation("Region", json!({"lost": false}), FINE),
+        creation("Region", json!({"lost": true}), "a lost region needs a standby that takes over its edges"),
         Case("JoinToken", token("eu", false), token("eu", true), FINE),
         Case("JoinToken", token("eu", true), token("eu", false), "a revoked token stays revoked"),
         Case(

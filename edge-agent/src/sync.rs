@@ -131,7 +131,11 @@ impl Receiver {
                 let _ = self.uplink.send(Control::Ping { nonce, reply: true }).await;
             }
             Control::Goodbye(Refusal { message, .. }) => tracing::info!(message, "the region says goodbye"),
-            Control::ReportAck { .. } | Control::Ping { .. } | Control::Trust(_) => {}
+            // The link itself takes placements.
+            Control::ReportAck { .. }
+            | Control::Ping { .. }
+            | Control::Trust(_)
+            | Control::Placement { .. } => {}
             Control::PlanStored { .. }
             | Control::PlanRefused { .. }
             | Control::BlobsWanted { .. }

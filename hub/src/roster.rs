@@ -27,7 +27,9 @@ pub struct RosterEdge {
     pub namespace: String,
     /// Name of its `Edge` object.
     pub name: String,
-    /// Its region.
+    /// The region it belongs to.
+    pub home: RegionName,
+    /// The region that serves it: its own, or the one that stands in while that is declared lost.
     pub region: RegionName,
     /// Whether it is to be refused from now on.
     pub revoked: bool,
@@ -64,6 +66,51 @@ struct Lists {
     by_region: BTreeMap<RegionName, BTreeSet<EdgeId>>,
     by_cluster: BTreeMap<ObjectName, BTreeSet<EdgeId>>,
     regions: BTreeSet<RegionName>,
+    standbys: BTreeMap<RegionName, Standby>,
+}
+
+/// What stands in for a region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standby {
+    /// The region that does.
+    pub region: RegionName,
+    /// Whether it does so now: the other one is declared lost.
+    pub active: bool,
+}
+
+impl Lists {
+    /// The region that serves the edges of that one.
+    fn serving(&self, home: &RegionName) -> RegionName {
+        let standby = self.standbys.get(home).filter(|standby| standby.active);
+        // Nobody is sent to where nobody is.
+        let standby =
+            standby.filter(|standby| standby.region != *home && self.regions.contains(&standby.region));
+        standby.map_or(home, |standby| &standby.region).clone()
+    }
+
+    /// Gives the edges of a region to whoever serves them now; who that concerns.
+    fn serve_anew(&mut self, home: &RegionName) -> Vec<AgentId> {
+        let serving = self.serving(home);
+        let others = |edge: &&Arc<RosterEdge>| edge.home == *home && edge.region != serving;
+        let moved: Vec<_> = self.edges.values().filter(others).cloned().collect();
+        let mut agents = vec![AgentId::Region(home.clone())];
+        for edge in moved {
+            agents.push(AgentId::Edge(edge.id));
+            self.insert(RosterEdge { region: serving.clone(), ..(*edge).clone() });
+        }
+        agents
+    }
+
+    fn insert(&mut self, edge: RosterEdge) {
+        let id = edge.id;
+        if let Some(known) = self.edges.get(&id)
+            && let Some(ids) = self.by_region.get_mut(&known.region)
+        {
+            ids.remove(&id);
+        }
+        self.by_region.entry(edge.region.clone()).or_default().insert(id);
+        self.edges.insert(id, Arc::new(edge));
+    }
 }
 
 impl Roster {
@@ -124,23 +171,44 @@ impl Roster {
     /// Takes over an `Edge` object as it is now. Whoever makes one may call this at once; the watch confirms it.
     pub fn put_edge(&self, edge: &Edge) {
         let object = (edge.namespace().unwrap_or_default(), edge.name_any());
-        let Some(listed) = listed(edge) else { return self.remove_edge(&object.0, &object.1) };
+        let Some(mut listed) = listed(edge) else { return self.remove_edge(&object.0, &object.1) };
         let id = listed.id;
         if self.by_object(&object.0, &object.1).is_some_and(|known| known.id != id) {
             self.remove_edge(&object.0, &object.1);
         }
         let mut lists = self.write();
+        listed.region = lists.serving(&listed.home);
         if lists.edges.get(&id).is_some_and(|known| **known == listed) {
             return;
         }
-        lists.by_region.entry(listed.region.clone()).or_default().insert(id);
         if let Some(cluster) = &listed.cluster_deployment {
             lists.by_cluster.entry(cluster.clone()).or_default().insert(id);
         }
         lists.ids.insert(object, id);
-        lists.edges.insert(id, Arc::new(listed));
+        lists.insert(listed);
         drop(lists);
         self.0.announcer.announce(&AgentId::Edge(id));
+    }
+
+    /// What stands in for a region, if anything does. Its edges are the other one's while it is declared lost.
+    pub fn set_standby(&self, name: &str, standby: Option<Standby>) {
+        let Ok(home) = name.parse::<RegionName>() else { return };
+        let mut lists = self.write();
+        if lists.standbys.get(&home) == standby.as_ref() {
+            return;
+        }
+        match standby {
+            Some(standby) => lists.standbys.insert(home.clone(), standby),
+            None => lists.standbys.remove(&home),
+        };
+        let agents = lists.serve_anew(&home);
+        drop(lists);
+        agents.iter().for_each(|agent| self.0.announcer.announce(agent));
+    }
+
+    /// What stands in for a region.
+    pub fn standby(&self, region: &RegionName) -> Option<Standby> {
+        self.lists().standbys.get(region).cloned()
     }
 
     /// The `Edge` object is gone.
@@ -170,10 +238,19 @@ impl Roster {
         let mut lists = self.write();
         let changed =
             if there { lists.regions.insert(region.clone()) } else { lists.regions.remove(&region) };
-        drop(lists);
-        if changed {
-            self.0.announcer.announce(&AgentId::Region(region));
+        if !changed {
+            return;
         }
+        let stood_in: Vec<_> = lists
+            .standbys
+            .iter()
+            .filter(|(_, standby)| standby.region == region)
+            .map(|(home, _)| home.clone())
+            .collect();
+        let mut agents = vec![AgentId::Region(region)];
+        stood_in.iter().for_each(|home| agents.extend(lists.serve_anew(home)));
+        drop(lists);
+        agents.iter().for_each(|agent| self.0.announcer.announce(agent));
     }
 
     fn lists(&self) -> std::sync::RwLockReadGuard<'_, Lists> {
@@ -187,12 +264,14 @@ impl Roster {
 
 /// `None` until the object says which agent it stands for.
 fn listed(edge: &Edge) -> Option<RosterEdge> {
+    let home: RegionName = edge.spec.region.parse().ok()?;
     let id = edge.status.as_ref()?.agent_id.as_ref()?.parse().ok()?;
     Some(RosterEdge {
         id,
         namespace: edge.namespace().unwrap_or_default(),
         name: edge.name_any(),
-        region: edge.spec.region.parse().ok()?,
+        region: home.clone(),
+        home,
         revoked: edge.spec.revoked,
         cluster_deployment: edge
             .spec
@@ -229,6 +308,41 @@ mod tests {
         assert_eq!(roster.of_region(&region), [id]);
         roster.remove_edge("kcm-system", "one");
         assert!(roster.edge(&id).is_none() && roster.of_region(&region).is_empty());
+    }
+
+    #[test]
+    fn an_edge_that_moves_is_its_new_regions_alone() {
+        let roster = Roster::default();
+        roster.put_edge(&edge("one", 1, "eu"));
+        roster.put_edge(&edge("one", 1, "us"));
+        let of = |region: &str| roster.of_region(&region.parse().unwrap());
+        assert_eq!((of("eu"), of("us")), (vec![], vec![EdgeId([1; 16])]));
+    }
+
+    #[test]
+    fn the_edges_of_a_lost_region_are_its_standbys_until_it_is_back() {
+        let roster = Roster::default();
+        roster.put_edge(&edge("one", 1, "eu"));
+        roster.put_edge(&edge("two", 2, "us"));
+        let standby = |active| Some(Standby { region: "us".parse().unwrap(), active });
+        let of = |region: &str| roster.of_region(&region.parse().unwrap()).len();
+        roster.set_standby("eu", standby(false));
+        assert_eq!((of("eu"), of("us")), (1, 1));
+        let mut changes = roster.subscribe();
+        changes.take();
+        // As long as there is no such region, nobody is sent there.
+        roster.set_standby("eu", standby(true));
+        assert_eq!((of("eu"), of("us")), (1, 1));
+        changes.take();
+        roster.set_region("us", true);
+        assert_eq!((of("eu"), of("us")), (0, 2));
+        assert_eq!(changes.take().len(), 3, "both regions and the edge");
+        // One that enrols meanwhile too.
+        roster.put_edge(&edge("three", 3, "eu"));
+        let three = roster.edge(&EdgeId([3; 16])).unwrap();
+        assert_eq!((three.region.as_str(), three.home.as_str()), ("us", "eu"));
+        roster.set_standby("eu", None);
+        assert_eq!((of("eu"), of("us")), (2, 1));
     }
 
     #[test]

@@ -92,6 +92,7 @@ impl Stage {
             not_after,
             returns: 0,
             clock_ahead_ms: 0,
+            placed: identity::Placed::default(),
         }
     }
 

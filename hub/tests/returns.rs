@@ -66,6 +66,7 @@ async fn stage() -> Stage {
         not_after,
         returns: 0,
         clock_ahead_ms: 0,
+        placed: identity::Placed::default(),
     };
     let registrar =
         Registrar::new(hub.client.clone(), "kcm-system".to_owned(), authority, Arc::new(clock.clone()));

@@ -7,6 +7,7 @@ use protocol::id::{AgentId, RegionName};
 
 use crate::authority::LinkIdentity;
 use crate::key::{DeviceKey, TlsKey};
+use crate::placement::Placed;
 
 /// An enrolled agent.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct AgentIdentity {
     /// How far the mesh's time is ahead of the machine's clock, in milliseconds, as of the last certificate; 0 when
     /// they agree well enough.
     pub clock_ahead_ms: i64,
+    /// Where else an edge may dial, as of the last placement it took.
+    pub placed: Placed,
 }
 
 impl AgentIdentity {

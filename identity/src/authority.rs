@@ -16,6 +16,7 @@ use protocol::codec::encode;
 use protocol::delegation::{EdgeTable, Standings, TABLE_CONTEXT, TablePart};
 use protocol::enrolment::{PlanKey, TRUST_EXTENSION, TrustBundle, trust_statement};
 use protocol::id::AgentId;
+use protocol::placement::{PLACEMENT_CONTEXT, Placement, SignedPlacement};
 use protocol::plan::{PlanHeader, SignedPlan};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
@@ -297,6 +298,13 @@ impl Authority {
         let signature = self.plan_key.sign(&[TABLE_CONTEXT, &table[..]].concat());
         let (key_id, entries) = (key_id(&self.plan_key.public()), Standings::default());
         TablePart { table, key_id, signature, first: 0, entries, ext: Vec::new() }
+    }
+
+    /// Signs a placement.
+    pub fn sign_placement(&self, placement: &Placement) -> SignedPlacement {
+        let placement = encode(placement);
+        let signature = self.plan_key.sign(&[PLACEMENT_CONTEXT, &placement[..]].concat());
+        SignedPlacement { placement, key_id: key_id(&self.plan_key.public()), signature, ext: Vec::new() }
     }
 
     /// Signs a plan.

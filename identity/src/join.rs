@@ -14,6 +14,7 @@ use crate::agent::AgentIdentity;
 use crate::certificate::{PeerCertificate, spki_hash, validity};
 use crate::issuer::check_issuer;
 use crate::key::{DeviceKey, ED25519_KEY_BYTES, KeyError, TlsKey, ed25519_verifies};
+use crate::placement::Placed;
 use crate::tls::verify_chain;
 use crate::token::{JoinToken, TokenRole};
 use crate::trust::is_vouched;
@@ -259,6 +260,7 @@ pub fn accept_grant(
         not_after,
         returns: 0,
         clock_ahead_ms: 0,
+        placed: Placed::default(),
     })
 }
 

@@ -4,6 +4,7 @@ use protocol::codec::{DecodeError, decode};
 use protocol::delegation::{EdgeTable, TABLE_BYTES_MAX, TABLE_CONTEXT, TablePart};
 use protocol::enrolment::TrustBundle;
 use protocol::id::AgentId;
+use protocol::placement::{PLACEMENT_BYTES_MAX, PLACEMENT_CONTEXT, Placement, SignedPlacement};
 use protocol::plan::{KeyId, PlanHeader, SIGNING_CONTEXT, SignedPlan};
 
 use crate::key::{ED25519_KEY_BYTES, ed25519_verifies};
@@ -74,6 +75,23 @@ impl PlanVerifier {
             return Err(PlanError::Signature(part.key_id));
         }
         Ok(decode(&part.table, TABLE_BYTES_MAX)?)
+    }
+
+    /// The placement, if the hub signed it.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn verify_placement(&self, signed: &SignedPlacement) -> Result<Placement, PlanError> {
+        let (_, key) = self
+            .keys
+            .iter()
+            .find(|(id, _)| *id == signed.key_id)
+            .ok_or(PlanError::UnknownKey(signed.key_id))?;
+        let statement = [PLACEMENT_CONTEXT, &signed.placement[..]].concat();
+        if !ed25519_verifies(key, &statement, &signed.signature) {
+            return Err(PlanError::Signature(signed.key_id));
+        }
+        Ok(decode(&signed.placement, PLACEMENT_BYTES_MAX)?)
     }
 
     /// The header, if the hub signed it for that agent.

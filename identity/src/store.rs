@@ -24,6 +24,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use protocol::UnixMillis;
 use protocol::enrolment::{PlanKey, TrustBundle};
+use protocol::id::Generation;
+use protocol::placement::Site;
 use protocol::plan::KeyId;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +34,7 @@ use crate::entropy::Entropy;
 use crate::issuer::RegionIssuer;
 use crate::key::{DeviceKey, ED25519_KEY_BYTES, TlsKey};
 use crate::pem;
+use crate::placement::Placed;
 
 /// Longest file that is read.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -332,7 +335,44 @@ struct Record {
     returns: u64,
     #[serde(default)]
     clock_ahead_ms: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    placed: Option<PlacedRecord>,
     trust: TrustRecord,
+}
+
+/// What the last placement said beside the region and its endpoints.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PlacedRecord {
+    term: u64,
+    counter: u64,
+    elsewhere: Vec<SiteRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SiteRecord {
+    region: String,
+    endpoints: Vec<String>,
+}
+
+impl PlacedRecord {
+    fn of(placed: &Placed) -> Option<Self> {
+        let Generation { term, counter } = placed.generation?;
+        let site =
+            |site: &Site| SiteRecord { region: site.region.to_string(), endpoints: site.endpoints.clone() };
+        Some(Self { term, counter, elsewhere: placed.elsewhere.iter().map(site).collect() })
+    }
+
+    fn placed(self) -> Result<Placed, String> {
+        let generation = Some(Generation { term: self.term, counter: self.counter });
+        let site = |site: SiteRecord| {
+            let region = site.region.parse().map_err(|error: protocol::id::IdError| error.to_string())?;
+            Ok::<_, String>(Site { region, endpoints: site.endpoints })
+        };
+        let elsewhere = self.elsewhere.into_iter().map(site).collect::<Result<_, _>>()?;
+        Ok(Placed { generation, elsewhere })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -368,6 +408,7 @@ impl Record {
             sealing: true,
             returns: identity.returns,
             clock_ahead_ms: identity.clock_ahead_ms,
+            placed: PlacedRecord::of(&identity.placed),
             trust: TrustRecord {
                 sequence: trust.sequence,
                 trust_domain: trust.trust_domain.clone(),
@@ -404,6 +445,7 @@ impl Record {
             not_after: self.not_after,
             returns: self.returns,
             clock_ahead_ms: self.clock_ahead_ms,
+            placed: self.placed.map(PlacedRecord::placed).transpose()?.unwrap_or_default(),
         })
     }
 }

@@ -79,6 +79,7 @@ fn identity(
         not_after,
         returns: 0,
         clock_ahead_ms: 0,
+        placed: identity::Placed::default(),
     }
 }
 

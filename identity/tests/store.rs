@@ -35,6 +35,7 @@ fn identity(device: DeviceKey, name: &str) -> AgentIdentity {
         not_after,
         returns: 0,
         clock_ahead_ms: 0,
+        placed: identity::Placed::default(),
     }
 }
 

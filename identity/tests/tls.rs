@@ -53,6 +53,7 @@ fn identity(authority: &Authority, agent: AgentId) -> AgentIdentity {
         not_after,
         returns: 0,
         clock_ahead_ms: 0,
+        placed: identity::Placed::default(),
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::driver::Carrier;
 use crate::lanes::ask;
-use crate::transport::{CERTIFICATE_EXPIRED, describe};
+use crate::transport::{CERTIFICATE_EXPIRED, describe, is_alert};
 use crate::types::CallError;
 use crate::uplink::{Failure, error_chain};
 
@@ -44,6 +44,12 @@ pub(crate) fn is_untimely(error: &ConnectionError) -> bool {
         | ConnectionError::LocallyClosed
         | ConnectionError::CidsExhausted => false,
     }
+}
+
+/// Whether a handshake may have failed because another region issued the certificate, which the hub can replace.
+pub(crate) fn is_of_elsewhere(identity: &AgentIdentity, error: &ConnectionError) -> bool {
+    let ConnectionError::ConnectionClosed(close) = error else { return false };
+    identity.is_issued_by_region() && is_alert(u64::from(close.error_code))
 }
 
 impl Recovery {

@@ -116,7 +116,9 @@ impl Renewal {
             }
         };
         let told = grant.ext.clone();
-        let renewed = accept_renewal(identity, tls, grant).map_err(|error| error.to_string())?;
+        // It may have been placed elsewhere meanwhile.
+        let present = Arc::clone(&self.identity.borrow());
+        let renewed = accept_renewal(&present, tls, grant).map_err(|error| error.to_string())?;
         let renewed = renewed.granted_now(&*self.clock);
         let store = Arc::clone(&self.store);
         let kept = renewed.clone();

@@ -118,6 +118,11 @@ pub(crate) fn describe(error: &ConnectionError) -> String {
     }
 }
 
+/// Whether a QUIC error is a TLS alert.
+pub(crate) fn is_alert(code: u64) -> bool {
+    (CRYPTO_ERROR..CRYPTO_ERROR + 256).contains(&code)
+}
+
 /// What a TLS alert (RFC 8446, section 6) means on a link.
 fn alert(code: u64) -> Option<&'static str> {
     match code.checked_sub(CRYPTO_ERROR)? {

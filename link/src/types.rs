@@ -8,7 +8,7 @@ use std::time::Duration;
 use protocol::UnixMillis;
 use protocol::codec::DecodeError;
 use protocol::enrolment::{Refusal, RefusalReason};
-use protocol::id::AgentId;
+use protocol::id::{AgentId, RegionName};
 use protocol::message::Response;
 use quinn::EndpointConfig;
 use quinn_proto::HashedConnectionIdGenerator;
@@ -85,6 +85,8 @@ pub struct LinkState {
     pub since: UnixMillis,
     /// The peer's program and version, the last one while down.
     pub software: String,
+    /// The region that an edge is linked to, the last one while down; its own unless another one stands in.
+    pub region: Option<RegionName>,
     /// The peer's address, the last one while down.
     pub remote: Option<SocketAddr>,
     /// Smoothed round-trip time, while up.

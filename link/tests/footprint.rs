@@ -51,6 +51,7 @@ fn identity(authority: &Authority, agent: AgentId, endpoint: &str) -> AgentIdent
         not_after,
         returns: 0,
         clock_ahead_ms: 0,
+        placed: identity::Placed::default(),
     }
 }
 

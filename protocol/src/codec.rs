@@ -16,6 +16,7 @@ use crate::inquiry::{Findings, Inquiry};
 use crate::message::{
     BlobDelivery, BlobPart, Control, Hello, PlanHead, PlanOffer, Request, Response, Welcome,
 };
+use crate::placement::{Placement, SignedPlacement};
 use crate::plan::{PlanBody, PlanHeader, SignedPlan};
 use crate::policy::{ChartHead, HealthRules, Leeways};
 use crate::report::Report;
@@ -97,6 +98,8 @@ wire! {
     ChartHead => "chart head",
     Control => "control message",
     EdgeTable => "header of a table of edges",
+    Placement => "placement",
+    SignedPlacement => "signed placement",
     Findings => "findings",
     Hello => "hello",
     Inquiry => "inquiry",

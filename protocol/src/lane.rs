@@ -27,7 +27,7 @@ pub const REQUEST: u16 = 0x0400;
 pub const RESPONSE: u16 = 0x0500;
 
 /// Variants of [`Control`].
-const CONTROL_KINDS: u16 = 15;
+const CONTROL_KINDS: u16 = 16;
 /// Variants of [`Request`].
 const REQUEST_KINDS: u16 = 7;
 /// Variants of [`Response`].
@@ -192,6 +192,7 @@ impl Framed for Control {
                 Self::Ping { .. } => 12,
                 Self::EdgeTable(_) => 13,
                 Self::EdgeRenewed(_) => 14,
+                Self::Placement { .. } => 15,
             }
     }
     fn limit() -> usize {

@@ -26,6 +26,7 @@ pub mod inquiry;
 pub mod lane;
 pub mod message;
 pub mod offer;
+pub mod placement;
 pub mod plan;
 pub mod policy;
 pub mod recovery;

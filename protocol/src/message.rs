@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::delegation::{EdgeRenewal, TablePart};
 use crate::enrolment::{JoinGrant, JoinRequest, Refusal, RenewGrant, RenewRequest};
 use crate::id::{AgentId, Digest, EdgeId, Generation};
+use crate::placement::SignedPlacement;
 use crate::plan::SignedPlan;
 use crate::recovery::{RecoverGrant, RecoverRequest};
 use crate::report::Report;
@@ -173,6 +174,13 @@ pub enum Control {
     EdgeTable(TablePart),
     /// Up, region only: what it decided about a renewal while the hub was away.
     EdgeRenewed(EdgeRenewal),
+    /// Down: where an edge links, or all edges of a region.
+    Placement {
+        /// Which edge of the region, `None` all of them; `None` is the receiver itself where that is an edge.
+        edge: Option<EdgeId>,
+        /// Where.
+        placement: SignedPlacement,
+    },
 }
 
 /// A plan on its way down.

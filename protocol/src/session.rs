@@ -377,7 +377,8 @@ impl Session {
             | Control::Trust(_)
             | Control::Ping { .. }
             | Control::EdgeTable(_)
-            | Control::EdgeRenewed(_)) => self.events.push_back(Event::Control(other)),
+            | Control::EdgeRenewed(_)
+            | Control::Placement { .. }) => self.events.push_back(Event::Control(other)),
         }
     }
 

@@ -22,6 +22,7 @@ use protocol::lane::{Framed, Lane};
 use protocol::message::{
     BlobDelivery, BlobPart, Control, Hello, PlanHead, PlanOffer, Request, Response, Welcome,
 };
+use protocol::placement::{Placement, SignedPlacement};
 use protocol::plan::{PlanBody, PlanHeader, SignedPlan};
 use protocol::policy::{ChartHead, Leeways};
 use protocol::report::Report;
@@ -59,6 +60,7 @@ fn bodies() -> Vec<(&'static str, Bytes)> {
     vec![
         ("body-plan-header", encode(&samples::plan_header())),
         ("body-edge-table", encode(&samples::edge_table())),
+        ("body-placement", encode(&samples::placement())),
         ("body-standings", encode(&samples::standings())),
         ("body-chart-head", encode(&samples::chart_head())),
         ("body-leeways", encode(&samples::leeways())),
@@ -148,6 +150,8 @@ fn decode_as_everything(bytes: &[u8]) {
     one::<BlobPart>(bytes);
     one::<Control>(bytes);
     one::<EdgeTable>(bytes);
+    one::<Placement>(bytes);
+    one::<SignedPlacement>(bytes);
     one::<Standings>(bytes);
     one::<TablePart>(bytes);
     one::<Hello>(bytes);

@@ -69,6 +69,7 @@ impl HubLink {
                 self.process.tasks.spawn(intake::forget(self.telemetry.clone(), edge));
             }
             Control::EdgeTable(part) => self.edges.table(part).await,
+            Control::Placement { edge, placement } => self.edges.placed(edge, placement),
             Control::Trust(bundle) => self.trust(bundle).await,
             Control::Ping { nonce, reply: false } => {
                 // If the link is down, there is nobody to answer.

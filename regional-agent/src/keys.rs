@@ -3,10 +3,12 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use identity::PlanVerifier;
+use identity::placement::{PlacementError, read_placement};
 use identity::plan::PlanError;
 use protocol::delegation::{EdgeTable, TablePart};
 use protocol::enrolment::TrustBundle;
 use protocol::id::AgentId;
+use protocol::placement::{Placement, SignedPlacement};
 use protocol::plan::{PlanHeader, SignedPlan};
 
 /// Verifies plans by the newest bundle; clones share it.
@@ -40,6 +42,14 @@ impl PlanKeys {
     /// [`PlanError`].
     pub fn verify_table(&self, part: &TablePart) -> Result<EdgeTable, PlanError> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).verify_table(part)
+    }
+
+    /// A placement, if the hub signed it and it is of a size that is accepted.
+    ///
+    /// # Errors
+    /// [`PlacementError`].
+    pub fn verify_placement(&self, signed: &SignedPlacement) -> Result<Placement, PlacementError> {
+        read_placement(&self.0.read().unwrap_or_else(PoisonError::into_inner), signed)
     }
 }
 

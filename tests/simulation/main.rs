@@ -15,6 +15,7 @@
 //! - [`edge`]: an edge with a disk that outlives it; [`plans`]: what plans are made of
 //! - [`model`]: what must be true, whatever happens
 //! - [`outage`]: a hub that is away for longer than certificates live
+//! - [`moving`]: edges that change their region, and regions that are lost
 //! - [`script`]: what happens, drawn from the seed; [`malice`]: a region that cheats; [`pace`]: virtual beside real time
 //!
 //! # What happens
@@ -36,7 +37,7 @@
 //! `cargo run --release -p skein-tests --bin simulate -- --seeds 1000 --hours 24 [--from SEED]` runs stories of a day each;
 //! without `--hours` they are the short ones that `cargo test -p skein-tests --bin simulate` runs, 200 of them. It prints
 //! how fast virtual time passes, and the first seed that fails with the command that runs it again. `--outage` tells of a
-//! hub that is away for longer than certificates live.
+//! hub that is away for longer than certificates live, `--moving` of edges that change their region.
 //!
 //! # What a seed fixes
 //! Faults, changes, telemetry, their times and what the network does to a datagram. The regions write to real
@@ -55,6 +56,7 @@ mod edge;
 mod keys;
 mod malice;
 mod model;
+mod moving;
 mod outage;
 mod pace;
 mod plans;
@@ -91,6 +93,9 @@ struct Arguments {
     /// Tell of a hub that is away for longer than certificates live, instead of trouble of every kind.
     #[arg(long, conflicts_with_all = ["hours", "edges"])]
     outage: bool,
+    /// Tell of edges that change their region, and of a region that is lost, instead of trouble of every kind.
+    #[arg(long, conflicts_with_all = ["hours", "edges", "outage"])]
+    moving: bool,
     /// How many edges each has; without it, 2 to 20, by the seed.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=90))]
     edges: Option<u8>,
@@ -109,6 +114,9 @@ fn hours(text: &str) -> Result<Duration, String> {
 
 /// Runs the story of a seed. Returns how long it was in virtual time, or what went wrong.
 fn run(seed: u64, size: Size) -> Result<Duration, String> {
+    if size.moving {
+        return tell(moving::run(seed), moving::PATIENCE);
+    }
     if size.outage {
         return tell(outage::run(seed), outage::PATIENCE);
     }
@@ -174,7 +182,12 @@ fn run_all(seeds: Range<u64>, size: Size, at_once: usize, stops: bool) -> Told {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let size = Size { outage: arguments.outage, time: arguments.hours, edges: arguments.edges };
+    let size = Size {
+        outage: arguments.outage,
+        moving: arguments.moving,
+        time: arguments.hours,
+        edges: arguments.edges,
+    };
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let at_once = arguments.at_once.map_or(processors, usize::from);
     let begun = Instant::now();
@@ -195,6 +208,9 @@ fn main() -> ExitCode {
     let mut again = format!("cargo run --release -p skein-tests --bin simulate -- --seeds 1 --from {seed}");
     if arguments.outage {
         again += " --outage";
+    }
+    if arguments.moving {
+        again += " --moving";
     }
     if let Some(time) = arguments.hours {
         again += &format!(" --hours {}", time.as_secs_f64() / 3600.0);
@@ -230,6 +246,12 @@ mod tests {
     #[test]
     fn a_hub_that_is_away_for_longer_than_certificates_live_costs_no_edge_its_link() {
         let told = run_all(0..2, Size { outage: true, ..Size::default() }, 2, false);
+        assert_eq!(told.failures, []);
+    }
+
+    #[test]
+    fn edges_change_their_region_without_a_gap_and_a_lost_region_is_stood_in_for() {
+        let told = run_all(0..6, Size { moving: true, ..Size::default() }, 2, false);
         assert_eq!(told.failures, []);
     }
 

@@ -26,6 +26,8 @@ const DAY: u64 = 24 * 3600 * 1000;
 pub(crate) struct Size {
     /// Of a hub that is away for longer than certificates live, and of nothing else.
     pub(crate) outage: bool,
+    /// Of edges that change their region, and of nothing else.
+    pub(crate) moving: bool,
     /// How long things happen, in virtual time; a few steps of some seconds if nothing is said.
     pub(crate) time: Option<Duration>,
     /// How many edges; 2 to 20, by the seed, if nothing is said.

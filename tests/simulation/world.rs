@@ -11,7 +11,7 @@ use hub::authority::{Registrar, Signer};
 use hub::federation::{self, Federation};
 use hub::observed::Observed;
 use hub::plans::PlanBook;
-use hub::roster::Roster;
+use hub::roster::{Roster, Standby};
 use identity::authority::LEAF_VALIDITY_MS;
 use identity::{
     AgentIdentity, Authority, Clock as _, DeviceKey, Entropy as _, KeyKind, MeshClock, PlanVerifier,
@@ -81,6 +81,7 @@ pub(crate) struct Hub {
     process: Process,
     pub(crate) plans: PlanBook,
     pub(crate) observed: Observed,
+    pub(crate) roster: Roster,
     federation: Federation,
 }
 
@@ -132,6 +133,10 @@ pub(crate) struct World {
     pub(crate) term: u64,
     /// Whether edges look after their certificates.
     pub(crate) renews: bool,
+    /// Edges whose objects were edited: the region they name now.
+    pub(crate) moved: BTreeMap<u8, usize>,
+    /// What stands in for `eu`, if anything does.
+    pub(crate) standby: Option<Standby>,
     pub(crate) hub: Option<Hub>,
     pub(crate) regions: Vec<Region>,
     pub(crate) edges: Vec<EdgePlace>,
@@ -155,6 +160,8 @@ impl World {
             waiting: Waiting::default(),
             term: 0,
             renews: false,
+            moved: BTreeMap::new(),
+            standby: None,
             hub: None,
             regions: Vec::new(),
             edges: Vec::new(),
@@ -231,6 +238,7 @@ impl World {
             not_after: issued + LEAF_VALIDITY_MS,
             returns: 0,
             clock_ahead_ms: 0,
+            placed: identity::Placed::default(),
         }
     }
 
@@ -249,16 +257,8 @@ impl World {
         self.term += 1;
         let roster = Roster::default();
         REGIONS.iter().for_each(|name| roster.set_region(name, true));
-        for place in &self.edges {
-            let spec =
-                EdgeSpec { region: REGIONS[region_of(place.number)].to_owned(), ..EdgeSpec::default() };
-            let mut edge = Edge::new(&name_of(place.number), spec);
-            edge.metadata.namespace = Some("skein-system".to_owned());
-            edge.metadata.annotations = Some(keys::device_annotation(&place.keys.identity()));
-            let agent_id = Some(edge_id(place.number).to_string());
-            edge.status = Some(EdgeStatus { agent_id, ..EdgeStatus::default() });
-            roster.put_edge(&edge);
-        }
+        roster.set_standby(REGIONS[0], self.standby.clone());
+        (0..self.edges.len()).for_each(|index| roster.put_edge(&self.object(index)));
         roster.completed();
         let clock = self.clock.clone();
         let signer = Arc::new(Signer(self.authority.clone()));
@@ -280,8 +280,8 @@ impl World {
             };
             match server.start(SocketAddr::new(hub_address(), HUB_PORT), &process).await {
                 Ok(downlink) => {
-                    let federation = Federation::new(downlink, roster, observed.clone(), clock);
-                    self.hub = Some(Hub { process, plans, observed, federation });
+                    let federation = Federation::new(downlink, roster.clone(), observed.clone(), clock);
+                    self.hub = Some(Hub { process, plans, observed, roster, federation });
                     break;
                 }
                 Err(error) => assert!(attempt < SECONDS_TO_LEAVE, "the hub does not start: {error}"),
@@ -290,6 +290,39 @@ impl World {
         }
         for index in 0..self.edges.len() {
             self.publish(index);
+        }
+    }
+
+    /// The region that an edge's object names.
+    pub(crate) fn home(&self, number: u8) -> usize {
+        self.moved.get(&number).copied().unwrap_or_else(|| region_of(number))
+    }
+
+    /// The object of an edge as it is now.
+    fn object(&self, index: usize) -> Edge {
+        let place = &self.edges[index];
+        let region = REGIONS[self.home(place.number)].to_owned();
+        let mut edge = Edge::new(&name_of(place.number), EdgeSpec { region, ..EdgeSpec::default() });
+        edge.metadata.namespace = Some("skein-system".to_owned());
+        edge.metadata.annotations = Some(keys::device_annotation(&place.keys.identity()));
+        let agent_id = Some(edge_id(place.number).to_string());
+        edge.status = Some(EdgeStatus { agent_id, ..EdgeStatus::default() });
+        edge
+    }
+
+    /// Somebody edits the region of an edge's object.
+    pub(crate) fn move_edge(&mut self, index: usize, region: usize) {
+        self.moved.insert(self.edges[index].number, region);
+        if let Some(hub) = &self.hub {
+            hub.roster.put_edge(&self.object(index));
+        }
+    }
+
+    /// Somebody edits what stands in for `eu`.
+    pub(crate) fn set_standby(&mut self, region: usize, active: bool) {
+        self.standby = Some(Standby { region: REGIONS[region].parse().unwrap(), active });
+        if let Some(hub) = &self.hub {
+            hub.roster.set_standby(REGIONS[0], self.standby.clone());
         }
     }
 
@@ -480,6 +513,21 @@ impl World {
             self.crash_edge(index).await;
         }
         self.crash_hub().await;
+        if self.standby.is_some() {
+            // Edges were served by more than one region. Each item is in some store, and in none twice; it may be in two,
+            // when an edge changed over before the first one had acknowledged it.
+            let (mut rows, mut gaps) = (Vec::new(), BTreeMap::new());
+            for region in 0..self.regions.len() {
+                self.crash_region(region).await;
+                let (more, told) = stored(self.regions[region].folder.path());
+                let elsewhere: BTreeSet<Vec<u8>> = rows.iter().cloned().collect();
+                rows.extend(more.into_iter().filter(|row| !elsewhere.contains(row)));
+                told.into_iter().for_each(|(agent, count)| *gaps.entry(agent).or_default() += count);
+            }
+            let edges = self.edges.iter().map(|place| edge_id(place.number)).collect();
+            self.model.lock().unwrap().check_store(&edges, &rows, &gaps);
+            return self.model;
+        }
         for region in 0..self.regions.len() {
             self.crash_region(region).await;
             let numbers = self.edges.iter().map(|place| place.number);

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{CompatibilityContracts, ComponentStatus, Core, Provider};
-use crate::schema::{conditions, map_of_maps, rules};
+use crate::schema::{conditions, is_false, map_of_maps, rules};
 use crate::skein::{Generation, LinkState};
 
 /// The desired region. With neither kubeConfig nor clusterDeployment, it is one whose agent dials in.
@@ -72,10 +72,13 @@ use crate::skein::{Generation, LinkState};
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = rules(&[(
-    "!(has(self.kubeConfig) && has(self.clusterDeployment))",
-    "at most one of kubeConfig or clusterDeployment may be set",
-)])))]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "!(has(self.kubeConfig) && has(self.clusterDeployment))",
+        "at most one of kubeConfig or clusterDeployment may be set",
+    ),
+    ("!has(self.lost) || !self.lost || has(self.standby)", "a lost region needs a standby that takes over its edges"),
+])))]
 pub struct RegionSpec {
     /// The ClusterDeployment whose cluster is the region. It cannot change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,9 +91,16 @@ pub struct RegionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = rules(&[("self == oldSelf", "kubeConfig is immutable")])))]
     pub kube_config: Option<KubeConfigRef>,
+    /// The region is lost: its standby serves its edges until this is false again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lost: bool,
     /// Cluster API providers of the region.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub providers: Vec<Provider>,
+    /// Name of another Region that its edges may link to while this one does not answer. They are told beforehand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub standby: Option<String>,
 }
 
 /// A ClusterDeployment in any namespace.

@@ -115,11 +115,9 @@ pub struct EdgeSpec {
     /// Do not apply new plans for now. What is running is still repaired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
-    /// Name of the Region the edge belongs to.
-    #[schemars(
-        length(min = 1, max = 63),
-        extend("x-kubernetes-validations" = rules(&[("self == oldSelf", "region is immutable: enrol the edge again")]))
-    )]
+    /// Name of the Region the edge belongs to. With another one it moves there: it is told by the region it is linked to,
+    /// now or when it next links, and links to the other one before it leaves.
+    #[schemars(length(min = 1, max = 63))]
     pub region: String,
     /// Refuse the agent from now on: its connection is closed and its certificate is not renewed.
     #[serde(default, skip_serializing_if = "is_false")]

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use protocol::id::{AgentId, Digest, EdgeId, RegionName};
 use protocol::message::{EdgeLink, PlanHead};
+use protocol::placement::Site;
 use tokio::sync::Notify;
 
 /// One region's ledger, shared by the router that writes it and the session that works it off.
@@ -37,8 +38,17 @@ struct Inner {
     wanted: BTreeMap<AgentId, BTreeSet<Digest>>,
     /// Agents that may lack something.
     dirty: BTreeSet<AgentId>,
+    /// Where the region was last told that an edge links, or, for the region itself, all its edges.
+    placed: BTreeMap<AgentId, Place>,
     /// The agent last looked at: the next one is after it, so that none waits for one that changes all the time.
     turn: Option<AgentId>,
+}
+
+/// Where edges link: their region, and those that stand in for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) home: Site,
+    pub(super) standbys: Vec<Site>,
 }
 
 /// What a session is to do next.
@@ -165,6 +175,26 @@ impl Ledger {
     pub(super) fn removed(&self, edge: EdgeId) -> bool {
         self.forget(&AgentId::Edge(edge));
         self.lock().listed.remove(&edge)
+    }
+
+    /// Whether the region listed that edge, or spoke of it since.
+    pub(super) fn lists(&self, edge: EdgeId) -> bool {
+        self.lock().listed.contains(&edge)
+    }
+
+    /// Whether the region was told last that this agent's edges link there.
+    pub(super) fn is_placed(&self, agent: &AgentId, place: &Place) -> bool {
+        self.lock().placed.get(agent) == Some(place)
+    }
+
+    /// Whether the region was told anything of where this agent links.
+    pub(super) fn was_placed(&self, agent: &AgentId) -> bool {
+        self.lock().placed.contains_key(agent)
+    }
+
+    /// The region is told where this agent's edges link.
+    pub(super) fn placed(&self, agent: &AgentId, place: Place) {
+        self.lock().placed.insert(agent.clone(), place);
     }
 
     /// An edge of the region came, changed or went.

@@ -9,7 +9,7 @@
 //! - `admission`: who may link at all
 //! - `server`: routes events to sessions
 //! - `ledger`: one region: what it and its edges hold, and what is still to be sent
-//! - `session`: one region: sends it; `tables`: the table of its edges
+//! - `session`: one region: sends it; `tables`: the table of its edges; `placing`: where they link, and where else
 //!
 //! # Why
 //! A session only remembers which agents lack something, never a queue of offers: however slow a region is, it costs
@@ -17,6 +17,7 @@
 
 mod admission;
 mod ledger;
+mod placing;
 mod server;
 mod session;
 mod tables;

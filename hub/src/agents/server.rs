@@ -106,7 +106,7 @@ impl Server {
             roster: self.roster.clone(),
             authority: self.authority.clone(),
             clock: self.clock.clone(),
-            tables: Arc::default(),
+            signed: Arc::default(),
         };
         let reports = process.metrics.counter("skein_hub_reports_total", "Reports received from agents.");
         let links = Arc::new(AtomicU64::new(0));
@@ -209,6 +209,10 @@ impl Router {
                 None => self.places.remove(&edge),
             });
             let left = before.filter(|before| Some(before) != now.as_ref());
+            if agent.edge().and_then(|edge| self.shared.roster.edge(&edge)).is_some_and(|edge| edge.revoked) {
+                // Whoever knows of it from before may not take it in either.
+                self.sessions.values().for_each(|session| session.mark([agent.clone()]));
+            }
             for region in now.iter().chain(&left) {
                 if let Some(session) = self.sessions.get(region) {
                     session.mark([agent.clone()]);
@@ -271,6 +275,26 @@ impl Router {
         self.process.tasks.spawn(session);
         // Dropping the session of an older link ends it.
         self.sessions.insert(region.clone(), handle);
+        self.found(region);
+    }
+
+    /// Where a region listens is known now: the others may tell edges of it.
+    fn found(&self, region: &RegionName) {
+        let edges = self.shared.roster.of_region(region);
+        for (other, session) in self.sessions.iter().filter(|(other, _)| *other != region) {
+            // Collected: the ledger is asked here and written there.
+            let left: Vec<_> = edges.iter().filter(|edge| session.lists(**edge)).copied().collect();
+            session.mark(left.into_iter().map(AgentId::Edge).chain([AgentId::Region(other.clone())]));
+        }
+    }
+
+    /// An edge is linked where it belongs: others need not hold it any more.
+    fn arrived(&self, region: &RegionName, edge: EdgeId) {
+        for (_, session) in self.sessions.iter().filter(|(other, _)| *other != region) {
+            if session.lists(edge) {
+                session.mark([AgentId::Edge(edge)]);
+            }
+        }
     }
 
     /// The region, and all that is known through it, is not heard any more.
@@ -320,6 +344,7 @@ impl Router {
             | Control::TelemetryAcks(_)
             | Control::EdgeRemoved { .. }
             | Control::EdgeTable(_)
+            | Control::Placement { .. }
             | Control::Trust(_) => {
                 let message = "that message only travels down".to_owned();
                 let refusal = Refusal { reason: RefusalReason::Malformed, message, retry_after_ms: None };
@@ -348,6 +373,9 @@ impl Router {
                 }
                 before != (view.link.clone(), view.stored, view.region.clone())
             });
+            if up {
+                self.arrived(region, edge);
+            }
         }
     }
 

@@ -49,24 +49,24 @@ pub(super) struct Shared {
     pub(super) roster: Roster,
     pub(super) authority: Arc<Authority>,
     pub(super) clock: Arc<dyn Clock>,
-    /// Tables of edges signed so far, of any region.
-    pub(super) tables: Arc<AtomicU64>,
+    /// Tables of edges and placements signed so far, of any region.
+    pub(super) signed: Arc<AtomicU64>,
 }
 
 impl Shared {
-    /// The generation of the next table of edges: fenced by the term, as those of plans are.
-    fn next_table(&self) -> Generation {
-        let counter = self.tables.fetch_add(1, Ordering::Relaxed) + 1;
+    /// The generation of the next table of edges or placement: fenced by the term, as those of plans are.
+    pub(super) fn next_generation(&self) -> Generation {
+        let counter = self.signed.fetch_add(1, Ordering::Relaxed) + 1;
         Generation { term: self.plans.term(), counter }
     }
 }
 
 /// One region's session.
 pub(super) struct Session {
-    shared: Shared,
-    peer: AgentId,
-    region: RegionName,
-    ledger: Arc<Ledger>,
+    pub(super) shared: Shared,
+    pub(super) peer: AgentId,
+    pub(super) region: RegionName,
+    pub(super) ledger: Arc<Ledger>,
 }
 
 impl Session {
@@ -106,7 +106,7 @@ impl Session {
 
     async fn send_table(&self) -> Result<(), SendError> {
         let Shared { downlink, authority, roster, clock, .. } = &self.shared;
-        let generation = self.shared.next_table();
+        let generation = self.shared.next_generation();
         for part in tables::parts(authority, roster, &self.region, generation, &**clock) {
             downlink.send(&self.peer, Control::EdgeTable(part)).await?;
         }
@@ -141,12 +141,18 @@ impl Session {
             if !self.ledger.is_complete() {
                 return Ok(());
             }
-            let listed = self.shared.roster.edge(&edge);
-            let ours = listed.as_ref().is_some_and(|listed| listed.region == self.region);
-            let revoked = listed.is_some_and(|listed| listed.revoked);
-            if !ours || revoked {
-                return self.remove(edge, revoked).await;
+            match self.shared.roster.edge(&edge) {
+                Some(listed) if listed.revoked => return self.remove(edge, revoked()).await,
+                None => return self.remove(edge, foreign()).await,
+                Some(listed) if listed.region != self.region => return self.hand_over(edge, &listed).await,
+                Some(listed) if listed.home != self.region || self.ledger.was_placed(agent) => {
+                    // It stands in, or somebody changed their mind: the edge is to stay, whatever it was told before.
+                    self.place(agent, Some(edge), &self.region).await?;
+                }
+                Some(_) => {}
             }
+        } else {
+            self.place(agent, None, &self.region).await?;
         }
         let Some(plan) = self.shared.plans.get(agent) else { return Ok(()) };
         let held = self.ledger.held(agent);
@@ -195,13 +201,11 @@ impl Session {
         offer::prepare(edge, &plan.signed, &target, known.as_ref(), |digest| self.shared.plans.blob(digest))
     }
 
-    async fn remove(&self, edge: EdgeId, revoked: bool) -> Result<(), SendError> {
-        if !self.ledger.removed(edge) && !revoked {
+    /// Tells the region that an edge is none of its own; one that was revoked it is told of also when it never spoke of it.
+    pub(super) async fn remove(&self, edge: EdgeId, refusal: Refusal) -> Result<(), SendError> {
+        if !self.ledger.removed(edge) && refusal.message != REVOKED {
             return Ok(());
         }
-        let message = if revoked { "the edge was revoked" } else { "the edge is not one of this region" };
-        let refusal =
-            Refusal { reason: RefusalReason::Revoked, message: message.to_owned(), retry_after_ms: None };
         self.shared.downlink.send(&self.peer, Control::EdgeRemoved { edge, refusal }).await
     }
 
@@ -222,6 +226,18 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// What an edge is told that was revoked.
+const REVOKED: &str = "the edge was revoked";
+
+fn revoked() -> Refusal {
+    Refusal { reason: RefusalReason::Revoked, message: REVOKED.to_owned(), retry_after_ms: None }
+}
+
+fn foreign() -> Refusal {
+    let message = "the edge is not one of this region".to_owned();
+    Refusal { reason: RefusalReason::Revoked, message, retry_after_ms: None }
 }
 
 fn content<'a>(of: &'a crate::plans::Content, body: &'a PlanBody) -> Content<'a> {

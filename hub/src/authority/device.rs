@@ -72,6 +72,14 @@ impl Registered {
         }
     }
 
+    /// The region that stands in for this one now.
+    pub(super) fn standing_in(&self) -> Option<RegionName> {
+        match self {
+            Self::Region(region) if region.spec.lost => region.spec.standby.as_ref()?.parse().ok(),
+            Self::Region(_) | Self::Record(_) | Self::Edge(_) => None,
+        }
+    }
+
     /// Where edges find the agent of a region.
     pub(super) fn endpoints(&self) -> Vec<String> {
         match self {

@@ -117,7 +117,7 @@ impl Registrar {
         self.authority.check_challenge(&request.agent, &request.challenge, self.clock.now())?;
         let (registered, key, returns) = self.returned(from, request).await?;
         registered.keep_told(&self.client, &device::annotations(&key, &request.ext)).await?;
-        let region = registered.region().map_err(malformed)?;
+        let region = self.serving(&registered).await?;
         let renewed = self.renewed(&request.agent, &region, &request.csr).await?;
         Ok(RecoverGrant { renewed, region, count: returns.count, ext: Vec::new() })
     }

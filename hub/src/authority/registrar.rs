@@ -327,6 +327,18 @@ impl Registrar {
         Ok(clusters.get_opt(name).await?.and_then(|cluster| cluster.owner_ref(&())))
     }
 
+    /// The region that serves an agent: its own, or the one that stands in while that is declared lost.
+    pub(super) async fn serving(&self, registered: &Registered) -> Result<RegionName, Denied> {
+        let home = registered.region().map_err(malformed)?;
+        if !matches!(registered, Registered::Edge(_)) {
+            return Ok(home);
+        }
+        let found = self.regions.find(&self.client, &home).await?;
+        let Some(standby) = found.and_then(|region| region.standing_in()) else { return Ok(home) };
+        let exists = self.regions.find(&self.client, &standby).await?.is_some();
+        Ok(if exists { standby } else { home })
+    }
+
     /// A fresh certificate for an agent of that region, and what goes with it.
     pub(super) async fn renewed(
         &self,

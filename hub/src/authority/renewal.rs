@@ -90,7 +90,7 @@ impl Registrar {
         request: &RenewRequest,
     ) -> Result<RenewGrant, Denied> {
         let key = self.device_key_of(registered, &request.agent)?;
-        let region = registered.region().map_err(malformed)?;
+        let region = self.serving(registered).await?;
         let via_region = matches!(peer, AgentId::Region(name) if *name == region);
         if *peer != request.agent && !via_region {
             let message = format!("{peer} may not renew the certificate of {}", request.agent);

@@ -10,6 +10,7 @@ use api::skein::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt as _;
+use protocol::id::RegionName;
 use protocol::message::PlanHead;
 use protocol::report::{ObjectHealth, ObjectReport, UnitReport, UnitState};
 
@@ -25,9 +26,13 @@ const UNSETTLED_OBJECTS_MAX: usize = 8;
 const MESSAGE_CHARS_MAX: usize = 300;
 
 /// What an edge's status is made from.
-pub(super) struct Facts<'a> {
+pub(super) struct Facts<'a, F: Fn(&str) -> bool> {
     /// The object.
     pub object: &'a Edge,
+    /// The region that serves it: its own, or the one that stands in.
+    pub serving: &'a str,
+    /// Whether there is such a region.
+    pub is_region: F,
     /// What it reported, if anything ever.
     pub view: Option<&'a AgentView>,
     /// What its region reported, if anything ever.
@@ -54,11 +59,12 @@ pub(super) fn link(view: Option<&AgentView>, region: Option<&AgentView>) -> (Lin
     }
 }
 
-pub(super) fn status(facts: &Facts<'_>) -> EdgeStatus {
+pub(super) fn status<F: Fn(&str) -> bool>(facts: &Facts<'_, F>) -> EdgeStatus {
     let before = facts.object.status.clone().unwrap_or_default();
     let mut sheet = Sheet::new(&before.conditions, facts.object.metadata.generation, facts.now);
     let (state, at) = link(facts.view, facts.region);
-    let region = &facts.object.spec.region;
+    let region = facts.serving;
+    placed(&mut sheet, facts);
     if facts.object.spec.revoked {
         sheet.set(
             kind::ENROLLED,
@@ -135,12 +141,29 @@ fn gravity(condition: &Condition) -> Gravity {
     match condition.type_.as_str() {
         kind::SERVICES_IN_READY_STATE => Gravity::Warning(format!("Services ready: {}", condition.message)),
         // An edge that is away works on what it has.
-        kind::LINKED | kind::UP_TO_DATE => Gravity::Warning(condition.message.clone()),
+        kind::LINKED | kind::UP_TO_DATE | kind::PLACED => Gravity::Warning(condition.message.clone()),
         _ => Gravity::error(condition),
     }
 }
 
-fn generation(facts: &Facts<'_>, before: &EdgeStatus) -> Option<Generation> {
+/// Says where the edge is, if that is not where it belongs.
+fn placed<F: Fn(&str) -> bool>(sheet: &mut Sheet, facts: &Facts<'_, F>) {
+    let (home, serving) = (facts.object.spec.region.as_str(), facts.serving);
+    let seen = facts.view.and_then(|view| view.region.as_ref()).map(RegionName::as_str);
+    let stays = seen.map_or_else(String::new, |seen| format!("; it stays in region \"{seen}\""));
+    if !(facts.is_region)(home) {
+        let message = format!("there is no Region \"{home}\"{stays}");
+        sheet.set(kind::PLACED, status::FALSE, reason::REGION_UNKNOWN, message);
+    } else if seen.is_some_and(|seen| seen != serving) {
+        let message = format!("it is to link to region \"{serving}\", and has not yet{stays} until then");
+        sheet.set(kind::PLACED, status::FALSE, reason::MOVING, message);
+    } else if home != serving {
+        let message = format!("region \"{home}\" is declared lost: region \"{serving}\" serves the edge");
+        sheet.set(kind::PLACED, status::FALSE, reason::STANDBY_SERVES, message);
+    }
+}
+
+fn generation<F: Fn(&str) -> bool>(facts: &Facts<'_, F>, before: &EdgeStatus) -> Option<Generation> {
     let applied = facts.view.and_then(|view| view.applied).map(|applied| applied.to_string());
     let known = before.generation.clone().unwrap_or_default();
     let generation = Generation {
@@ -150,7 +173,7 @@ fn generation(facts: &Facts<'_>, before: &EdgeStatus) -> Option<Generation> {
     (generation != Generation::default()).then_some(generation)
 }
 
-fn up_to_date(sheet: &mut Sheet, facts: &Facts<'_>, generation: Option<&Generation>) {
+fn up_to_date<F: Fn(&str) -> bool>(sheet: &mut Sheet, facts: &Facts<'_, F>, generation: Option<&Generation>) {
     if let Some(held) = facts.held {
         return sheet.set(kind::UP_TO_DATE, status::FALSE, reason::FAILED, held);
     }

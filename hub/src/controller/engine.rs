@@ -30,7 +30,7 @@ use crate::observed::Observed;
 use crate::planner::helm::Helm;
 use crate::planner::rendering::Bundles;
 use crate::plans::PlanBook;
-use crate::roster::{ObjectName, Roster};
+use crate::roster::{ObjectName, Roster, Standby};
 use crate::services::resolve::Resolution;
 use crate::services::target::{Target, TargetName};
 use crate::state_management::adoption::{Adoption, management_cluster};
@@ -314,7 +314,13 @@ impl Engine {
         } else if let Some(region) = self.recorded(key) {
             self.roster.set_region(region.as_str(), self.has_record(key));
         } else if key.kind == Kind::Region && self.settings.serving.is_none() {
-            self.roster.set_region(&key.name, self.cache.regions.get("", &key.name).is_some());
+            let region = self.cache.regions.get("", &key.name);
+            self.roster.set_region(&key.name, region.is_some());
+            let standby = region.and_then(|region| {
+                let named = region.spec.standby.as_ref()?.parse().ok()?;
+                Some(Standby { region: named, active: region.spec.lost })
+            });
+            self.roster.set_standby(&key.name, standby);
         }
     }
 

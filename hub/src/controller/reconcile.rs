@@ -374,9 +374,13 @@ impl Engine {
         let (services, _) = merged(&self.states(&target));
         let agent = AgentId::Edge(id);
         let view = self.observed.agent(&agent);
-        let region = self.region_view(&object.spec.region);
+        let serving = self.roster.edge(&id).map(|listed| listed.region.clone());
+        let serving = serving.as_ref().map_or(object.spec.region.as_str(), RegionName::as_str);
+        let region = self.region_view(serving);
         let after = edge::status(&edge::Facts {
             object: &object,
+            serving,
+            is_region: |name| name.parse().is_ok_and(|name| self.roster.has_region(&name)),
             view: view.as_deref(),
             region: region.as_deref(),
             plan: self.plans.get(&agent).map(|plan| plan.head),
@@ -392,8 +396,11 @@ impl Engine {
         let Ok(name) = key.name.parse::<RegionName>() else { return };
         let agent = AgentId::Region(name.clone());
         let view = self.observed.agent(&agent);
+        let standby = object.spec.standby.as_ref().and_then(|standby| standby.parse::<RegionName>().ok());
         let after = region::status(&region::Facts {
             object: &object,
+            standby_exists: standby
+                .is_some_and(|standby| standby != name && self.roster.has_region(&standby)),
             view: view.as_deref(),
             plan: self.plans.get(&agent).map(|plan| plan.head),
             held: self.held.get(&name).map(String::as_str),

@@ -16,6 +16,8 @@ use crate::observed::AgentView;
 pub(super) struct Facts<'a> {
     /// The object.
     pub object: &'a Region,
+    /// Whether the region that is to stand in for it is another one that exists.
+    pub standby_exists: bool,
     /// What its agent reported, if anything ever.
     pub view: Option<&'a AgentView>,
     /// The newest plan for it.
@@ -70,11 +72,32 @@ pub(super) fn status(facts: &Facts<'_>) -> RegionStatus {
             "Components not ready: [agent: has not linked since the hub started]",
         ),
     }
+    standby(&mut sheet, facts);
     RegionStatus {
         agent: Some(agent),
         conditions: sheet.finish(),
         observed_generation: facts.object.metadata.generation,
         ..before
+    }
+}
+
+/// Says whether what stands in for the region can, and whether it does.
+fn standby(sheet: &mut Sheet, facts: &Facts<'_>) {
+    let Some(standby) = &facts.object.spec.standby else { return };
+    let set =
+        |sheet: &mut Sheet, status, reason, message| sheet.set(kind::STANDBY_READY, status, reason, message);
+    if *standby == facts.object.name_any() {
+        let message = "spec.standby names the region itself: name another one".to_owned();
+        set(sheet, status::FALSE, reason::FAILED, message);
+    } else if !facts.standby_exists {
+        let message = format!("spec.standby: there is no Region \"{standby}\"; edges stay where they are");
+        set(sheet, status::FALSE, reason::REGION_UNKNOWN, message);
+    } else if facts.object.spec.lost {
+        let message =
+            format!("declared lost: region \"{standby}\" serves its edges until spec.lost is false");
+        set(sheet, status::TRUE, reason::STANDBY_SERVES, message);
+    } else {
+        set(sheet, status::TRUE, reason::SUCCEEDED, String::new());
     }
 }
 

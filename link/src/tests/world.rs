@@ -128,6 +128,7 @@ impl World {
             not_after: issued + LEAF_VALIDITY_MS,
             returns: 0,
             clock_ahead_ms: 0,
+            placed: identity::Placed::default(),
         }
     }
 

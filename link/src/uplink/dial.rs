@@ -6,8 +6,10 @@ use std::time::Duration;
 use identity::AgentIdentity;
 use identity::tls::tunnel_config;
 use protocol::enrolment::Refusal;
+use protocol::id::{AgentId, RegionName};
 use protocol::lane::Framed as _;
 use protocol::message::{Hello, Welcome};
+use protocol::placement::{Site, told};
 use protocol::session::{Close, CloseCode, Event, Session};
 use quinn::Connection;
 use quinn::rustls::ClientConfig as TlsClientConfig;
@@ -16,7 +18,7 @@ use super::{HelloFacts, Reach, Runner, UplinkConfig, error_chain};
 use crate::driver::{Carrier, Driver};
 use crate::network::{Carrier as Means, Dialer, Place};
 use crate::race::{Lost, Race};
-use crate::recovery::{Recovery, is_untimely};
+use crate::recovery::{Recovery, is_of_elsewhere, is_untimely};
 use crate::transport::{describe, link_client, recover_client};
 use crate::types::Reason;
 
@@ -32,6 +34,7 @@ pub(super) struct Connected {
     /// What is around tunnels to there.
     pub(super) tls: Arc<TlsClientConfig>,
     pub(super) means: Means,
+    pub(super) region: RegionName,
 }
 
 /// Why there is no link, and when to try again if the peer said so.
@@ -49,17 +52,22 @@ impl Failure {
 }
 
 impl Runner {
-    /// Tries every address of every endpoint once; and once more after a return.
+    /// Tries every address of every endpoint once, and once more after a return: of the agent's own region first, and
+    /// when that does not answer for long, of those that stand in.
     pub(super) async fn dial(&mut self) -> Result<Connected, Failure> {
-        let mut attempt = self.dial_all().await;
-        if let Err(Failure { untimely: Some(place), .. }) = &attempt
-            && let Some(recovery) = self.config.recovery.clone()
-        {
-            let place = place.clone();
-            attempt = match self.recover(&recovery, &place).await {
-                Ok(()) => self.dial_all().await,
-                Err(failure) => Err(failure),
-            };
+        let mut attempt = self.dial_site(None).await;
+        if attempt.is_err() && tokio::time::Instant::now() >= self.standby_from {
+            let elsewhere = self.config.identity.borrow().placed.elsewhere.clone();
+            for site in &elsewhere {
+                match (self.dial_site(Some(site)).await, &mut attempt) {
+                    (Ok(connected), _) => return Ok(connected),
+                    (Err(other), Err(own)) => {
+                        let reason = format!("{}; region {}: {}", own.reason, site.region, other.reason);
+                        own.reason = reason;
+                    }
+                    (Err(_), Ok(_)) => {}
+                }
+            }
         }
         if let Err(failure) = &attempt {
             self.shared.state.send_modify(|state| {
@@ -70,8 +78,32 @@ impl Runner {
         attempt
     }
 
-    async fn dial_all(&mut self) -> Result<Connected, Failure> {
+    /// The same at one region: the agent's own, or another one.
+    pub(super) async fn dial_site(&mut self, site: Option<&Site>) -> Result<Connected, Failure> {
+        let identity = self.facing(site);
+        let mut attempt = self.dial_all(&identity).await;
+        if let Err(Failure { untimely: Some(place), .. }) = &attempt
+            && let Some(recovery) = self.config.recovery.clone()
+        {
+            let place = place.clone();
+            attempt = match self.recover(&recovery, &identity, &place).await {
+                Ok(()) => {
+                    let identity = self.facing(site);
+                    self.dial_all(&identity).await
+                }
+                Err(failure) => Err(failure),
+            };
+        }
+        attempt
+    }
+
+    /// Who the agent is to the listener of its own region, or of another one.
+    fn facing(&mut self, site: Option<&Site>) -> Arc<AgentIdentity> {
         let identity = Arc::clone(&self.config.identity.borrow_and_update());
+        site.map_or(Arc::clone(&identity), |site| Arc::new(identity.towards(site)))
+    }
+
+    async fn dial_all(&mut self, identity: &Arc<AgentIdentity>) -> Result<Connected, Failure> {
         let mut last = Failure::new("the identity names no endpoint to dial");
         for endpoint in &identity.endpoints {
             let addresses = match self.config.network.resolve(endpoint).await {
@@ -82,7 +114,7 @@ impl Runner {
                 }
             };
             for address in addresses {
-                match self.dial_place(&identity, Place::new(endpoint, address)).await {
+                match self.dial_place(identity, Place::new(endpoint, address)).await {
                     Ok(connected) => return Ok(connected),
                     Err(failure) => {
                         let reason = format!("{endpoint}: {}", failure.reason);
@@ -100,12 +132,16 @@ impl Runner {
     }
 
     /// Gets a new certificate from whoever listens there.
-    async fn recover(&mut self, recovery: &Recovery, place: &Place) -> Result<(), Failure> {
-        let identity = Arc::clone(&self.config.identity.borrow());
+    async fn recover(
+        &mut self,
+        recovery: &Recovery,
+        identity: &AgentIdentity,
+        place: &Place,
+    ) -> Result<(), Failure> {
         let UplinkConfig { profile, clock, entropy, .. } = &mut self.config;
-        let client = recover_client(&identity, profile, Arc::clone(clock), &mut **entropy)
+        let client = recover_client(identity, profile, Arc::clone(clock), &mut **entropy)
             .map_err(|error| Failure::new(error_chain(&error)))?;
-        let tls = self.tunnel_tls(&identity)?;
+        let tls = self.tunnel_tls(identity)?;
         let (connection, _) = self.connect(client, tls, place).await?;
         let returned = recovery.recover(connection, &*self.config.clock);
         match tokio::time::timeout(RETURN_DEADLINE, returned).await {
@@ -162,10 +198,14 @@ impl Runner {
         let carrier = Carrier::new(connection);
         // Until the Welcome nothing is certain: the peer may still be reading the certificate.
         match self.greet(identity, &carrier).await {
-            Ok((driver, welcome)) => Ok(Connected { driver, carrier, welcome, place, tls, means }),
+            Ok((driver, welcome)) => {
+                let region = identity.region.clone();
+                Ok(Connected { driver, carrier, welcome, place, tls, means, region })
+            }
             Err(failure) => {
                 // The peer reads the certificate after this side thinks that all is well.
-                let untimely = carrier.end().is_some_and(is_untimely);
+                let untimely =
+                    carrier.end().is_some_and(|end| is_untimely(end) || is_of_elsewhere(identity, end));
                 carrier.fail(Close::new(CloseCode::Done, "not welcome"));
                 Err(Failure { untimely: untimely.then(|| Box::new(place)), ..failure })
             }
@@ -196,6 +236,8 @@ impl Runner {
     }
 
     fn hello(&self, identity: &AgentIdentity) -> Hello {
+        let edge = matches!(identity.agent, AgentId::Edge(_));
+        let placed = identity.placed.generation.filter(|_| edge).map(told).into_iter().collect();
         let HelloFacts { features, stored, applied, streams, endpoints, facts } = self.source.hello();
         Hello {
             agent: identity.agent.clone(),
@@ -209,7 +251,7 @@ impl Runner {
             endpoints,
             time: self.config.clock.now(),
             facts,
-            ext: Vec::new(),
+            ext: placed,
         }
     }
 

@@ -12,20 +12,26 @@
 //! # Another way to the peer
 //! When the machine has its network back, or another one, and its system says so ([`Network::rerouted`]), nothing
 //! waits for its time: a pause ends, an attempt begins anew, and a live link goes on from another socket.
+//!
+//! # Another region
+//! See `handover`: an edge that is linked elsewhere than where it belongs looks for its own region, and changes over
+//! once that has welcomed it.
 
 mod carriage;
 mod dial;
+mod handover;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use identity::{AgentIdentity, Clock, Entropy};
 use protocol::UnixMillis;
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::frame::Message;
-use protocol::id::{EdgeId, Generation};
+use protocol::id::{EdgeId, Generation, RegionName};
 use protocol::lane::Lane;
 use protocol::message::{BlobDelivery, BlobPart, Control, PlanHead, Request, Response, StreamHead, Welcome};
 use protocol::session::Event;
@@ -37,6 +43,7 @@ use tokio_util::task::TaskTracker;
 use self::carriage::Carriage;
 use self::dial::Connected;
 pub(crate) use self::dial::Failure;
+use self::handover::{Due, Handover, STANDBY_AFTER};
 use crate::driver::{Carrier, Driver};
 use crate::lanes::{Live, answer, receive};
 use crate::network::{ANYWHERE, Carrier as Means, Dialer, Network, Way};
@@ -157,6 +164,7 @@ impl Uplink {
             up: false,
             since: config.clock.now(),
             software: String::new(),
+            region: None,
             remote: None,
             rtt: None,
             reason: "not connected yet".to_owned(),
@@ -180,6 +188,8 @@ impl Uplink {
             cancel,
             failures: 0,
             new_way: watch::Sender::new(()),
+            next: None,
+            standby_from: tokio::time::Instant::now() + STANDBY_AFTER,
         };
         tasks.spawn(runner.run());
         Ok((UplinkHandle { shared }, receiver))
@@ -247,21 +257,32 @@ struct Runner {
     failures: u32,
     /// Tells that there is another way to the peer.
     new_way: watch::Sender<()>,
+    /// A link that was welcomed while another one was up, and is to be served after it.
+    next: Option<Box<Connected>>,
+    /// From when on regions that stand in are dialled.
+    standby_from: tokio::time::Instant,
 }
 
 impl Runner {
     async fn run(mut self) {
         let cancel = self.cancel.clone();
         while !cancel.is_cancelled() {
-            let attempt = tokio::select! {
-                biased;
-                () = cancel.cancelled() => break,
-                attempt = self.dial() => attempt,
+            let attempt = match self.next.take() {
+                Some(connected) => Ok(*connected),
+                None => tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => break,
+                    // On the heap while it lasts: a link that is up for months does not keep room for it.
+                    attempt = self.dial().boxed() => attempt,
+                },
             };
             let failure = match attempt {
                 Ok(connected) => self.serve(connected).await,
                 Err(failure) => failure,
             };
+            if self.next.is_some() {
+                continue;
+            }
             let pause = self.pause(&failure);
             if cancel.is_cancelled() {
                 break;
@@ -325,17 +346,18 @@ impl Runner {
     /// Serves a link to its end.
     async fn serve(&mut self, connected: Connected) -> Failure {
         let carriage = self.carriage(&connected);
-        let Connected { mut driver, carrier, welcome, place, means, .. } = connected;
+        let Connected { mut driver, carrier, welcome, place, means, region, .. } = connected;
         let remote = place.address;
         let began = tokio::time::Instant::now();
         let (live, commands) = Live::new(Arc::clone(&carrier));
         self.shared.set_live(Some(Arc::clone(&live)));
         let since = self.config.clock.now();
-        tracing::info!(%remote, software = %welcome.software, carrier = means.as_str(), "uplink is up");
-        self.publish(since, Some((&welcome.software, remote)), String::new());
+        tracing::info!(%remote, %region, software = %welcome.software, carrier = means.as_str(), "uplink is up");
+        self.publish(since, Some((&welcome.software, remote, &region)), String::new());
         self.publish_means(means, since);
-        let (first, keep) = (UplinkEvent::Up(welcome), carriage.map(Carriage::keep));
-        let reason = self.pump(&mut driver, &carrier, commands, first, keep).await;
+        let handover = Handover::new(region.clone(), self.config.identity.clone());
+        let (first, keep) = (UplinkEvent::Up(welcome), carriage.map(|carriage| carriage.keep().boxed()));
+        let reason = self.pump(&mut driver, &carrier, commands, first, (keep, handover)).await;
         if let Some(carriers) = self.dialer_now().and_then(|dialer| dialer.carriers) {
             carriers.learn(remote, carrier.connection.rtt());
         }
@@ -345,6 +367,9 @@ impl Runner {
         if began.elapsed() >= SETTLED {
             self.failures = 0;
         }
+        let away = self.config.identity.borrow().region != region;
+        let wait = if away { Duration::ZERO } else { STANDBY_AFTER };
+        self.standby_from = tokio::time::Instant::now() + wait;
         let refusal = match &reason {
             Reason::Peer(refusal) => Some(refusal.clone()),
             Reason::Lost(_) | Reason::Local(_) => None,
@@ -358,15 +383,16 @@ impl Runner {
         failure
     }
 
-    fn publish(&self, since: UnixMillis, peer: Option<(&str, SocketAddr)>, reason: String) {
+    fn publish(&self, since: UnixMillis, peer: Option<(&str, SocketAddr, &RegionName)>, reason: String) {
         self.shared.state.send_modify(|state| {
             state.up = peer.is_some();
             state.since = since;
             state.reason = reason;
             state.attempts = 0;
-            if let Some((software, remote)) = peer {
+            if let Some((software, remote, region)) = peer {
                 software.clone_into(&mut state.software);
                 state.remote = Some(remote);
+                state.region = Some(region.clone());
             }
         });
     }
@@ -408,7 +434,7 @@ impl Runner {
         carrier: &Arc<Carrier>,
         mut commands: mpsc::Receiver<Message>,
         first: UplinkEvent,
-        keep: Option<impl Future<Output = ()>>,
+        (keep, mut handover): (Option<impl Future<Output = ()>>, Handover),
     ) -> Reason {
         let mut keep = std::pin::pin!(async move {
             match keep {
@@ -422,6 +448,7 @@ impl Runner {
         // One subscription for the life of the link: each costs sockets, and the loop turns with every message.
         let network = Arc::clone(&self.config.network);
         let mut rerouted = network.rerouted(self.reach.address, self.reach.way);
+        self.look_home(&mut handover);
         loop {
             while driver.has_room()
                 && let Ok(message) = commands.try_recv()
@@ -447,7 +474,15 @@ impl Runner {
                     self.turn_to_new_way();
                     rerouted = network.rerouted(self.reach.address, self.reach.way);
                 }
+                due = handover.due(), if !leaving => match due {
+                    Due::Look => self.look_home(&mut handover),
+                    Due::Found(connected) => self.found_home(&mut handover, connected),
+                    Due::Leave => { leaving = true; driver.close(handover.goodbye()); }
+                },
                 event = driver.turn(idle) => match event {
+                    Some(Event::Control(Control::Placement { placement, .. })) if self.takes_placements() => {
+                        self.take_placement(&placement).await;
+                    }
                     Some(Event::Control(control)) => pending = Some(UplinkEvent::Control(control)),
                     Some(Event::Closed(reason)) => return reason,
                     Some(Event::Hello(_) | Event::Up(_)) | None => {}

@@ -17,6 +17,7 @@ use protocol::message::{
     BlobDelivery, BlobPart, Control, EdgeLink, Hello, PlanHead, PlanOffer, Request, Response, StreamHead,
     Welcome,
 };
+use protocol::placement::{Placement, SignedPlacement, Site};
 use protocol::plan::{
     DriftMode, HookDeletion, HookEntry, HookEvent, KeyId, ObjectEntry, ObjectKey, PlanBody, PlanHeader,
     Removal, SignedPlan, Unit, UnitId, UnitKind,
@@ -313,6 +314,30 @@ pub fn table_part() -> TablePart {
     }
 }
 
+pub fn placement() -> Placement {
+    let site = |region: &str, endpoints: &[&str]| Site {
+        region: region.parse().unwrap(),
+        endpoints: endpoints.iter().map(|text| (*text).to_owned()).collect(),
+    };
+    Placement {
+        edge: Some(edge()),
+        home: site("us", &["us.example:4433", "10.0.0.3:4433"]),
+        standbys: vec![site("ap", &["ap.example:4433"])],
+        generation: generation(),
+        issued_at: TIME,
+        ext: ext(),
+    }
+}
+
+pub fn signed_placement() -> SignedPlacement {
+    SignedPlacement {
+        placement: protocol::codec::encode(&placement()),
+        key_id: KeyId([5; 8]),
+        signature: Bytes::from(vec![6; 64]),
+        ext: ext(),
+    }
+}
+
 pub fn edge_renewal() -> EdgeRenewal {
     let (not_after, refusal) = (Some(TIME + 1), Some(refusal()));
     EdgeRenewal { edge: edge(), at: TIME, not_after, refusal, ext: ext() }
@@ -348,6 +373,7 @@ pub fn controls() -> Vec<(&'static str, Control)> {
         ("control-ping", Control::Ping { nonce: 300, reply: false }),
         ("control-edge-table", Control::EdgeTable(table_part())),
         ("control-edge-renewed", Control::EdgeRenewed(edge_renewal())),
+        ("control-placement", Control::Placement { edge, placement: signed_placement() }),
     ]
 }
 

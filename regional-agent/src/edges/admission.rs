@@ -28,7 +28,8 @@ impl Admission for EdgesOnly {
                 let message = format!("{peer} is not an edge: regions link to the hub");
                 return Err(Refusal { reason: RefusalReason::OutOfScope, message, retry_after_ms: None });
             };
-            if let Some(refusal) = self.shelf.removed(edge) {
+            // One that moved is told where to.
+            if let Some(refusal) = self.shelf.removed(edge).filter(|_| !self.shelf.is_placed(edge)) {
                 return Err(refusal);
             }
             // Before its first item comes, so that what it no longer has is not waited for.

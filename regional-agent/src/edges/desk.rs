@@ -22,6 +22,7 @@ use protocol::enrolment::{JoinRequest, Refusal, RefusalReason, RenewRequest, Tru
 use protocol::id::{AgentId, Digest, EdgeId};
 use protocol::inquiry::Inquiry;
 use protocol::message::{BlobPart, Control, Hello, Request, Response};
+use protocol::placement::{self, SignedPlacement};
 use protocol::recovery::from_remote;
 use protocol::telemetry::TelemetryAck;
 use tokio::sync::mpsc;
@@ -48,6 +49,8 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 pub(super) enum Note {
     /// The edge is to have another plan.
     Offer(EdgeId),
+    /// There is news of where an edge links, or all of them.
+    Placed(Option<EdgeId>, SignedPlacement),
     /// The edge is not of this region any more.
     Removed(EdgeId, Refusal),
     /// Telemetry is durable.
@@ -105,6 +108,14 @@ impl Desk {
     fn note(&mut self, note: Note) {
         match note {
             Note::Offer(edge) => self.with(edge, Session::offer),
+            Note::Placed(Some(edge), signed) => self.with(edge, |session| session.place(signed)),
+            Note::Placed(None, signed) => {
+                let all = self.sessions.keys().filter(|edge| !self.shelf.is_placed(**edge));
+                let edges: Vec<EdgeId> = all.copied().collect();
+                for edge in edges {
+                    self.with(edge, |session| session.place(signed.clone()));
+                }
+            }
             Note::Removed(edge, refusal) => self.downlink.close(&AgentId::Edge(edge), refusal),
             Note::Durable(acks) => {
                 for (edge, ack) in acks {
@@ -177,6 +188,9 @@ impl Desk {
         if hello.trust_sequence < self.trust.sequence {
             session.trust(self.trust.clone());
         }
+        if let Some(signed) = self.shelf.placement_for(edge, placement::said(&hello.ext)) {
+            session.place(signed);
+        }
         self.shelf.stored(edge, hello.stored.map(|head| head.body));
         if self
             .shelf
@@ -228,6 +242,7 @@ impl Desk {
             | Control::EdgeRemoved { .. }
             | Control::EdgeTable(_)
             | Control::EdgeRenewed(_)
+            | Control::Placement { .. }
             | Control::Trust(_) => {
                 let message = "an edge may not send that message".to_owned();
                 let refusal = Refusal { reason: RefusalReason::Malformed, message, retry_after_ms: None };

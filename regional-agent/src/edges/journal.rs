@@ -15,6 +15,7 @@ use bytes::Bytes;
 use protocol::codec::{decode, encode};
 use protocol::enrolment::Refusal;
 use protocol::id::{Digest, EdgeId};
+use protocol::placement::SignedPlacement;
 use protocol::plan::SignedPlan;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
@@ -29,6 +30,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS plans (edge BLOB PRIMARY KEY, signed BLOB NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS blobs (digest BLOB PRIMARY KEY, content BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS removed (edge BLOB PRIMARY KEY, refusal BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS placements (edge BLOB PRIMARY KEY, signed BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS names (edge BLOB PRIMARY KEY, name TEXT NOT NULL, cluster TEXT NOT NULL) WITHOUT ROWID;
 ";
 
@@ -58,6 +60,10 @@ pub(super) enum Change {
     Removed { edge: EdgeId, refusal: Refusal },
     /// An edge is of this region again.
     Returned(EdgeId),
+    /// Where an edge links, or all of them.
+    Placed { edge: Option<EdgeId>, signed: SignedPlacement },
+    /// Where an edge links is not of interest any more.
+    Unplaced(EdgeId),
     /// What an edge is called.
     Named { edge: EdgeId, name: String, cluster: String },
 }
@@ -69,6 +75,7 @@ pub(super) struct Contents {
     pub(super) blobs: BTreeMap<Digest, Bytes>,
     pub(super) removed: BTreeMap<EdgeId, Refusal>,
     pub(super) names: BTreeMap<EdgeId, (String, String)>,
+    pub(super) placements: Vec<(Option<EdgeId>, SignedPlacement)>,
 }
 
 /// Sends changes to the writer thread. Dropping it waits until the thread has written all of them: whoever opens
@@ -166,6 +173,14 @@ fn read(connection: &Connection) -> rusqlite::Result<Contents> {
     while let Some(row) = rows.next()? {
         contents.names.insert(EdgeId(row.get(0)?), (row.get(1)?, row.get(2)?));
     }
+    let mut rows = connection.prepare("SELECT edge, signed FROM placements")?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        let (edge, signed): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        if let Ok(signed) = decode(&signed, RECORD_BYTES_MAX) {
+            contents.placements.push((edge.try_into().ok().map(EdgeId), signed));
+        }
+    }
     Ok(contents)
 }
 
@@ -216,6 +231,12 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
             )
         }
         Change::Returned(edge) => run("DELETE FROM removed WHERE edge = ?1", params![edge.0]),
+        Change::Placed { edge, signed } => run(
+            "INSERT OR REPLACE INTO placements (edge, signed) VALUES (?1, ?2)",
+            // That of all edges has no edge.
+            params![edge.as_ref().map_or(&[][..], |edge| &edge.0[..]), &encode(signed)[..]],
+        ),
+        Change::Unplaced(edge) => run("DELETE FROM placements WHERE edge = ?1", params![edge.0]),
         Change::Named { edge, name, cluster } => run(
             "INSERT OR REPLACE INTO names (edge, name, cluster) VALUES (?1, ?2, ?3)",
             params![edge.0, name, cluster],

@@ -5,6 +5,7 @@
 //! - [`upward`]: merged state on its way to the hub
 //! - `admission`: which edges may link; `journal`: the shelf's file
 //!
+//! - `placements`: where they link, also those that left
 //! - [`register`]: by what edges are renewed while the hub is away
 //!
 //! Everything works while the hub is away, also after a restart: edges link, get what the shelf holds, report, send
@@ -13,6 +14,7 @@
 mod admission;
 mod desk;
 mod journal;
+mod placements;
 pub mod register;
 mod session;
 pub mod shelf;
@@ -30,6 +32,7 @@ use protocol::enrolment::{Refusal, RefusalReason, TrustBundle};
 use protocol::id::EdgeId;
 use protocol::inquiry::Inquiry;
 use protocol::message::{BlobPart, PlanOffer};
+use protocol::placement::SignedPlacement;
 use protocol::plan::SignedPlan;
 use protocol::telemetry::TelemetryAck;
 use tokio::sync::mpsc;
@@ -133,7 +136,17 @@ impl Edges {
         let _entered = span.enter();
         let taken =
             tracing::debug_span!("store").in_scope(|| self.shelf.offer(edge, offer.plan, offer.blobs));
+        self.shelf.belongs_here(edge, self.register.region());
         self.taken(edge, taken);
+    }
+
+    /// The hub says where an edge links, or all of them.
+    pub fn placed(&self, edge: Option<EdgeId>, signed: SignedPlacement) {
+        match self.shelf.place(edge, signed.clone()) {
+            Ok(true) => self.note(Note::Placed(edge, signed)),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(?edge, %error, "a placement from the hub is not taken"),
+        }
     }
 
     /// The hub sends blobs for an edge's plan on the control lane: an answer.
@@ -153,6 +166,9 @@ impl Edges {
     pub fn removed(&self, edge: EdgeId, refusal: Refusal) {
         tracing::info!(%edge, reason = refusal.message, "an edge left this region");
         self.shelf.remove(edge, refusal.clone());
+        if refusal.reason != RefusalReason::OutOfScope {
+            self.shelf.displace(edge);
+        }
         self.upward.forget(edge);
         self.note(Note::Removed(edge, refusal));
     }

@@ -200,6 +200,11 @@ impl Register {
         if header.region == self.region { Ok(header) } else { Err(TableError::Region(header.region)) }
     }
 
+    /// Whose edges they are.
+    pub fn region(&self) -> &RegionName {
+        &self.region
+    }
+
     /// Takes a part of a table from the hub. Gives the edges that it denies once it is complete and on disk; call it
     /// where waiting for a disk is allowed.
     ///

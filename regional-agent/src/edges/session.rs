@@ -15,6 +15,7 @@ use protocol::enrolment::TrustBundle;
 use protocol::id::{Digest, EdgeId};
 use protocol::message::{BlobPart, Control};
 use protocol::offer::reminder;
+use protocol::placement::SignedPlacement;
 use protocol::telemetry::TelemetryAck;
 
 use super::shelf::Shelf;
@@ -45,6 +46,7 @@ struct Outbox {
     acks: Vec<TelemetryAck>,
     wanted: Vec<Digest>,
     trust: Option<Box<TrustBundle>>,
+    placement: Option<Box<SignedPlacement>>,
     ping: Option<u64>,
 }
 
@@ -92,6 +94,10 @@ impl Session {
         self.outbox.trust = Some(Box::new(bundle));
     }
 
+    pub(super) fn place(&mut self, signed: SignedPlacement) {
+        self.outbox.placement = Some(Box::new(signed));
+    }
+
     pub(super) fn pong(&mut self, nonce: u64) {
         self.outbox.ping = Some(nonce);
     }
@@ -116,6 +122,9 @@ impl Session {
         }
         if let Some(bundle) = outbox.trust.take() {
             return only(Control::Trust(*bundle));
+        }
+        if let Some(placement) = outbox.placement.take() {
+            return only(Control::Placement { edge: None, placement: *placement });
         }
         if std::mem::take(&mut outbox.offer)
             && let Some(prepared) = shelf.prepare(edge)

@@ -12,15 +12,18 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use identity::placement::PlacementError;
 use protocol::codec::decode;
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::frame::{OBJECT_BYTES_MAX, PLAN_BODY_BYTES_MAX};
-use protocol::id::{AgentId, Digest, EdgeId, Generation};
+use protocol::id::{AgentId, Digest, EdgeId, Generation, RegionName};
 use protocol::message::{BlobPart, PlanHead, PlanOffer};
 use protocol::offer::{self, Content, INLINE_BYTES_MAX, Prepared};
+use protocol::placement::SignedPlacement;
 use protocol::plan::{PlanBody, SignedPlan};
 
 use super::journal::{Change, Contents, Journal, JournalError};
+use super::placements::{Kept, Placements};
 use crate::keys::PlanKeys;
 
 /// What became of an offer from the hub.
@@ -66,6 +69,7 @@ struct Inner {
     blobs: BTreeMap<Digest, Counted>,
     removed: BTreeMap<EdgeId, Refusal>,
     names: BTreeMap<EdgeId, (String, String)>,
+    placements: Placements,
 }
 
 #[derive(Debug)]
@@ -253,6 +257,43 @@ impl Shelf {
         self.lock().removed.get(&edge).cloned()
     }
 
+    /// Keeps where an edge links, or all edges of the region. Says whether that is news.
+    ///
+    /// # Errors
+    /// [`PlacementError`] when it is not the hub's, or not for that edge.
+    pub fn place(&self, edge: Option<EdgeId>, signed: SignedPlacement) -> Result<bool, PlacementError> {
+        let kept = Kept::read(&self.keys, edge, signed.clone())?;
+        let news = self.lock().placements.take(edge, kept);
+        if news {
+            self.journal.note(Change::Placed { edge, signed });
+        }
+        Ok(news)
+    }
+
+    /// The edge is of this region: what was kept of its place elsewhere is history.
+    pub fn belongs_here(&self, edge: EdgeId, region: &RegionName) {
+        if self.lock().placements.forget(edge, |placed| placed != region) {
+            self.journal.note(Change::Unplaced(edge));
+        }
+    }
+
+    /// The edge is of no region any more.
+    pub fn displace(&self, edge: EdgeId) {
+        if self.lock().placements.forget(edge, |_| true) {
+            self.journal.note(Change::Unplaced(edge));
+        }
+    }
+
+    /// What an edge that took the placement `taken` is to be told of its place.
+    pub fn placement_for(&self, edge: EdgeId, taken: Option<Generation>) -> Option<SignedPlacement> {
+        self.lock().placements.news_for(edge, taken)
+    }
+
+    /// Whether it is kept where that edge links.
+    pub fn is_placed(&self, edge: EdgeId) -> bool {
+        self.lock().placements.is_placed(edge)
+    }
+
     /// Learns what an edge is called, for the labels of its telemetry.
     pub fn name(&self, edge: EdgeId, name: &str, cluster: &str) {
         let mut inner = self.lock();
@@ -299,8 +340,9 @@ impl Shelf {
 
 impl Inner {
     fn restore(contents: Contents, keys: &PlanKeys, journal: &Journal) -> Self {
-        let Contents { plans, blobs, removed, names } = contents;
-        let mut inner = Self { removed, names, ..Self::default() };
+        let Contents { plans, blobs, removed, names, placements } = contents;
+        let placements = Placements::restore(placements, keys);
+        let mut inner = Self { removed, names, placements, ..Self::default() };
         let sound = |digest: &Digest| blobs.get(digest).filter(|content| Digest::of(content) == *digest);
         for (edge, signed, encoded) in plans {
             let Ok(header) = keys.verify_for(&AgentId::Edge(edge), &signed) else {

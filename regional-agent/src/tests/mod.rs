@@ -5,6 +5,7 @@
 mod control_planes;
 mod journeys;
 mod malice;
+mod moves;
 mod renewals;
 mod returns;
 mod world;

@@ -299,6 +299,7 @@ pub(crate) fn identity(
         not_after: START + LEAF_VALIDITY_MS,
         returns: 0,
         clock_ahead_ms: 0,
+        placed: identity::Placed::default(),
     }
 }
 
