@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::arguments::Enroll;
 use anyhow::{Context, Result, bail};
 use identity::store::StoreError;
 use identity::{AgentIdentity, Clock, Entropy, JoinToken, MeshClock, SystemClock, SystemEntropy, TokenRole};
@@ -13,6 +12,8 @@ use link::{EnrolParams, JoinError, Network, Proxies, Tcp, UdpNetwork};
 use process::Proxying;
 use protocol::enrolment::RefusalReason;
 use protocol::id::AgentId;
+
+use crate::arguments::Enroll;
 
 /// How long one attempt to join may take.
 const JOIN_DEADLINE: Duration = Duration::from_secs(30);

@@ -121,7 +121,7 @@ impl Dialer {
             silence: Notify::new(),
             tasks: TaskTracker::new(),
         });
-        let socket = Arc::new(DialSocket { udp, carriers: Arc::clone(&carriers) });
+        let socket = DialSocket::new(udp, &carriers);
         let endpoint = Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))?;
         Ok(Self { endpoint, carriers: Some(carriers) })
     }
@@ -131,15 +131,14 @@ impl Dialer {
         let Some(carriers) = &self.carriers else { return Ok(()) };
         let udp = carriers.ground.udp()?;
         carriers.lock().udp = Arc::clone(&udp);
-        self.endpoint.rebind_abstract(Arc::new(DialSocket { udp, carriers: Arc::clone(carriers) }))
+        self.endpoint.rebind_abstract(DialSocket::new(udp, carriers))
     }
 
     /// Makes QUIC send something now, so that the peer learns of the carrier.
     pub(crate) fn nudge(&self) {
         let Some(carriers) = &self.carriers else { return };
         let udp = Arc::clone(&carriers.lock().udp);
-        let socket = Arc::new(DialSocket { udp, carriers: Arc::clone(carriers) });
-        if let Err(error) = self.endpoint.rebind_abstract(socket) {
+        if let Err(error) = self.endpoint.rebind_abstract(DialSocket::new(udp, carriers)) {
             tracing::debug!(%error, "the peer learns of the carrier with the next message");
         }
     }
@@ -282,7 +281,7 @@ impl Carriers {
             state.probes.insert(id, sender);
             Arc::clone(&state.udp)
         };
-        let destination = by_udp(&*udp, address);
+        let destination = by_udp(takes_mapped(&*udp), address);
         let sent = udp.try_send(&Transmit {
             destination,
             ecn: None,
@@ -385,10 +384,14 @@ enum Leaves {
     Nowhere,
 }
 
+/// Whether a socket is one of IPv6, which has IPv4 mapped.
+fn takes_mapped(udp: &dyn AsyncUdpSocket) -> bool {
+    udp.local_addr().is_ok_and(|local| local.is_ipv6())
+}
+
 /// An address as a socket takes it.
-fn by_udp(udp: &dyn AsyncUdpSocket, address: SocketAddr) -> SocketAddr {
-    let sixth = udp.local_addr().is_ok_and(|local| local.is_ipv6());
-    if sixth { mapped(address) } else { plain(address) }
+fn by_udp(takes_mapped: bool, address: SocketAddr) -> SocketAddr {
+    if takes_mapped { mapped(address) } else { plain(address) }
 }
 
 /// A datagram came out of a tunnel.
@@ -405,7 +408,16 @@ fn deliver(carriers: &Weak<Carriers>, named: &Mutex<SocketAddr>, datagram: &[u8]
 #[derive(Debug)]
 struct DialSocket {
     udp: Arc<dyn AsyncUdpSocket>,
+    /// Asked of the system once, and not with every datagram.
+    takes_mapped: bool,
     carriers: Arc<Carriers>,
+}
+
+impl DialSocket {
+    fn new(udp: Arc<dyn AsyncUdpSocket>, carriers: &Arc<Carriers>) -> Arc<Self> {
+        let takes_mapped = takes_mapped(&*udp);
+        Arc::new(Self { udp, takes_mapped, carriers: Arc::clone(carriers) })
+    }
 }
 
 impl AsyncUdpSocket for DialSocket {
@@ -416,7 +428,7 @@ impl AsyncUdpSocket for DialSocket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         match self.carriers.send(transmit) {
             Leaves::By(real) => {
-                let destination = by_udp(&*self.udp, real);
+                let destination = by_udp(self.takes_mapped, real);
                 let Transmit { ecn, contents, segment_size, src_ip, .. } = *transmit;
                 self.udp.try_send(&Transmit { destination, ecn, contents, segment_size, src_ip })
             }
