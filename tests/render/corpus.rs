@@ -29,8 +29,22 @@ pub(crate) fn differences(work: &Path) -> (usize, Vec<Difference>) {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut cases = written(&here.join("render/charts"), work);
     cases.extend(with_values(&here.join("../render/tests/charts")));
-    let found = cases.iter().filter_map(difference).collect();
-    (cases.len(), found)
+    // Each case waits for two programs: two cases at a time keep both cores busy.
+    let (even, odd): (Vec<_>, Vec<_>) = cases.iter().enumerate().partition(|(at, _)| at.is_multiple_of(2));
+    let compared = |cases: Vec<(usize, &Case)>| {
+        cases
+            .into_iter()
+            .filter_map(|(at, case)| difference(case).map(|found| (at, found)))
+            .collect::<Vec<_>>()
+    };
+    let mut found = std::thread::scope(|scope| {
+        let other = scope.spawn(|| compared(odd));
+        let mut found = compared(even);
+        found.extend(other.join().expect("no comparison panics"));
+        found
+    });
+    found.sort_by_key(|(at, _)| *at);
+    (cases.len(), found.into_iter().map(|(_, found)| found).collect())
 }
 
 fn folders(path: &Path) -> Vec<PathBuf> {

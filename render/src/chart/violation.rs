@@ -2,13 +2,17 @@
 //!
 //! # Why
 //! Ours tells violations one by one, with the path of keywords that led to each; Helm's tells those below an `allOf`,
-//! `anyOf` or `oneOf` under a line for it. The lines are put together again from the paths.
+//! `anyOf` or `oneOf` under a line for it, and several of those below a `$ref` too. The lines are put together again from
+//! the paths.
 
 use std::ops::Range;
 
 use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value as Json;
+
+/// The keyword of a reference to another schema.
+const REFERENCE: &str = "$ref";
 
 /// A complaint, and what it consists of.
 struct Line {
@@ -91,11 +95,11 @@ fn above(place: &str, levels: usize) -> &str {
     (0..levels).fold(place, |place, _| place.rsplit_once('/').map_or("", |(above, _)| above))
 }
 
-/// Violations below one `allOf`.
-struct All<'e, 'i> {
+/// Violations below one `allOf` or one reference.
+struct Below<'e, 'i> {
     path: Vec<String>,
     at: String,
-    below: Vec<(String, Vec<&'e ValidationError<'i>>)>,
+    branches: Vec<(String, Vec<&'e ValidationError<'i>>)>,
 }
 
 /// What the violations are of.
@@ -107,23 +111,34 @@ struct Told<'j> {
 impl Told<'_> {
     /// The complaints of one schema about one place, its own path of keywords left out.
     fn lines(&self, errors: &[&ValidationError<'_>], from: usize) -> Vec<Line> {
-        let (mut lines, mut alls) = (Vec::new(), Vec::<All<'_, '_>>::new());
+        let (mut lines, mut belows) = (Vec::new(), Vec::<Below<'_, '_>>::new());
         let mut required: Vec<(Vec<String>, String, Vec<String>)> = Vec::new();
         let mut closed: Vec<String> = Vec::new();
         for error in errors {
             let path = segments(error);
             let words = keywords(&path, from);
             let place = place(error);
-            if let Some((at, ..)) = words.iter().find(|(_, keyword, _)| *keyword == "allOf") {
+            if let Some((at, keyword, _)) =
+                words.iter().find(|(_, keyword, _)| *keyword == "allOf" || *keyword == REFERENCE)
+            {
                 let inside = words.iter().filter(|(place, _, enters)| place > at && *enters).count();
-                let branch = path.get(at + 1).cloned().unwrap_or_default();
-                gather(&mut alls, path[..=*at].to_vec(), above(&place, inside), branch, error);
+                let is_all = *keyword != REFERENCE;
+                let branch = path.get(at + 1).filter(|_| is_all).cloned().unwrap_or_default();
+                gather(&mut belows, path[..=*at].to_vec(), above(&place, inside), branch, error);
                 continue;
             }
             match error.kind() {
                 ValidationErrorKind::Required { property } => {
                     let above = match path.as_slice() {
                         [.., keyword, _] if keyword == "dependencies" => path.clone(),
+                        [.., keyword] if keyword == "dependencies" || keyword == "dependentRequired" => {
+                            let because = self.because(error, keyword, property);
+                            path[..path.len() - 1]
+                                .iter()
+                                .cloned()
+                                .chain(["dependencies".to_owned(), because])
+                                .collect()
+                        }
                         _ => path[..path.len().saturating_sub(1)].to_vec(),
                     };
                     match required.iter_mut().find(|(path, at, _)| *path == above && *at == place) {
@@ -147,14 +162,30 @@ impl Told<'_> {
             }
         }
         lines.extend(required.iter().map(|(path, at, names)| Line::new(at, missing(path, names))));
-        for all in alls {
-            let mut line = Line::new(&all.at, "'allOf' failed");
-            for (_, errors) in &all.below {
-                line.inner.extend(one(&all.at, self.lines(errors, all.path.len() + 1)));
+        for below in belows {
+            let is_reference = below.path.last().is_some_and(|last| last == REFERENCE);
+            let from = below.path.len() + usize::from(!is_reference);
+            let branches = below.branches.iter();
+            let inner: Vec<Line> =
+                branches.filter_map(|(_, errors)| one(&below.at, self.lines(errors, from))).collect();
+            match is_reference {
+                true => lines.extend(inner),
+                false => lines.push(Line { inner, ..Line::new(&below.at, "'allOf' failed") }),
             }
-            lines.push(line);
         }
         lines
+    }
+
+    /// The property whose presence asks for another one: behind a reference the path of keywords ends before it.
+    fn because(&self, error: &ValidationError<'_>, keyword: &str, property: &Json) -> String {
+        let path = error.schema_path().to_string();
+        let end = path.rfind(&format!("/{keyword}")).map_or(0, |at| at + 1 + keyword.len());
+        let asked = self.schema.pointer(&path[..end]).and_then(Json::as_object);
+        let asks = |(name, wanted): &(&String, &Json)| {
+            let wanted = wanted.as_array().is_some_and(|wanted| wanted.contains(property));
+            wanted && error.instance().get(name).is_some()
+        };
+        asked.and_then(|asked| asked.iter().find(asks)).map(|(name, _)| name.clone()).unwrap_or_default()
     }
 
     /// The complaints of each schema of a list of which some must fit.
@@ -252,21 +283,21 @@ impl Told<'_> {
 }
 
 fn gather<'e, 'i>(
-    alls: &mut Vec<All<'e, 'i>>,
+    belows: &mut Vec<Below<'e, 'i>>,
     path: Vec<String>,
     at: &str,
     branch: String,
     error: &'e ValidationError<'i>,
 ) {
-    let known = alls.iter().position(|all| all.path == path && all.at == at);
-    let index = known.unwrap_or(alls.len());
+    let known = belows.iter().position(|below| below.path == path && below.at == at);
+    let index = known.unwrap_or(belows.len());
     if known.is_none() {
-        alls.push(All { path, at: at.to_owned(), below: Vec::new() });
+        belows.push(Below { path, at: at.to_owned(), branches: Vec::new() });
     }
-    let below = &mut alls[index].below;
-    match below.iter_mut().find(|(name, _)| *name == branch) {
+    let branches = &mut belows[index].branches;
+    match branches.iter_mut().find(|(name, _)| *name == branch) {
         Some((_, errors)) => errors.push(error),
-        None => below.push((branch, vec![error])),
+        None => branches.push((branch, vec![error])),
     }
 }
 
