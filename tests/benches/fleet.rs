@@ -21,6 +21,10 @@ use anyhow::Result;
 use skein_tests::fleet::{Fleet, Latencies};
 use skein_tests::measure::{Aim, Table, quantile};
 
+/// As the programs have it whose parts run here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The first argument of a process of this program that is the hub: its memory is to be that of a hub.
 const AS_HUB: &str = "--as-hub";
 /// Changes that concern one edge, and those that concern all.

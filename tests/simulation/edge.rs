@@ -16,10 +16,10 @@ use protocol::report::Report;
 use protocol::telemetry::{
     Gap, GapReason, StreamEpoch, TelemetryAck, TelemetryClass, TelemetryContent, TelemetryItem,
 };
+use skein_tests::plans::Blobs;
 use tokio::sync::{mpsc, watch};
 
 use super::model::Model;
-use super::plans::Blobs;
 use super::world::Ills;
 
 /// Items that a class may keep; the oldest quarter goes when there are more.

@@ -12,7 +12,7 @@
 //! ```
 //! - [`world`]: starts, ends and breaks the parts
 //! - [`keys`]: who the edges are; every fourth was off for a year and has to return first
-//! - [`edge`]: an edge with a disk that outlives it; [`plans`]: what plans are made of
+//! - [`edge`]: an edge with a disk that outlives it; [`skein_tests::plans`]: what plans are made of
 //! - [`model`]: what must be true, whatever happens
 //! - [`outage`]: a hub that is away for longer than certificates live
 //! - [`moving`]: edges that change their region, and regions that are lost
@@ -59,7 +59,6 @@ mod model;
 mod moving;
 mod outage;
 mod pace;
-mod plans;
 mod script;
 mod world;
 

@@ -13,10 +13,10 @@ use process::Process;
 use protocol::enrolment::Refusal;
 use protocol::id::{AgentId, Digest, Generation};
 use protocol::message::{BlobPart, Control, Hello, PlanHead, PlanOffer};
-use protocol::plan::SignedPlan;
+use protocol::plan::{PlanHeader, SignedPlan};
 
-use super::plans::{self, Blobs};
 use super::world::{Ills, REGION_PORT, START, World, edge_id};
+use skein_tests::plans::{self, Blobs};
 
 /// The edge it has.
 const VICTIM: u8 = 97;
@@ -45,10 +45,10 @@ struct Plan {
 
 impl Plan {
     fn make(authority: &Authority, agent: AgentId, counter: u64) -> Self {
-        let (body, blobs) = plans::body(VICTIM, counter);
+        let (body, blobs) = plans::body(VICTIM.into(), counter);
         let encoded = body.encode();
         let head = PlanHead { generation: Generation { term: 1, counter }, body: Digest::of(&encoded) };
-        let signed = authority.sign_plan(&plans::header(agent, head.generation, head.body));
+        let signed = authority.sign_plan(&header(agent, head.generation, head.body));
         Self { signed, head, encoded, blobs }
     }
 
@@ -167,4 +167,9 @@ pub(crate) async fn cheat(world: &mut World) -> Result<(), String> {
         return Err(format!("4: the edge of a cheating region holds {head:?}"));
     }
     Ok(())
+}
+
+/// The header of a plan with that body.
+fn header(agent: AgentId, generation: Generation, body: Digest) -> PlanHeader {
+    PlanHeader { agent, generation, body, issued_at: START, not_after: None, ext: Vec::new() }
 }

@@ -7,11 +7,11 @@ use identity::{Clock as _, Entropy as _, SeededEntropy};
 use link::Profile;
 use link::network::simulated::{Bursts, Conditions};
 use protocol::telemetry::TelemetryClass;
+use skein_tests::plans;
 use telemetry::{Batch, Labels, Sample, Series};
 
 use super::malice;
 use super::pace;
-use super::plans;
 use super::world::{Ills, REGIONS, World, edge_address, edge_id, hub_address, region_address, region_of};
 
 /// Within this, in virtual time, everything agrees once nothing disturbs any more.

@@ -12,10 +12,8 @@ use hub::federation::{self, Federation};
 use hub::observed::Observed;
 use hub::plans::PlanBook;
 use hub::roster::{Roster, Standby};
-use identity::authority::LEAF_VALIDITY_MS;
 use identity::{
-    AgentIdentity, Authority, Clock as _, DeviceKey, Entropy as _, KeyKind, MeshClock, PlanVerifier,
-    SeededEntropy, TlsKey,
+    AgentIdentity, Authority, Clock as _, Entropy as _, KeyKind, MeshClock, PlanVerifier, SeededEntropy,
 };
 use link::network::simulated::{Conditions, SimulatedNetwork, VirtualClock};
 use link::renewal::Renewal;
@@ -23,6 +21,7 @@ use link::{Profile, Recovery, Uplink, UplinkConfig, UplinkHandle};
 use process::Process;
 use protocol::id::{AgentId, EdgeId};
 use regional_agent::app::{Running, Settings, World as Surroundings, serve};
+use skein_tests::{identities, plans};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +32,6 @@ use super::edge::{Disk, Program};
 use super::keys::{self, Keys};
 use super::model::Model;
 use super::pace::Waiting;
-use super::plans;
 
 /// When every story begins.
 pub(crate) const START: u64 = 1_790_000_000_000;
@@ -221,25 +219,10 @@ impl World {
         above: SocketAddr,
         issued: u64,
     ) -> AgentIdentity {
-        let entropy = &mut self.entropy;
-        let device = DeviceKey::generate(entropy);
-        let tls = TlsKey::generate_kind(KeyKind::Ed25519, entropy).unwrap();
-        let chain = self.authority.issue(agent, &tls.signing_request().unwrap(), issued, entropy).unwrap();
-        AgentIdentity {
-            agent: agent.clone(),
-            name: agent.to_string(),
-            region: region.parse().unwrap(),
-            chain,
-            tls,
-            device,
-            trust: self.authority.trust(),
-            endpoints: vec![above.to_string()],
-            not_before: issued,
-            not_after: issued + LEAF_VALIDITY_MS,
-            returns: 0,
-            clock_ahead_ms: 0,
-            placed: identity::Placed::default(),
-        }
+        let region = region.parse().unwrap();
+        let above = above.to_string();
+        let kind = (issued, KeyKind::Ed25519);
+        identities::issued(&self.authority, (agent, &region), &above, kind, &mut self.entropy).unwrap()
     }
 
     /// All clocks go on at once, as over times in which nothing happens.
@@ -339,7 +322,7 @@ impl World {
     /// Publishes the present version of an edge's configuration.
     pub(crate) fn publish(&self, index: usize) {
         let (Some(hub), place) = (&self.hub, &self.edges[index]) else { return };
-        let (body, blobs) = plans::body(place.number, place.version);
+        let (body, blobs) = plans::body(place.number.into(), place.version);
         let id = edge_id(place.number);
         let (head, _) = hub.plans.publish(&AgentId::Edge(id), body, blobs);
         self.model.lock().unwrap().signed(id, head);

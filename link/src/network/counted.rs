@@ -1,27 +1,48 @@
-//! A UDP socket whose bytes are counted.
+//! A UDP socket whose bytes are counted, and which may be cut off.
 
 use std::fmt::Debug;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
+use tokio::sync::Notify;
 
-/// Bytes of UDP payload, both ways.
+/// What passes sockets: bytes of UDP payload, both ways, or nothing while it is shut.
 #[derive(Debug, Default)]
-pub(super) struct Traffic(AtomicU64);
+pub(super) struct Gate {
+    bytes: AtomicU64,
+    shut: AtomicBool,
+    opened: Notify,
+}
 
-impl Traffic {
+impl Gate {
     pub(super) fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn shut(&self, shut: bool) {
+        self.shut.store(shut, Ordering::Relaxed);
+        if !shut {
+            self.opened.notify_waiters();
+        }
+    }
+
+    /// Ends when it opens the next time.
+    pub(super) async fn opened(&self) {
+        self.opened.notified().await;
+    }
+
+    fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Relaxed)
     }
 
     fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -29,7 +50,7 @@ impl Traffic {
 #[derive(Debug)]
 pub(super) struct Counted {
     pub(super) socket: Arc<dyn AsyncUdpSocket>,
-    pub(super) traffic: Arc<Traffic>,
+    pub(super) gate: Arc<Gate>,
 }
 
 impl AsyncUdpSocket for Counted {
@@ -38,8 +59,10 @@ impl AsyncUdpSocket for Counted {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.socket.try_send(transmit)?;
-        self.traffic.add(transmit.contents.len());
+        if !self.gate.is_shut() {
+            self.socket.try_send(transmit)?;
+            self.gate.add(transmit.contents.len());
+        }
         Ok(())
     }
 
@@ -49,11 +72,16 @@ impl AsyncUdpSocket for Counted {
         buffers: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let polled = self.socket.poll_recv(context, buffers, metas);
-        if let Poll::Ready(Ok(count)) = &polled {
-            self.traffic.add(metas[..*count].iter().map(|meta| meta.len).sum());
+        loop {
+            let polled = self.socket.poll_recv(context, buffers, metas);
+            if let Poll::Ready(Ok(count)) = &polled {
+                if self.gate.is_shut() {
+                    continue;
+                }
+                self.gate.add(metas[..*count].iter().map(|meta| meta.len).sum());
+            }
+            return polled;
         }
-        polled
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

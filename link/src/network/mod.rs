@@ -13,7 +13,7 @@ use quinn::rustls::ServerConfig as TlsServerConfig;
 use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Runtime as _, ServerConfig, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use counted::{Counted, Traffic};
+use counted::{Counted, Gate};
 
 mod counted;
 #[cfg(any(test, feature = "simulated"))]
@@ -219,23 +219,39 @@ pub struct PooledNetwork {
     endpoints: Mutex<Vec<Endpoint>>,
     sockets_max: usize,
     next: AtomicUsize,
-    traffic: Arc<Traffic>,
+    gate: Arc<Gate>,
+    tells: bool,
 }
 
 impl PooledNetwork {
     /// A network whose diallers share that many sockets.
     pub fn new(sockets_max: usize) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::with(sockets_max, false))
+    }
+
+    /// The same, on machines that tell when their network is back.
+    pub fn telling(sockets_max: usize) -> Arc<Self> {
+        Arc::new(Self::with(sockets_max, true))
+    }
+
+    fn with(sockets_max: usize, tells: bool) -> Self {
+        Self {
             endpoints: Mutex::default(),
             sockets_max: sockets_max.max(1),
             next: AtomicUsize::new(0),
-            traffic: Arc::default(),
-        })
+            gate: Arc::default(),
+            tells,
+        }
     }
 
     /// Bytes of UDP payload that diallers sent and received so far.
     pub fn dialled_bytes(&self) -> u64 {
-        self.traffic.bytes()
+        self.gate.bytes()
+    }
+
+    /// While it is shut, what diallers send and what is sent to them vanishes.
+    pub fn shut(&self, shut: bool) {
+        self.gate.shut(shut);
     }
 }
 
@@ -244,7 +260,7 @@ impl Network for PooledNetwork {
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         if endpoints.len() < self.sockets_max {
             let socket = TokioRuntime.wrap_udp_socket(bind_any()?)?;
-            let socket = Arc::new(Counted { socket, traffic: Arc::clone(&self.traffic) });
+            let socket = Arc::new(Counted { socket, gate: Arc::clone(&self.gate) });
             let made = Endpoint::new_with_abstract_socket(config, None, socket, Arc::new(TokioRuntime))?;
             endpoints.push(made.clone());
             return Ok(Dialer { endpoint: made, carriers: None });
@@ -272,7 +288,7 @@ impl Network for PooledNetwork {
     }
 
     fn rerouted(&self, _: SocketAddr, _: Option<Way>) -> BoxFuture<'_, ()> {
-        std::future::pending().boxed()
+        if self.tells { self.gate.opened().boxed() } else { std::future::pending().boxed() }
     }
 
     fn rebind(&self, _: &Dialer) -> io::Result<()> {

@@ -10,7 +10,7 @@ use super::{MAPS, PATIENCE, Planned, World, config_map, deployment, malformed, p
 
 impl World {
     /// Waits for an Event with this reason about this object.
-    async fn told_of(&self, reason: &str, kind: &str, name: &str) -> Value {
+    pub(super) async fn told_of(&self, reason: &str, kind: &str, name: &str) -> Value {
         let is = |event: &Value| {
             let involved = &event["involvedObject"];
             event["reason"] == reason && involved["kind"] == kind && involved["name"] == name
@@ -90,6 +90,19 @@ async fn a_fight_is_told_and_not_at_every_blow() {
     assert_eq!(event["type"], "Warning");
     assert!(event["message"].as_str().unwrap().contains("\"kubectl-edit\" and this unit fight over it"));
     assert!(world.events().await.len() <= 4, "{:#?}", world.events().await);
+    running.kill().await;
+}
+
+#[tokio::test]
+async fn what_others_take_over_is_told_of_the_object_with_who_has_it_now() {
+    let world = World::new().await;
+    let mut running = world.start().await;
+    running.carry_out(world.plan(vec![Planned::new("web", vec![config_map("a", "1")])])).await;
+    let theirs = json!({"skein.dev/unit": "x/y:z/w", "skein.dev/agent": "edge/other"});
+    world.edit(&format!("{MAPS}/a"), json!({"metadata": {"annotations": theirs}})).await;
+    let event = world.told_of("TakenOver", "ConfigMap", "a").await;
+    assert_eq!(event["message"], "service shop/web: was taken over by unit \"x/y:z/w\" of edge/other");
+    assert_eq!(event["type"], "Warning");
     running.kill().await;
 }
 

@@ -100,10 +100,14 @@ async fn a_unit_that_alternates_is_told_as_flapping_with_a_count_and_floods_noth
             running.until(&format!("turn {turn}"), |running| running.state("web") == Some(state)).await;
         }
     }
+    let event = world.told_of("Recovered", "Deployment", "web").await;
+    assert_eq!(event["message"], "service shop/web: version \"1.0.0\" is healthy again");
     world.edit(WEB, json!({"metadata": {"annotations": {"alarm": "x"}}})).await;
     running.until("flapping", |running| running.message("web").contains("is flapping")).await;
     let message = running.message("web").to_owned();
     assert!(message.contains("stopped being healthy 4 times") && message.contains("alarm"), "{message}");
+    let event = world.told_of("Flapping", "Deployment", "web").await;
+    assert!(event["message"].as_str().unwrap().contains("stopped being healthy 4 times"), "{event:#}");
     let told = snapshot(&running);
     for _ in 0..3 {
         for alarm in [json!(null), json!("x")] {

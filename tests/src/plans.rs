@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use identity::{Entropy as _, SeededEntropy};
-use protocol::id::{AgentId, Digest, Generation};
-use protocol::plan::{
-    DriftMode, ObjectEntry, ObjectKey, PlanBody, PlanHeader, Removal, Unit, UnitId, UnitKind,
-};
+use protocol::id::Digest;
+use protocol::plan::{DriftMode, ObjectEntry, ObjectKey, PlanBody, Removal, Unit, UnitId, UnitKind};
 
 /// Everything a plan names.
-pub(crate) type Blobs = BTreeMap<Digest, Bytes>;
+pub type Blobs = BTreeMap<Digest, Bytes>;
 
 /// Whether that version has objects that do not fit the control lane.
-pub(crate) fn is_big(version: u64) -> bool {
+#[must_use]
+pub fn is_big(version: u64) -> bool {
     version % 4 == 3
 }
 
 /// The body of version `version` of an edge's configuration.
-pub(crate) fn body(edge: u8, version: u64) -> (PlanBody, Blobs) {
+#[must_use]
+pub fn body(edge: u64, version: u64) -> (PlanBody, Blobs) {
     let text = str::to_owned;
     let mut contents = vec![
         format!("{{\"edge\":{edge}}}"),
@@ -27,7 +27,7 @@ pub(crate) fn body(edge: u8, version: u64) -> (PlanBody, Blobs) {
     ];
     if is_big(version) {
         // Does not compress below its half, so three of them go over the blob lane.
-        let mut entropy = SeededEntropy::new(u64::from(edge) << 32 | version);
+        let mut entropy = SeededEntropy::new(edge << 32 | version);
         let mut noise = vec![0; 15_000];
         for _ in 0..4 {
             entropy.fill(&mut noise);
@@ -68,9 +68,4 @@ pub(crate) fn body(edge: u8, version: u64) -> (PlanBody, Blobs) {
     };
     let blobs = contents.into_iter().map(|text| (Digest::of(text.as_bytes()), Bytes::from(text))).collect();
     (PlanBody { units: vec![unit], ..PlanBody::default() }, blobs)
-}
-
-/// The header of a plan with that body.
-pub(crate) fn header(agent: AgentId, generation: Generation, body: Digest) -> PlanHeader {
-    PlanHeader { agent, generation, body, issued_at: super::world::START, not_after: None, ext: Vec::new() }
 }
