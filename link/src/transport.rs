@@ -129,7 +129,9 @@ fn alert(code: u64) -> Option<&'static str> {
         42 => Some("the certificate is malformed (bad_certificate)"),
         43 => Some("the certificate is not for this use (unsupported_certificate)"),
         44 => Some("this agent was revoked (certificate_revoked)"),
-        45 => Some("the certificate has expired (certificate_expired)"),
+        45 => {
+            Some("the certificate has expired, or is not valid yet by the clock there (certificate_expired)")
+        }
         46 => Some("the certificate is not accepted: wrong trust domain, tier or use (certificate_unknown)"),
         48 => Some("the certificate's authority is not trusted (unknown_ca)"),
         49 => Some("access denied (access_denied)"),

@@ -120,18 +120,24 @@ fn plain(headers: &HeaderMap, body: Bytes) -> Result<Bytes, String> {
     let encoding = headers.get(header::CONTENT_ENCODING).map_or(Ok("identity"), |value| value.to_str());
     match encoding {
         Ok("identity" | "") => Ok(body),
-        Ok("gzip") => {
-            let mut unpacked = Vec::new();
-            let limit = REQUEST_BYTES_MAX as u64 + 1;
-            let read = flate2::read::GzDecoder::new(&body[..]).take(limit).read_to_end(&mut unpacked);
-            match read {
-                Ok(size) if size <= REQUEST_BYTES_MAX => Ok(unpacked.into()),
-                Ok(_) => Err(format!("the body has more than {REQUEST_BYTES_MAX} bytes when unpacked")),
-                Err(error) => Err(format!("the body is not gzip: {error}")),
-            }
-        }
+        Ok("gzip") => unpacked(&body).map(Bytes::from),
         Ok(other) => Err(format!("content-encoding \"{other}\" is neither gzip nor identity")),
         Err(_) => Err("content-encoding is not text".to_owned()),
+    }
+}
+
+/// What a gzip body holds, at most [`REQUEST_BYTES_MAX`] bytes.
+///
+/// # Errors
+/// What is wrong with it, in words for its sender.
+pub fn unpacked(body: &[u8]) -> Result<Vec<u8>, String> {
+    let mut unpacked = Vec::new();
+    let limit = REQUEST_BYTES_MAX as u64 + 1;
+    let read = flate2::read::GzDecoder::new(body).take(limit).read_to_end(&mut unpacked);
+    match read {
+        Ok(size) if size <= REQUEST_BYTES_MAX => Ok(unpacked),
+        Ok(_) => Err(format!("the body has more than {REQUEST_BYTES_MAX} bytes when unpacked")),
+        Err(error) => Err(format!("the body is not gzip: {error}")),
     }
 }
 

@@ -19,6 +19,7 @@
 //! that could not renew in time is better reached over the link it has than not at all.
 
 mod peer;
+mod refusals;
 mod registry;
 mod slots;
 
@@ -42,6 +43,7 @@ use crate::network::{Carrier, Listener, Network, TunnelSettings, Tunnels};
 use crate::profile::{Profile, ProfileError};
 use crate::transport::server;
 use crate::types::{CallError, EndpointKeys, PeerState, Reason, Responder, SendError};
+use refusals::Refusals;
 use registry::Registry;
 use slots::Slots;
 
@@ -232,6 +234,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     admission: Arc<dyn Admission>,
     registry: Registry,
+    refusals: Refusals,
     slots: Slots,
     strangers: Semaphore,
     events: mpsc::Sender<DownlinkEvent>,
@@ -299,6 +302,7 @@ impl Downlink {
             clock,
             admission,
             registry: Registry::default(),
+            refusals: Refusals::default(),
             slots: Slots::default(),
             strangers: Semaphore::new(STRANGERS_MAX),
             events,
@@ -391,6 +395,11 @@ impl DownlinkHandle {
             (peer.remote, peer.carrier) = self.shared.origin(peer.remote);
         }
         peers
+    }
+
+    /// How many peers were not let in since it began to listen.
+    pub fn refusals(&self) -> u64 {
+        self.shared.refusals.total()
     }
 
     /// The tunnels through TCP; nothing where there are none.

@@ -47,12 +47,10 @@ pub(super) async fn serve(shared: Arc<Shared>, incoming: Incoming, permit: Owned
     let connection = match tokio::time::timeout(GREETING, accepted).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
-            tracing::info!(%remote, reason = %describe(&error), "handshake failed");
-            return;
+            return shared.refusals.tell(remote, None, describe(&error));
         }
         Err(_) => {
-            tracing::info!(%remote, "handshake did not end in time");
-            return;
+            return shared.refusals.tell(remote, None, "the handshake did not end in time");
         }
     };
     match protocol(&connection).as_deref() {
@@ -67,6 +65,7 @@ pub(super) async fn serve(shared: Arc<Shared>, incoming: Incoming, permit: Owned
         }
         Some(ALPN_LINK) => link(&shared, connection, permit).await,
         Some(_) | None => {
+            shared.refusals.tell(remote, None, "no common protocol");
             crate::transport::close(&connection, &refused("no common protocol"));
         }
     }
@@ -100,6 +99,7 @@ async fn stranger(shared: &Arc<Shared>, connection: Connection, lane: Lane, requ
     let (remote, _) = shared.origin(connection.remote_address());
     let Ok(_place) = shared.strangers.try_acquire() else {
         let reason = "too many join or return at the moment: try again later";
+        shared.refusals.tell(remote, None, reason);
         return crate::transport::close(&connection, &refused(reason));
     };
     // Until its time is over, which is bounded.
@@ -122,7 +122,9 @@ async fn stranger(shared: &Arc<Shared>, connection: Connection, lane: Lane, requ
             // Whoever asked closes once it has the answer.
             Ok(true) => { let _ = tokio::time::timeout(LINGER, carrier.connection.closed()).await; }
             Ok(false) => {
-                return carrier.fail(Close::new(CloseCode::Timeout, format!("no {name} request came")));
+                let reason = format!("no {name} request came");
+                shared.refusals.tell(remote, None, &reason);
+                return carrier.fail(Close::new(CloseCode::Timeout, reason));
             }
             Err(_) => {}
         }
@@ -137,21 +139,22 @@ async fn link(shared: &Arc<Shared>, connection: Connection, permit: OwnedSemapho
     let (peer, certificate) = match identify(shared, &carrier.connection) {
         Ok(known) => known,
         Err(reason) => {
-            tracing::warn!(%remote, %reason, "link refused");
+            shared.refusals.tell(remote, None, &reason);
             return carrier.fail(refused(reason));
         }
     };
     shared.prove(&carrier.connection.remote_address());
     let opened = tokio::time::timeout(GREETING, carrier.connection.accept_bi()).await;
     let Ok(Ok((send, recv))) = opened else {
-        return carrier.fail(Close::new(CloseCode::Timeout, "no control stream came"));
+        let reason = "no control stream came";
+        shared.refusals.tell(remote, Some(&peer), reason);
+        return carrier.fail(Close::new(CloseCode::Timeout, reason));
     };
     let mut driver = Driver::new(Session::upper, Arc::clone(&carrier), send, recv);
     let hello = match driver.event().await {
         Event::Hello(hello) => hello,
         Event::Closed(reason) => {
-            tracing::info!(%remote, %peer, %reason, "link ended before its hello");
-            return;
+            return shared.refusals.tell(remote, Some(&peer), reason);
         }
         Event::Up(_) | Event::Control(_) => return,
     };
@@ -163,7 +166,7 @@ async fn link(shared: &Arc<Shared>, connection: Connection, permit: OwnedSemapho
             entry.ended.cancel();
         }
         Err(refusal) => {
-            tracing::warn!(%remote, peer = %hello.agent, reason = %refusal.message, "link refused");
+            shared.refusals.tell(remote, Some(&hello.agent), &refusal.message);
             driver.refuse(refusal);
             driver.finish().await;
         }

@@ -6,6 +6,7 @@ mod paths;
 mod peers;
 mod renewals;
 mod returns;
+mod security;
 mod storm;
 mod strangers;
 mod world;

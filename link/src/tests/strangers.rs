@@ -17,14 +17,14 @@ use crate::network::simulated::Conditions;
 use crate::transport::link_client;
 
 /// A connection without a session.
-struct Raw {
-    agent: AgentId,
-    connection: Connection,
-    endpoint: Endpoint,
+pub(super) struct Raw {
+    pub(super) agent: AgentId,
+    pub(super) connection: Connection,
+    pub(super) endpoint: Endpoint,
 }
 
 impl Raw {
-    async fn connect(world: &mut World, number: u8) -> Self {
+    pub(super) async fn connect(world: &mut World, number: u8) -> Self {
         let identity = world.identity(&edge(number));
         Self::connect_as(world, number, &identity).await
     }
@@ -40,7 +40,7 @@ impl Raw {
         Self { agent: identity.agent.clone(), connection, endpoint }
     }
 
-    fn hello(&self) -> Message {
+    pub(super) fn hello(&self) -> Message {
         let hello = Hello {
             agent: self.agent.clone(),
             features: 0,
@@ -59,7 +59,7 @@ impl Raw {
     }
 
     /// Opens the control stream with these bytes on it.
-    async fn open(&self, bytes: &[u8]) -> SendStream {
+    pub(super) async fn open(&self, bytes: &[u8]) -> SendStream {
         let (mut send, recv) = self.connection.open_bi().await.unwrap();
         send.write_all(bytes).await.unwrap();
         // Kept open: a stopped stream would be another story.
@@ -68,7 +68,7 @@ impl Raw {
     }
 
     /// With which code and reason the other side closed.
-    async fn closed(&self) -> (u64, String) {
+    pub(super) async fn closed(&self) -> (u64, String) {
         match tokio::time::timeout(Duration::from_secs(30), self.connection.closed()).await {
             Ok(ConnectionError::ApplicationClosed(close)) => {
                 (close.error_code.into_inner(), String::from_utf8_lossy(&close.reason).into_owned())
@@ -78,7 +78,7 @@ impl Raw {
     }
 }
 
-async fn neighbour(world: &mut World) -> (Above, Below) {
+pub(super) async fn neighbour(world: &mut World) -> (Above, Below) {
     let mut above = world.region().await;
     let mut below = world.below(2);
     below.up().await;
@@ -86,7 +86,7 @@ async fn neighbour(world: &mut World) -> (Above, Below) {
     (above, below)
 }
 
-async fn still_up(above: &mut Above, below: &Below) {
+pub(super) async fn still_up(above: &mut Above, below: &Below) {
     below.handle.send(Control::Ping { nonce: 5, reply: true }).await.unwrap();
     loop {
         match above.next().await {

@@ -230,7 +230,7 @@ impl Desk {
             Control::Goodbye(refusal) => {
                 tracing::debug!(%edge, message = refusal.message, "an edge says goodbye");
             }
-            Control::PlanStored { .. }
+            control @ (Control::PlanStored { .. }
             | Control::PlanRefused { .. }
             | Control::BlobsWanted { .. }
             | Control::Report { .. }
@@ -243,8 +243,8 @@ impl Desk {
             | Control::EdgeTable(_)
             | Control::EdgeRenewed(_)
             | Control::Placement { .. }
-            | Control::Trust(_) => {
-                let message = "an edge may not send that message".to_owned();
+            | Control::Trust(_)) => {
+                let message = overstepping(edge, &control);
                 let refusal = Refusal { reason: RefusalReason::Malformed, message, retry_after_ms: None };
                 self.downlink.close(&AgentId::Edge(edge), refusal);
             }
@@ -435,6 +435,18 @@ fn renew_here(
 }
 
 /// Asks the hub on behalf of an edge or device.
+/// What an edge is told that sends what is not its to say.
+fn overstepping(edge: EdgeId, control: &Control) -> String {
+    if let Control::PlanStored { edge: Some(other), .. }
+    | Control::PlanRefused { edge: Some(other), .. }
+    | Control::BlobsWanted { edge: Some(other), .. }
+    | Control::Report { edge: Some(other), .. } = control
+    {
+        return format!("edge/{edge} may not speak for edge/{other}: an edge names none");
+    }
+    "an edge may not send that message: it reports, asks for blobs and answers pings".to_owned()
+}
+
 async fn relay(uplink: &UplinkHandle, request: Request) -> Response {
     match uplink.call(request, RELAY_DEADLINE).await {
         Ok(response) => response,

@@ -290,6 +290,12 @@ async fn labels_of_the_store_win_and_what_they_replace_is_kept() {
     ingest(&store, 1, item(1, vec![own])).await;
     let expected = r#"x{cluster="cluster-1", edge="edge-1", exported_region="mars", region="eu"}"#;
     assert_eq!(vector(&instant(&store, "x", 1_000).await), [(expected.to_owned(), 1.0)]);
+    // Whoever says that it is another edge of another cluster is not found under that name.
+    let labels = [("__name__", "y"), ("edge", "edge-2"), ("cluster", "cluster-2")];
+    ingest(&store, 1, item(2, vec![series(&labels, &[(1_000, 2.0)])])).await;
+    let expected = r#"y{cluster="cluster-1", edge="edge-1", exported_cluster="cluster-2", exported_edge="edge-2", region="eu"}"#;
+    assert_eq!(vector(&instant(&store, "y", 1_000).await), [(expected.to_owned(), 2.0)]);
+    assert_eq!(vector(&instant(&store, "y{edge=\"edge-2\"}", 1_000).await), []);
 }
 
 #[tokio::test]

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use link::UplinkEvent;
 use protocol::enrolment::RefusalReason;
 use protocol::id::AgentId;
-use protocol::message::BlobPart;
+use protocol::message::{BlobPart, Control, PlanHead};
 use protocol::plan::SignedPlan;
+use protocol::report::UnitState;
 use state::{Config, Engine, EngineHandle, Offered};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::world::{World, edge, simulate};
+use super::world::{World, edge, report, simulate};
 use crate::edges::shelf::{Shelf, Taken};
 use crate::keys::PlanKeys;
 
@@ -82,5 +84,53 @@ fn a_region_holds_only_what_the_hub_signed_for_that_edge() {
             matches!(taken, Taken::Refused { refusal, .. } if refusal.reason == RefusalReason::ProofInvalid)
         );
         assert_eq!(shelf.offer(edge(12), plan.signed.clone(), plan.parts()), Taken::Held(plan.head));
+    });
+}
+
+#[test]
+fn an_edge_that_speaks_for_another_loses_its_link_and_the_hub_hears_nothing_of_it() {
+    simulate(async {
+        let mut world = World::new(4).await;
+        let mut hub = world.hub().await;
+        let _region = world.region().await;
+        hub.listed().await;
+        let (mut bad, mut good) = (world.edge(11, None), world.edge(12, None));
+        bad.up().await;
+        good.up().await;
+        let others = Some(edge(12));
+        let lie = |sequence| Box::new(report(sequence, true, &[("web", UnitState::Failed)]));
+        let head: PlanHead = world.edge_plan(12, 9, &["{}"]).head;
+        for control in [
+            Control::Report { edge: others, report: lie(1) },
+            Control::PlanStored { edge: others, head },
+            Control::BlobsWanted { edge: others, digests: Vec::new() },
+        ] {
+            bad.send(control).await;
+            let told = bad
+                .expect(|event| match event {
+                    UplinkEvent::Down(reason) => Some(reason.to_string()),
+                    _ => None,
+                })
+                .await;
+            let (own, other) = (edge(11), edge(12));
+            assert!(told.contains(&format!("edge/{own} may not speak for edge/{other}")), "{told}");
+            bad.up().await;
+        }
+        bad.send(Control::Trust(world.authority.trust())).await;
+        let told = bad
+            .expect(|event| match event {
+                UplinkEvent::Down(reason) => Some(reason.to_string()),
+                _ => None,
+            })
+            .await;
+        assert!(told.contains("an edge may not send that message"), "{told}");
+        // What the other says of itself is the first that the hub hears of it.
+        good.send(Control::Report {
+            edge: None,
+            report: Box::new(report(7, true, &[("web", UnitState::Deployed)])),
+        })
+        .await;
+        let heard = hub.report_of(12).await;
+        assert_eq!(heard.units[0].state, UnitState::Deployed);
     });
 }

@@ -44,6 +44,8 @@ mod inbox;
 mod listener;
 mod probe;
 mod proxy;
+#[cfg(feature = "simulated")]
+pub mod readers;
 mod route;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
