@@ -475,6 +475,8 @@ async fn accept(shared: Arc<Shared>) {
         let Ok(permit) = permit else { break };
         let task = peer::serve(Arc::clone(&shared), incoming, permit);
         shared.tasks.spawn(task);
+        // Each newcomer costs a good part of a millisecond: whoever is linked already gets its turn before the next one.
+        tokio::task::yield_now().await;
     }
     // Peers notice the cancellation themselves and say goodbye, all at the same time.
     let goodbyes = async {

@@ -37,6 +37,15 @@ pub(super) struct Connected {
     pub(super) region: RegionName,
 }
 
+/// An identity as it is shown to whoever is dialled.
+#[derive(Clone)]
+pub(super) struct Shown {
+    identity: Arc<AgentIdentity>,
+    client: quinn::ClientConfig,
+    /// What is around tunnels.
+    tls: Arc<TlsClientConfig>,
+}
+
 /// Why there is no link, and when to try again if the peer said so.
 pub(crate) struct Failure {
     pub(crate) reason: String,
@@ -150,6 +159,18 @@ impl Runner {
         }
     }
 
+    /// What an identity shows, made once: whoever is without a link dials for as long as that lasts.
+    fn shown(&mut self, identity: &Arc<AgentIdentity>) -> Result<Shown, Failure> {
+        if let Some(shown) = self.shown.as_ref().filter(|shown| Arc::ptr_eq(&shown.identity, identity)) {
+            return Ok(shown.clone());
+        }
+        let UplinkConfig { profile, clock, entropy, .. } = &mut self.config;
+        let client = link_client(identity, profile, Arc::clone(clock), &mut **entropy)
+            .map_err(|error| Failure::new(error_chain(&error)))?;
+        let shown = Shown { identity: Arc::clone(identity), client, tls: self.tunnel_tls(identity)? };
+        Ok(self.shown.insert(shown).clone())
+    }
+
     /// What is around a tunnel to whom that identity dials.
     fn tunnel_tls(&self, identity: &AgentIdentity) -> Result<Arc<TlsClientConfig>, Failure> {
         let config = tunnel_config(identity, Arc::clone(&self.config.clock));
@@ -190,15 +211,13 @@ impl Runner {
     ) -> Result<Connected, Failure> {
         let address = place.address;
         self.reach = Reach { address, way: self.config.network.way(address) };
-        let UplinkConfig { profile, clock, entropy, .. } = &mut self.config;
-        let client = link_client(identity, profile, Arc::clone(clock), &mut **entropy)
-            .map_err(|error| Failure::new(error_chain(&error)))?;
-        let tls = self.tunnel_tls(identity)?;
+        let Shown { client, tls, .. } = self.shown(identity)?;
         let (connection, means) = self.connect(client, Arc::clone(&tls), &place).await?;
         let carrier = Carrier::new(connection);
         // Until the Welcome nothing is certain: the peer may still be reading the certificate.
         match self.greet(identity, &carrier).await {
             Ok((driver, welcome)) => {
+                self.shown = None;
                 let region = identity.region.clone();
                 Ok(Connected { driver, carrier, welcome, place, tls, means, region })
             }

@@ -186,6 +186,7 @@ impl Runner {
             cancel: self.cancel.clone(),
             failures: 0,
             new_way: watch::Sender::new(()),
+            shown: None,
             next: None,
             standby_from: self.standby_from,
         }

@@ -188,6 +188,7 @@ impl Uplink {
             cancel,
             failures: 0,
             new_way: watch::Sender::new(()),
+            shown: None,
             next: None,
             standby_from: tokio::time::Instant::now() + STANDBY_AFTER,
         };
@@ -257,6 +258,8 @@ struct Runner {
     failures: u32,
     /// Tells that there is another way to the peer.
     new_way: watch::Sender<()>,
+    /// What is shown to whoever is dialled, until a link is up.
+    shown: Option<dial::Shown>,
     /// A link that was welcomed while another one was up, and is to be served after it.
     next: Option<Box<Connected>>,
     /// From when on regions that stand in are dialled.
