@@ -104,6 +104,8 @@ pub mod annotation {
     pub const REGION_PAUSE: &str = "k0rdent.mirantis.com/region-pause";
     /// On ServiceSets: it is left alone.
     pub const SERVICE_SET_PAUSED: &str = "k0rdent.mirantis.com/service-set-paused";
+    /// On the ConfigMap in which trust is published: what is asked of the rotation of keys, with the time.
+    pub const ROTATION: &str = "skein.dev/rotation";
     /// On MultiClusterServices: `pause`, `resume`, `abort` or `promote`, and whatever behind a space makes it another
     /// value; each value is carried out once.
     pub const ROLLOUT: &str = "skein.dev/rollout";

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    cost, diff, enroll, explain, history, kubeconfig, part, query, render, rollout, status, test, token,
+    ca, cost, diff, enroll, explain, history, kubeconfig, part, query, render, rollout, status, test, token,
 };
 use crate::state_dir::StateDir;
 use crate::{hub_api, up};
@@ -39,6 +39,9 @@ enum Command {
     /// Join tokens
     #[command(subcommand)]
     Token(token::Command),
+    /// The mesh's certificate authority: replace its root, or the key that signs plans
+    #[command(subcommand)]
+    Ca(ca::Command),
     /// Enrol this device and run its edge agent
     Enroll(enroll::Arguments),
     /// Ask PromQL of all regions
@@ -88,6 +91,7 @@ pub(crate) fn dispatch(arguments: Vec<OsString>) -> ExitCode {
             asked(async { part::act(&StateDir::find(state)?, &arguments, "start").await })
         }
         Command::Token(command) => asked(async { token::run(state, command).await }),
+        Command::Ca(command) => asked(async { ca::run(state, command).await }),
         Command::Enroll(arguments) => enroll::run(arguments, state),
         Command::Query(arguments) => asked(async { query::show(state, arguments).await }),
         Command::Explain(arguments) => asked(async { explain::show(state, arguments).await }),

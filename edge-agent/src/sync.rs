@@ -131,10 +131,11 @@ impl Receiver {
                 let _ = self.uplink.send(Control::Ping { nonce, reply: true }).await;
             }
             Control::Goodbye(Refusal { message, .. }) => tracing::info!(message, "the region says goodbye"),
-            // The link itself takes placements.
+            // The link itself takes placements and trust.
             Control::ReportAck { .. }
             | Control::Ping { .. }
             | Control::Trust(_)
+            | Control::TrustChain(_)
             | Control::Placement { .. } => {}
             Control::PlanStored { .. }
             | Control::PlanRefused { .. }
@@ -143,7 +144,8 @@ impl Receiver {
             | Control::EdgeLinks { .. }
             | Control::EdgeRemoved { .. }
             | Control::EdgeTable(_)
-            | Control::EdgeRenewed(_) => {
+            | Control::EdgeRenewed(_)
+            | Control::TrustKept(_) => {
                 tracing::warn!("a message that only travels up came down; ignored")
             }
         }

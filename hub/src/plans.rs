@@ -159,6 +159,29 @@ impl PlanBook {
         (head, true)
     }
 
+    /// Signs every plan anew, with a generation of its own: the key of before is about to be retired.
+    pub fn sign_anew(&self) {
+        let mut shelf = self.0.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        let agents: Vec<_> = shelf.plans.keys().cloned().collect();
+        for plan in shelf.plans.values_mut() {
+            let counter = self.0.counter.fetch_add(1, Ordering::Relaxed) + 1;
+            let generation = Generation { term: self.0.term, counter };
+            let header = PlanHeader {
+                agent: plan.agent.clone(),
+                generation,
+                body: plan.head.body,
+                issued_at: (self.0.clock)(),
+                not_after: None,
+                ext: Vec::new(),
+            };
+            let head = PlanHead { generation, ..plan.head };
+            let (signed, issued_at) = (self.0.signer.sign(&header), header.issued_at);
+            *plan = Arc::new(Plan { head, signed, issued_at, origin: None, ..(**plan).clone() });
+        }
+        drop(shelf);
+        agents.iter().for_each(|agent| self.0.announcer.announce(agent));
+    }
+
     /// Forgets an agent that is gone.
     pub fn withdraw(&self, agent: &AgentId) {
         let mut shelf = self.0.shelf.write().unwrap_or_else(PoisonError::into_inner);

@@ -93,6 +93,7 @@ impl Stage {
             returns: 0,
             clock_ahead_ms: 0,
             placed: identity::Placed::default(),
+            lineage: protocol::trust::TrustChain::default(),
         }
     }
 

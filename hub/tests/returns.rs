@@ -67,6 +67,7 @@ async fn stage() -> Stage {
         returns: 0,
         clock_ahead_ms: 0,
         placed: identity::Placed::default(),
+        lineage: protocol::trust::TrustChain::default(),
     };
     let registrar =
         Registrar::new(hub.client.clone(), "kcm-system".to_owned(), authority, Arc::new(clock.clone()));

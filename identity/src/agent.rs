@@ -4,6 +4,7 @@ use bytes::Bytes;
 use protocol::UnixMillis;
 use protocol::enrolment::TrustBundle;
 use protocol::id::{AgentId, RegionName};
+use protocol::trust::TrustChain;
 
 use crate::authority::LinkIdentity;
 use crate::key::{DeviceKey, TlsKey};
@@ -26,6 +27,8 @@ pub struct AgentIdentity {
     pub device: DeviceKey,
     /// Whom to trust.
     pub trust: TrustBundle,
+    /// How that came to be, as it is handed on; empty when a hub of before gave the identity.
+    pub lineage: TrustChain,
     /// Where to dial: `host:port`, in order of preference.
     pub endpoints: Vec<String>,
     /// Begin of the leaf's validity.
@@ -64,7 +67,7 @@ impl AgentIdentity {
     pub fn link_identity(&self) -> LinkIdentity {
         LinkIdentity {
             chain: self.chain.clone(),
-            root: self.trust.roots.first().cloned().unwrap_or_default(),
+            shown: self.trust.roots.iter().chain(&self.lineage.crosses).cloned().collect(),
             tls: self.tls.clone(),
         }
     }

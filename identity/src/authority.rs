@@ -6,30 +6,33 @@
 //! usages and validity come from here, and a request that asks for more simply does not get it.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use protocol::UnixMillis;
 use protocol::codec::encode;
 use protocol::delegation::{EdgeTable, Standings, TABLE_CONTEXT, TablePart};
-use protocol::enrolment::{PlanKey, TRUST_EXTENSION, TrustBundle, trust_statement};
+use protocol::enrolment::{TRUST_EXTENSION, TrustBundle, trust_statement};
 use protocol::id::AgentId;
 use protocol::placement::{PLACEMENT_CONTEXT, Placement, SignedPlacement};
 use protocol::plan::{PlanHeader, SignedPlan};
+use protocol::trust::TrustChain;
+use protocol::{Extensions, UnixMillis};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
-    PublicKeyData, SanType, SerialNumber, SigningKey as _,
+    CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData, SanType,
+    SerialNumber, SigningKey as _,
 };
-use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
+use rustls_pki_types::CertificateSigningRequestDer;
 use zeroize::Zeroizing;
 
-use crate::certificate::{sha256, spki_hash};
+use crate::certificate::sha256;
 use crate::entropy::Entropy;
-use crate::key::{Ed25519, KeyError, KeyKind, TlsKey};
-use crate::pem;
+use crate::key::{KeyError, KeyKind, TlsKey};
+use crate::keyring::{Keyring, Parts, Phase, SEALING_SEED};
+use crate::lineage::chain_extension;
 use crate::plan::{key_id, signed_bytes};
 
 /// How long an agent's certificate is valid.
@@ -43,13 +46,9 @@ pub const REQUEST_BYTES_MAX: usize = 8 * 1024;
 /// Longest trust domain.
 pub const TRUST_DOMAIN_BYTES_MAX: usize = 255;
 
-/// The parts of the secret in which an authority is kept.
-const ROOT_CERTIFICATE: &str = "root.crt";
-const ROOT_KEY: &str = "root.key";
-const PLAN_KEY: &str = "plan.key";
+/// The parts of the secret that no rotation replaces.
 const LINK_SECRET: &str = "link.key";
 const TRUST_DOMAIN: &str = "trust-domain";
-const TRUST_SEQUENCE: &str = "trust-sequence";
 
 /// Why an authority cannot be had or does not issue.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +76,9 @@ pub enum AuthorityError {
     /// The request is malformed or its signature is wrong.
     #[error("certificate signing request is refused: {0}")]
     Request(String),
+    /// A step of a rotation is not due.
+    #[error("{0}")]
+    Rotation(String),
     /// A part of the secret is missing or damaged.
     #[error("authority secret: \"{part}\" {detail}")]
     Secret {
@@ -92,8 +94,9 @@ pub enum AuthorityError {
 pub struct LinkIdentity {
     /// Certificate chain (DER), leaf first, without the root.
     pub chain: Vec<Bytes>,
-    /// The root (DER), shown only to those who join: they know nothing but its pin.
-    pub root: Bytes,
+    /// Roots (DER), and certificates of roots by others: shown only to those who join, who know nothing but a pin, and to
+    /// those who return, who may know nothing but a root of before.
+    pub shown: Vec<Bytes>,
     /// The leaf's key.
     pub tls: TlsKey,
 }
@@ -101,11 +104,9 @@ pub struct LinkIdentity {
 /// The root key and the plan-signing key.
 pub struct Authority {
     trust_domain: String,
-    root: Bytes,
-    root_key: TlsKey,
-    plan_key: Ed25519,
     link_secret: Zeroizing<[u8; 32]>,
-    sequence: u64,
+    sealing: Zeroizing<[u8; 32]>,
+    keyring: RwLock<Arc<Keyring>>,
 }
 
 impl std::fmt::Debug for Authority {
@@ -138,41 +139,45 @@ impl Authority {
         entropy: &mut dyn Entropy,
     ) -> Result<Self, AuthorityError> {
         check_trust_domain(trust_domain)?;
-        let root_key = TlsKey::generate_kind(kind, entropy).map_err(AuthorityError::Key)?;
-        let mut params = policy(&format!("skein root of {trust_domain}"), now, ROOT_VALIDITY_MS, entropy);
-        // One level below the root is kept for the issuing certificates of regions.
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let root = params.self_signed(root_key.pair()).map_err(|error| sign_error("the root", &error))?;
+        let keyring = Keyring::create(trust_domain, kind, now, entropy)?;
         let mut link_secret = Zeroizing::new([0; 32]);
         entropy.fill(&mut *link_secret);
-        Ok(Self {
-            trust_domain: trust_domain.to_owned(),
-            root: Bytes::copy_from_slice(root.der()),
-            root_key,
-            plan_key: Ed25519::generate(entropy),
-            link_secret,
-            sequence: 1,
-        })
+        let sealing = Zeroizing::new(sealing_seed(&keyring));
+        let (trust_domain, keyring) = (trust_domain.to_owned(), RwLock::new(Arc::new(keyring)));
+        Ok(Self { trust_domain, link_secret, sealing, keyring })
     }
 
-    /// Seals content to agents. What its ephemeral keys follow from, follows from the plan-signing key: it is kept where
-    /// that is kept, and the same content gives the same bytes after a restart.
+    /// The keys that it has now.
+    pub fn keyring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.keyring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Uses other keys from now on. They are written before: see [`to_secret_with`](Self::to_secret_with).
+    pub fn adopt(&self, keyring: Keyring) {
+        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keyring);
+    }
+
+    /// Seals content to agents. What its ephemeral keys follow from is kept where the plan-signing key is kept, and the same
+    /// content gives the same bytes after a restart, and after a rotation of that key.
     pub fn sealer(&self) -> crate::sealing::Sealer {
-        crate::sealing::Sealer::new(blake3::derive_key("skein hub sealing seed v1", self.plan_key.seed()))
+        crate::sealing::Sealer::new(*self.sealing)
     }
 
     /// The parts in which the authority is kept, for a Kubernetes Secret. All of them are text.
     pub fn to_secret(&self) -> BTreeMap<String, Vec<u8>> {
+        self.to_secret_with(&self.keyring())
+    }
+
+    /// The same with other keys.
+    pub fn to_secret_with(&self, keyring: &Keyring) -> BTreeMap<String, Vec<u8>> {
         let text = |bytes: &[u8]| STANDARD.encode(bytes).into_bytes();
-        BTreeMap::from([
-            (ROOT_CERTIFICATE.to_owned(), pem::encode("CERTIFICATE", &self.root).into_bytes()),
-            (ROOT_KEY.to_owned(), pem::encode("PRIVATE KEY", self.root_key.pkcs8()).into_bytes()),
-            (PLAN_KEY.to_owned(), text(self.plan_key.seed())),
+        let mut parts = keyring.parts();
+        parts.extend([
             (LINK_SECRET.to_owned(), text(&*self.link_secret)),
+            (SEALING_SEED.to_owned(), text(&*self.sealing)),
             (TRUST_DOMAIN.to_owned(), self.trust_domain.clone().into_bytes()),
-            (TRUST_SEQUENCE.to_owned(), self.sequence.to_string().into_bytes()),
-        ])
+        ]);
+        parts
     }
 
     /// Reads what [`to_secret`](Self::to_secret) wrote.
@@ -180,41 +185,20 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError::Secret`] names the part that is missing or damaged.
     pub fn from_secret(secret: &BTreeMap<String, Vec<u8>>) -> Result<Self, AuthorityError> {
-        let wrong =
-            |part: &'static str, detail: &str| AuthorityError::Secret { part, detail: detail.to_owned() };
-        let text = |part: &'static str| {
-            let bytes = secret.get(part).ok_or_else(|| wrong(part, "is missing"))?;
-            std::str::from_utf8(bytes).map(str::trim).map_err(|_| wrong(part, "is not text"))
-        };
-        let key = |part: &'static str| {
-            STANDARD
-                .decode(text(part)?)
-                .ok()
-                .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
-                .ok_or_else(|| wrong(part, "is not the base64 of 32 bytes"))
-        };
-        let der = |part: &'static str, label: &str| {
-            pem::decode(label, text(part)?)
-                .and_then(|blocks| blocks.into_iter().next())
-                .ok_or_else(|| wrong(part, &format!("is not a PEM block of type {label}")))
-        };
-        let root_key = TlsKey::from_pkcs8(&der(ROOT_KEY, "PRIVATE KEY")?)
-            .map_err(|error| wrong(ROOT_KEY, &error.to_string()))?;
-        let root = der(ROOT_CERTIFICATE, "CERTIFICATE")?;
-        let pin = spki_hash(&root).map_err(|error| wrong(ROOT_CERTIFICATE, &error.to_string()))?;
-        if pin != root_key.spki_hash() {
-            return Err(wrong(ROOT_CERTIFICATE, "does not belong to root.key"));
-        }
-        let trust_domain = text(TRUST_DOMAIN)?.to_owned();
+        let parts = Parts(secret);
+        let trust_domain = parts.text(TRUST_DOMAIN)?.to_owned();
         check_trust_domain(&trust_domain)?;
-        let sequence = text(TRUST_SEQUENCE)?.parse().map_err(|_| wrong(TRUST_SEQUENCE, "is not a number"))?;
+        let keyring = Keyring::from_parts(&parts, trust_domain.clone())?;
+        // An authority of before had none: it followed from the plan key, which nothing could replace.
+        let sealing = match parts.is_of_before() {
+            true => sealing_seed(&keyring),
+            false => parts.seed(SEALING_SEED)?,
+        };
         Ok(Self {
             trust_domain,
-            root: Bytes::from(root),
-            root_key,
-            plan_key: Ed25519::from_seed(key(PLAN_KEY)?),
-            link_secret: Zeroizing::new(key(LINK_SECRET)?),
-            sequence,
+            link_secret: Zeroizing::new(parts.seed(LINK_SECRET)?),
+            sealing: Zeroizing::new(sealing),
+            keyring: RwLock::new(Arc::new(keyring)),
         })
     }
 
@@ -231,28 +215,51 @@ impl Authority {
 
     /// Whom to trust.
     pub fn trust(&self) -> TrustBundle {
-        let public_key = self.plan_key.public();
-        TrustBundle {
-            sequence: self.sequence,
-            trust_domain: self.trust_domain.clone(),
-            roots: vec![self.root.clone()],
-            plan_keys: vec![PlanKey { id: key_id(&public_key), public_key }],
-        }
+        self.keyring().bundle()
     }
 
-    /// The root's word for a bundle, as an extension of the grant that carries it.
+    /// How that bundle came to be: whoever trusts it, or one of before, takes it by this.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Sign`] when a root's key does not sign.
+    pub fn chain(&self) -> Result<TrustChain, AuthorityError> {
+        self.keyring().chain()
+    }
+
+    /// The word of the oldest root for a bundle, as an extension of the grant that carries it. An agent of before knows
+    /// nothing else.
     ///
     /// # Errors
     /// [`AuthorityError::Sign`] when the root's key does not sign.
     pub fn vouch(&self, bundle: &TrustBundle) -> Result<(u16, Bytes), AuthorityError> {
-        let signed = self.root_key.pair().sign(&trust_statement(bundle));
+        let keyring = self.keyring();
+        let root = match keyring.phase() {
+            Phase::Changed => keyring.other_root.as_ref().unwrap_or(&keyring.root),
+            Phase::Steady | Phase::Introduced => &keyring.root,
+        };
+        let signed = root.key.pair().sign(&trust_statement(bundle));
         let signature = signed.map_err(|error| sign_error("trust bundle", &error))?;
         Ok((TRUST_EXTENSION, Bytes::from(signature)))
     }
 
-    /// What join tokens pin: SHA-256 of the root's public key.
+    /// Whom to trust, and the word for it, as grants carry them.
+    ///
+    /// # Errors
+    /// As [`vouch`](Self::vouch).
+    pub fn vouched(&self) -> Result<(TrustBundle, Extensions), AuthorityError> {
+        let trust = self.trust();
+        let ext = vec![self.vouch(&trust)?, chain_extension(&self.chain()?)];
+        Ok((trust, ext))
+    }
+
+    /// The roots that are trusted, as PEM.
+    pub fn roots_pem(&self) -> String {
+        self.trust().roots.iter().map(|root| crate::pem::encode("CERTIFICATE", root)).collect()
+    }
+
+    /// What join tokens pin: SHA-256 of the roots' public keys.
     pub fn pins(&self) -> Vec<[u8; 32]> {
-        vec![self.root_key.spki_hash()]
+        self.keyring().roots().map(|root| root.key.spki_hash()).collect()
     }
 
     /// A certificate chain for an agent, leaf first, without the root. Only the public key of the request (DER,
@@ -286,32 +293,36 @@ impl Authority {
         now: UnixMillis,
         entropy: &mut dyn Entropy,
     ) -> Result<LinkIdentity, AuthorityError> {
-        let kind = self.root_key.kind();
+        let keyring = self.keyring();
+        let kind = keyring.root.key.kind();
         let tls = TlsKey::generate_kind(kind, entropy).map_err(AuthorityError::Key)?;
         let chain = self.leaf("hub", vec![ExtendedKeyUsagePurpose::ServerAuth], tls.pair(), now, entropy)?;
-        Ok(LinkIdentity { chain, root: self.root.clone(), tls })
+        Ok(LinkIdentity { chain, shown: keyring.shown(), tls })
     }
 
     /// Signs the header of a table of edges; the entries are the caller's to add.
     pub fn sign_table(&self, table: &EdgeTable) -> TablePart {
         let table = encode(table);
-        let signature = self.plan_key.sign(&[TABLE_CONTEXT, &table[..]].concat());
-        let (key_id, entries) = (key_id(&self.plan_key.public()), Standings::default());
+        let keyring = self.keyring();
+        let signature = keyring.plan_key.sign(&[TABLE_CONTEXT, &table[..]].concat());
+        let (key_id, entries) = (key_id(&keyring.plan_key.public()), Standings::default());
         TablePart { table, key_id, signature, first: 0, entries, ext: Vec::new() }
     }
 
     /// Signs a placement.
     pub fn sign_placement(&self, placement: &Placement) -> SignedPlacement {
         let placement = encode(placement);
-        let signature = self.plan_key.sign(&[PLACEMENT_CONTEXT, &placement[..]].concat());
-        SignedPlacement { placement, key_id: key_id(&self.plan_key.public()), signature, ext: Vec::new() }
+        let keyring = self.keyring();
+        let signature = keyring.plan_key.sign(&[PLACEMENT_CONTEXT, &placement[..]].concat());
+        SignedPlacement { placement, key_id: key_id(&keyring.plan_key.public()), signature, ext: Vec::new() }
     }
 
     /// Signs a plan.
     pub fn sign_plan(&self, header: &PlanHeader) -> SignedPlan {
         let header = encode(header);
-        let signature = self.plan_key.sign(&signed_bytes(&header));
-        SignedPlan { key_id: key_id(&self.plan_key.public()), header, signature }
+        let keyring = self.keyring();
+        let signature = keyring.plan_key.sign(&signed_bytes(&header));
+        SignedPlan { key_id: key_id(&keyring.plan_key.public()), header, signature }
     }
 
     fn leaf(
@@ -323,14 +334,15 @@ impl Authority {
         entropy: &mut dyn Entropy,
     ) -> Result<Vec<Bytes>, AuthorityError> {
         let leaf = Leaf { trust_domain: &self.trust_domain, path, usages, validity_ms: LEAF_VALIDITY_MS };
-        let issuer = self.issuer().map_err(|error| sign_error(path, &error))?;
+        let keyring = self.keyring();
+        let issuer = keyring.root.issuer().map_err(|error| sign_error(path, &error))?;
         Ok(vec![sign_leaf(leaf, key, &issuer, now, entropy)?])
     }
+}
 
-    /// The root, as what issues certificates.
-    pub(crate) fn issuer(&self) -> Result<Issuer<'static, &rcgen::KeyPair>, rcgen::Error> {
-        Issuer::from_ca_cert_der(&CertificateDer::from(&self.root[..]), self.root_key.pair())
-    }
+/// What sealing follows from, unless it is kept apart.
+fn sealing_seed(keyring: &Keyring) -> [u8; 32] {
+    blake3::derive_key("skein hub sealing seed v1", keyring.plan_key.seed())
 }
 
 /// What a leaf says.

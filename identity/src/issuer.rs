@@ -205,7 +205,8 @@ impl Authority {
         let uri = name.as_str().try_into().map_err(|error: rcgen::Error| sign_error(&name, &error))?;
         params.subject_alt_names = vec![SanType::URI(uri)];
         params.use_authority_key_identifier_extension = true;
-        let issuer = self.issuer().map_err(|error| sign_error(&name, &error))?;
+        let keyring = self.keyring();
+        let issuer = keyring.root.issuer().map_err(|error| sign_error(&name, &error))?;
         let certificate = params.signed_by(&key, &issuer).map_err(|error| sign_error(&name, &error))?;
         Ok((ISSUER_EXTENSION, Bytes::copy_from_slice(certificate.der())))
     }

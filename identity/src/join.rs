@@ -9,11 +9,13 @@ use bytes::Bytes;
 use protocol::UnixMillis;
 use protocol::enrolment::{JoinGrant, JoinRequest, Refusal, RefusalReason, TokenId, join_statement};
 use protocol::id::{AgentId, EdgeId, RegionName};
+use protocol::trust::TrustChain;
 
 use crate::agent::AgentIdentity;
 use crate::certificate::{PeerCertificate, spki_hash, validity};
 use crate::issuer::check_issuer;
 use crate::key::{DeviceKey, ED25519_KEY_BYTES, KeyError, TlsKey, ed25519_verifies};
+use crate::lineage::{follow_pins, told_chain};
 use crate::placement::Placed;
 use crate::tls::verify_chain;
 use crate::token::{JoinToken, TokenRole};
@@ -196,6 +198,9 @@ pub enum GrantError {
     /// The grant's roots are not those that the token pins.
     #[error("the grant's trust bundle does not contain the root that the token pins")]
     Root,
+    /// What is trusted already does not lead to what the grant wants to be trusted.
+    #[error("{0}")]
+    Lineage(String),
     /// Whoever relayed the grant may have put in roots or plan keys.
     #[error(
         "no trusted root has signed the grant's trust bundle: it was altered on the way, or the hub is too old"
@@ -216,6 +221,25 @@ pub enum GrantError {
     Certificate(String),
 }
 
+/// How the trust of a grant follows from what the token pins.
+fn pinned_lineage(token: &JoinToken, grant: &JoinGrant) -> Result<TrustChain, GrantError> {
+    if let Some(chain) = told_chain(&grant.ext) {
+        // The root may have been replaced, also more than once, since the token was printed.
+        let known =
+            follow_pins(&token.pins, &chain).map_err(|error| GrantError::Lineage(error.to_string()))?;
+        return if known == grant.trust { Ok(chain) } else { Err(GrantError::Unvouched) };
+    }
+    let is_pinned = |root: &&Bytes| spki_hash(root).is_ok_and(|pin| token.pins.contains(&pin));
+    let mut pinned = grant.trust.roots.iter().filter(is_pinned).peekable();
+    if pinned.peek().is_none() {
+        return Err(GrantError::Root);
+    }
+    if !is_vouched(&grant.trust, &grant.ext, pinned) {
+        return Err(GrantError::Unvouched);
+    }
+    Ok(TrustChain::default())
+}
+
 /// Turns a grant into an identity, after checking that it is what the token promised.
 ///
 /// # Errors
@@ -226,14 +250,7 @@ pub fn accept_grant(
     tls: TlsKey,
     grant: JoinGrant,
 ) -> Result<AgentIdentity, GrantError> {
-    let is_pinned = |root: &&Bytes| spki_hash(root).is_ok_and(|pin| token.pins.contains(&pin));
-    let mut pinned = grant.trust.roots.iter().filter(is_pinned).peekable();
-    if pinned.peek().is_none() {
-        return Err(GrantError::Root);
-    }
-    if !is_vouched(&grant.trust, &grant.ext, pinned) {
-        return Err(GrantError::Unvouched);
-    }
+    let lineage = pinned_lineage(token, &grant)?;
     let role = match &grant.agent {
         AgentId::Region(name) if *name != grant.region => None,
         AgentId::Region(_) => Some(TokenRole::Region),
@@ -255,6 +272,7 @@ pub fn accept_grant(
         tls,
         device,
         trust,
+        lineage,
         endpoints,
         not_before,
         not_after,

@@ -10,6 +10,7 @@
 //! - [`authority`], [`join`], [`renewal`], [`recovery`]: how it gets it, keeps it and gets it back; certificates
 //!   follow policy, never the request
 //! - [`issuer`]: how a region renews its edges while the hub is away, and what it cannot do with that
+//! - [`keyring`]: how root and plan key are replaced; [`lineage`]: how agents follow
 //! - [`plan`]: signatures of plans; [`sealing`]: content that only its recipient reads
 //! - [`trust`], [`certificate`], [`tls`]: whom a link talks to: TLS 1.3 only, no resumption, no 0-RTT
 //!
@@ -26,6 +27,8 @@ pub mod entropy;
 pub mod issuer;
 pub mod join;
 pub mod key;
+pub mod keyring;
+pub mod lineage;
 mod pem;
 pub mod placement;
 pub mod plan;
@@ -45,6 +48,8 @@ pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use issuer::RegionIssuer;
 pub use join::{JoinDecision, TokenRecord, TokenUse, check_join, make_join_request};
 pub use key::{DeviceKey, KeyKind, TlsKey};
+pub use keyring::{Keyring, Phase, Replaced};
+pub use lineage::LineageError;
 pub use placement::Placed;
 pub use plan::{PlanError, PlanVerifier};
 pub use renewal::{check_renewal, make_renew_request};

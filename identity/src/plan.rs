@@ -6,6 +6,7 @@ use protocol::enrolment::TrustBundle;
 use protocol::id::AgentId;
 use protocol::placement::{PLACEMENT_BYTES_MAX, PLACEMENT_CONTEXT, Placement, SignedPlacement};
 use protocol::plan::{KeyId, PlanHeader, SIGNING_CONTEXT, SignedPlan};
+use protocol::trust::{BUNDLE_BYTES_MAX, TrustChain};
 
 use crate::key::{ED25519_KEY_BYTES, ed25519_verifies};
 
@@ -49,6 +50,18 @@ impl PlanVerifier {
             .filter_map(|key| Some((key.id, <[u8; ED25519_KEY_BYTES]>::try_from(&key.public_key[..]).ok()?)))
             .collect();
         Self { keys }
+    }
+
+    /// One that also trusts the keys of the bundles of before: what was stored in their time is obeyed still, and goes on
+    /// to be verified.
+    pub fn remembering(trust: &TrustBundle, lineage: &TrustChain) -> Self {
+        let mut verifier = Self::new(trust);
+        for step in &lineage.steps {
+            if let Ok(bundle) = decode::<TrustBundle>(&step.bundle, BUNDLE_BYTES_MAX) {
+                verifier.keys.extend(Self::new(&bundle).keys);
+            }
+        }
+        verifier
     }
 
     /// The header, if the hub signed it.

@@ -3,13 +3,15 @@
 //! The new TLS key is vouched for by the device key, so whoever steals a TLS key cannot renew with it.
 
 use bytes::Bytes;
-use protocol::enrolment::{Refusal, RefusalReason, RenewGrant, RenewRequest, renew_statement};
+use protocol::enrolment::{Refusal, RefusalReason, RenewGrant, RenewRequest, TrustBundle, renew_statement};
 use protocol::id::AgentId;
+use protocol::trust::TrustChain;
 
 use crate::agent::AgentIdentity;
 use crate::issuer::told_returns;
 use crate::join::{GrantError, check_chain};
 use crate::key::{KeyError, TlsKey, ed25519_verifies};
+use crate::lineage::told_chain;
 use crate::trust::is_vouched;
 
 /// The agent's request for a certificate over a new key.
@@ -57,13 +59,41 @@ pub fn accept_renewal(
     tls: TlsKey,
     grant: RenewGrant,
 ) -> Result<AgentIdentity, GrantError> {
-    let newer = grant.trust.sequence > identity.trust.sequence;
-    if newer && !is_vouched(&grant.trust, &grant.ext, identity.trust.roots.iter()) {
-        return Err(GrantError::Unvouched);
-    }
-    let trust = if newer { grant.trust } else { identity.trust.clone() };
+    let (trust, lineage) = renewed_trust(identity, &grant)?;
     let own = Some(&identity.region);
     let (not_before, not_after) = check_chain(&identity.agent, &grant.chain, &trust, &tls, grant.time, own)?;
     let endpoints = if grant.endpoints.is_empty() { identity.endpoints.clone() } else { grant.endpoints };
-    Ok(AgentIdentity { chain: grant.chain, tls, trust, endpoints, not_before, not_after, ..identity.clone() })
+    Ok(AgentIdentity {
+        chain: grant.chain,
+        tls,
+        trust,
+        lineage,
+        endpoints,
+        not_before,
+        not_after,
+        ..identity.clone()
+    })
+}
+
+/// Whom to trust after a renewal, and how that came to be.
+fn renewed_trust(
+    identity: &AgentIdentity,
+    grant: &RenewGrant,
+) -> Result<(TrustBundle, TrustChain), GrantError> {
+    let newer = grant.trust.sequence > identity.trust.sequence;
+    if let Some(chain) = told_chain(&grant.ext) {
+        let taken = identity.trusting(&chain).map_err(|error| GrantError::Lineage(error.to_string()))?;
+        let taken = taken.as_ref().unwrap_or(identity);
+        if newer && taken.trust != grant.trust {
+            return Err(GrantError::Unvouched);
+        }
+        return Ok((taken.trust.clone(), taken.lineage.clone()));
+    }
+    if !newer {
+        return Ok((identity.trust.clone(), identity.lineage.clone()));
+    }
+    if !is_vouched(&grant.trust, &grant.ext, identity.trust.roots.iter()) {
+        return Err(GrantError::Unvouched);
+    }
+    Ok((grant.trust.clone(), TrustChain::default()))
 }

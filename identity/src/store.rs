@@ -23,10 +23,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use protocol::UnixMillis;
+use protocol::codec::{decode, encode};
 use protocol::enrolment::{PlanKey, TrustBundle};
 use protocol::id::Generation;
 use protocol::placement::Site;
 use protocol::plan::KeyId;
+use protocol::trust::{CHAIN_BYTES_MAX, TrustChain};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::AgentIdentity;
@@ -338,6 +340,9 @@ struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     placed: Option<PlacedRecord>,
     trust: TrustRecord,
+    /// The encoded [`TrustChain`], base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lineage: Option<String>,
 }
 
 /// What the last placement said beside the region and its endpoints.
@@ -415,6 +420,8 @@ impl Record {
                 roots: trust.roots.iter().map(|root| STANDARD.encode(root)).collect(),
                 plan_keys: trust.plan_keys.iter().map(plan_key).collect(),
             },
+            lineage: (identity.lineage != TrustChain::default())
+                .then(|| STANDARD.encode(encode(&identity.lineage))),
         }
     }
 
@@ -437,6 +444,12 @@ impl Record {
                 trust_domain: self.trust.trust_domain,
                 roots: self.trust.roots.iter().map(bytes).collect::<Result<_, _>>()?,
                 plan_keys: self.trust.plan_keys.iter().map(plan_key).collect::<Result<_, _>>()?,
+            },
+            lineage: match &self.lineage {
+                Some(text) => {
+                    decode(&bytes(text)?, CHAIN_BYTES_MAX).map_err(|error| format!("lineage: {error}"))?
+                }
+                None => TrustChain::default(),
             },
             endpoints: self.endpoints,
             // An identity from before sealing: its half-life is over at once, for only a renewal tells the sealing

@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use protocol::UnixMillis;
 use protocol::enrolment::TrustBundle;
 use protocol::id::{AgentId, IdError, RegionName};
@@ -26,6 +27,7 @@ use crate::agent::AgentIdentity;
 use crate::authority::LinkIdentity;
 use crate::certificate::{PeerCertificate, rustls_chain, spki_hash, validity};
 use crate::issuer::{IssuerError, TABLE_AGE_MAX_MS, check_issuer};
+use crate::lineage::heirs;
 use crate::time::{Clock, TlsClock, unix_time};
 use crate::token::JoinToken;
 use crate::trust::{Anchors, Trust, TrustError};
@@ -104,7 +106,7 @@ pub fn server_config(
     let certified = |with_root: bool| {
         let mut chain = rustls_chain(&identity.chain);
         if with_root {
-            chain.push(CertificateDer::from(identity.root.to_vec()));
+            chain.extend(rustls_chain(&identity.shown));
         }
         CertifiedKey::from_der(chain, identity.tls.rustls_key(), provider())
             .map(Arc::new)
@@ -173,7 +175,7 @@ pub fn tunnel_server_config(
     clock: Arc<dyn Clock>,
 ) -> Result<ServerConfig, TlsError> {
     let mut chain = rustls_chain(&identity.chain);
-    chain.push(CertificateDer::from(identity.root.to_vec()));
+    chain.extend(rustls_chain(&identity.shown));
     let mut config = ServerConfig::builder_with_details(Arc::clone(provider()), Arc::new(TlsClock(clock)))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Configure)?
@@ -261,7 +263,7 @@ fn provider() -> &'static Arc<CryptoProvider> {
     PROVIDER.get_or_init(|| Arc::new(aws_lc_rs::default_provider()))
 }
 
-/// Shows the root to those who join, since a pin is all they have.
+/// Shows roots to those who join or return, since a pin, or a root of before, may be all they have.
 #[derive(Debug)]
 struct ShowChain {
     link: Arc<CertifiedKey>,
@@ -270,7 +272,8 @@ struct ShowChain {
 
 impl ResolvesServerCert for ShowChain {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let joins = hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ALPN_JOIN));
+        let strange = |protocol: &[u8]| protocol == ALPN_JOIN || protocol == ALPN_RECOVER;
+        let joins = hello.alpn().is_some_and(|mut offered| offered.any(strange));
         Some(Arc::clone(if joins { &self.join } else { &self.link }))
     }
 }
@@ -430,7 +433,17 @@ impl UpperVerifier {
         now: UnixTime,
     ) -> Result<(), Error> {
         let now = self.judged.at(leaf, now)?;
-        let between = verify_path(leaf, rest, &self.anchors.anchors, now, KeyUsage::server_auth())?;
+        let between = match self.judged {
+            Judged::Within(_) => {
+                verify_path(leaf, rest, &self.anchors.anchors, now, KeyUsage::server_auth())?
+            }
+            Judged::Timeless => {
+                // Away for longer than a rotation took: what is trusted here may have named its heir.
+                let mut anchors = self.anchors.anchors.clone();
+                anchors.extend(heirs(self.anchors.bundle.roots.clone(), rest));
+                verify_path(leaf, &[], &anchors, now, KeyUsage::server_auth())?
+            }
+        };
         listens_by_root(&between)?;
         let found = PeerCertificate::read(leaf).map_err(other)?.spiffe;
         let expected = self.expected.spiffe(&self.anchors.bundle.trust_domain);
@@ -451,14 +464,21 @@ impl PinVerifier {
         rest: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<(), Error> {
-        let root = rest
-            .iter()
-            .find(|der| spki_hash(der).is_ok_and(|pin| self.pins.contains(&pin)))
-            .ok_or_else(|| other(Unwanted::Pin))?;
-        let anchor = webpki::anchor_from_trusted_cert(root).map_err(|error| other(PathError(error)))?;
+        let is_pinned = |der: &&CertificateDer<'_>| spki_hash(der).is_ok_and(|pin| self.pins.contains(&pin));
+        let pinned: Vec<_> = rest.iter().filter(is_pinned).map(|der| Bytes::copy_from_slice(der)).collect();
+        if pinned.is_empty() {
+            return Err(other(Unwanted::Pin));
+        }
+        let mut anchors = Vec::new();
+        for root in rest.iter().filter(is_pinned) {
+            let anchor = webpki::anchor_from_trusted_cert(root).map_err(|error| other(PathError(error)))?;
+            anchors.push(anchor.to_owned());
+        }
+        // The root may have been replaced since the token was printed.
+        anchors.extend(heirs(pinned, rest));
         // Only listeners have certificates for servers, so whoever passes is the hub or a region. A newcomer's clock
         // is nobody's word: a listener whose certificate has expired can relay a join, and learns nothing by it.
-        let between = verify_path(leaf, rest, &[anchor], time_of(leaf)?, KeyUsage::server_auth())?;
+        let between = verify_path(leaf, &[], &anchors, time_of(leaf)?, KeyUsage::server_auth())?;
         listens_by_root(&between)
     }
 }

@@ -80,6 +80,7 @@ fn identity(
         returns: 0,
         clock_ahead_ms: 0,
         placed: identity::Placed::default(),
+        lineage: protocol::trust::TrustChain::default(),
     }
 }
 

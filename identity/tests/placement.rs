@@ -36,6 +36,7 @@ fn edge(authority: &Authority) -> AgentIdentity {
         returns: 0,
         clock_ahead_ms: 0,
         placed: Placed::default(),
+        lineage: protocol::trust::TrustChain::default(),
     }
 }
 

@@ -36,6 +36,7 @@ fn identity(device: DeviceKey, name: &str) -> AgentIdentity {
         returns: 0,
         clock_ahead_ms: 0,
         placed: identity::Placed::default(),
+        lineage: protocol::trust::TrustChain::default(),
     }
 }
 

@@ -23,9 +23,9 @@
 //! # Places kept for what is not here yet
 //! - Revocation pushed down: [`DownlinkHandle::deny`] takes the set and ends the links it names.
 //! - Renewal by regions: `Request::Renew` reaches the region first, and the root allows one level below it.
-//! - Rotation of the root: [`DownlinkHandle::set_trust`], `Control::Trust`, bundles with a sequence.
 
 mod driver;
+mod keeping;
 mod lanes;
 mod race;
 mod transport;

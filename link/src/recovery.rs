@@ -1,5 +1,5 @@
-//! The return of an agent that no listener takes a link from, because of the time: its certificate has expired, or
-//! one of the clocks is wrong.
+//! The return of an agent that no listener takes a link from, because of the time: its certificate has expired, the root
+//! behind it or behind the listener's was replaced while the agent was away, or one of the clocks is wrong.
 //!
 //! ```text
 //!   dial --- "certificate expired" (said here or there) ---> recover at the same address ---> dial again
@@ -10,16 +10,18 @@
 use std::sync::Arc;
 
 use identity::recovery::{accept_recovery, make_recover_request};
-use identity::{AgentIdentity, Clock, KeyStore};
+use identity::{AgentIdentity, Clock, KeyStore, TlsKey};
 use protocol::lane::Framed as _;
 use protocol::message::{Request, Response};
+use protocol::recovery::RecoverGrant;
 use protocol::session::{Close, CloseCode};
 use quinn::{Connection, ConnectionError};
 use tokio::sync::watch;
 
 use crate::driver::Carrier;
+use crate::keeping::amend;
 use crate::lanes::ask;
-use crate::transport::{CERTIFICATE_EXPIRED, describe, is_alert};
+use crate::transport::{CERTIFICATE_EXPIRED, UNKNOWN_AUTHORITY, describe, is_alert};
 use crate::types::CallError;
 use crate::uplink::{Failure, error_chain};
 
@@ -32,11 +34,11 @@ pub struct Recovery {
     pub identity: watch::Sender<Arc<AgentIdentity>>,
 }
 
-/// Whether a handshake failed because of the time.
+/// Whether a handshake failed because of the time: a certificate has expired, or a root was replaced meanwhile.
 pub(crate) fn is_untimely(error: &ConnectionError) -> bool {
     match error {
-        ConnectionError::ConnectionClosed(close) => u64::from(close.error_code) == CERTIFICATE_EXPIRED,
-        ConnectionError::TransportError(error) => u64::from(error.code) == CERTIFICATE_EXPIRED,
+        ConnectionError::ConnectionClosed(close) => is_of_then(close.error_code.into()),
+        ConnectionError::TransportError(error) => is_of_then(error.code.into()),
         ConnectionError::VersionMismatch
         | ConnectionError::ApplicationClosed(_)
         | ConnectionError::Reset
@@ -44,6 +46,10 @@ pub(crate) fn is_untimely(error: &ConnectionError) -> bool {
         | ConnectionError::LocallyClosed
         | ConnectionError::CidsExhausted => false,
     }
+}
+
+fn is_of_then(code: u64) -> bool {
+    matches!(code, CERTIFICATE_EXPIRED | UNKNOWN_AUTHORITY)
 }
 
 /// Whether a handshake may have failed because another region issued the certificate, which the hub can replace.
@@ -57,20 +63,21 @@ impl Recovery {
     pub(crate) async fn recover(&self, connection: Connection, clock: &dyn Clock) -> Result<(), Failure> {
         let identity = Arc::clone(&self.identity.borrow());
         let carrier = Carrier::new(connection);
-        let returned = self.exchange(&identity, &carrier, clock).await;
+        let answered = self.exchange(&identity, &carrier).await;
         carrier.fail(Close::new(CloseCode::Done, "the return is over"));
-        let returned = returned?;
-        let (store, kept) = (Arc::clone(&self.store), returned.clone());
-        let stored = tokio::task::spawn_blocking(move || store.store(&kept)).await;
-        let stored = stored.map_err(|error| Failure::new(error.to_string()))?;
-        stored.map_err(|error| Failure::new(error_chain(&error)))?;
+        let (tls, grant) = answered?;
+        let accept = |present: &AgentIdentity| {
+            let returned = accept_recovery(present, tls.clone(), grant.clone(), clock);
+            returned.map(Some).map_err(|error| error_chain(&error))
+        };
+        let returned = amend(&self.store, &self.identity, accept).await.map_err(Failure::new)?;
+        let Some(returned) = returned else { return Ok(()) };
         tracing::info!(
             not_after = returned.not_after,
             returns = returned.returns,
             clock_ahead_ms = returned.clock_ahead_ms,
             "returned with a new certificate"
         );
-        self.identity.send_replace(Arc::new(returned));
         Ok(())
     }
 
@@ -78,8 +85,7 @@ impl Recovery {
         &self,
         identity: &AgentIdentity,
         carrier: &Carrier,
-        clock: &dyn Clock,
-    ) -> Result<AgentIdentity, Failure> {
+    ) -> Result<(TlsKey, RecoverGrant), Failure> {
         let unexpected = || Failure::new("the peer answers something else than was asked");
         let asked = call(carrier, Request::Challenge(identity.agent.clone())).await?;
         let Response::Challenge(challenge) = asked else { return Err(unexpected()) };
@@ -90,8 +96,7 @@ impl Recovery {
         let request = make_recover_request(identity, &tls, challenge)
             .map_err(|error| Failure::new(error_chain(&error)))?;
         match call(carrier, Request::Recover(request)).await? {
-            Response::Recovered(grant) => accept_recovery(identity, tls, grant, clock)
-                .map_err(|error| Failure::new(error_chain(&error))),
+            Response::Recovered(grant) => Ok((tls, grant)),
             Response::Joined(_)
             | Response::Renewed(_)
             | Response::Answer(_)

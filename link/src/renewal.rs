@@ -14,6 +14,7 @@ use protocol::{Extensions, UnixMillis};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::keeping::amend;
 use crate::uplink::{UplinkHandle, error_chain};
 
 /// How long the upper side may take to answer.
@@ -24,6 +25,9 @@ const NAP: Duration = Duration::from_secs(3600);
 const PAUSE_BASE: Duration = Duration::from_secs(5);
 /// The longest pause after a failure.
 const PAUSE_MAX: Duration = Duration::from_secs(600);
+
+/// When another root issues, all agents renew within this time, in milliseconds.
+const OTHER_ROOT_SPREAD_MS: UnixMillis = 120_000;
 
 /// What renewal needs.
 pub struct Renewal {
@@ -54,6 +58,8 @@ impl Renewal {
     /// certificate goes on with what it has, and so does this.
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut failures = 0;
+        let mut changed = self.identity.subscribe();
+        let mut other_root_since = None;
         // A region without an issuing certificate asks for one as soon as its link is up; once, for a hub of before has
         // none to give.
         let mut lacks_issuer =
@@ -69,13 +75,21 @@ impl Renewal {
         }
         loop {
             let identity = Arc::clone(&self.identity.borrow());
-            let due = if lacks_issuer { 0 } else { identity.needs_renewal_at() };
             let now = self.clock.now();
+            let replaced = self.of_other_root(&identity, now, &mut other_root_since);
+            let due = if lacks_issuer { 0 } else { identity.needs_renewal_at().min(replaced) };
             let pause = if now < due {
                 failures = 0;
                 Duration::from_millis(due - now).min(NAP)
             } else {
                 match self.renew(&identity).await {
+                    Ok(()) if replaced <= now && self.identity.borrow().is_of_other_root() => {
+                        failures += 1;
+                        tracing::info!(
+                            "renewed by the root of before: whoever answered has no other one yet"
+                        );
+                        self.backoff(failures)
+                    }
                     Ok(()) => {
                         lacks_issuer = false;
                         continue;
@@ -90,7 +104,31 @@ impl Renewal {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
+                // Its bundle may name another root now.
+                Ok(()) = changed.changed(), if failures == 0 => {}
                 () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// When a certificate is to be renewed that is not by the root that issues now: soon after that was learnt, each agent
+    /// at a moment of its own.
+    fn of_other_root(
+        &mut self,
+        identity: &AgentIdentity,
+        now: UnixMillis,
+        since: &mut Option<(u64, UnixMillis)>,
+    ) -> UnixMillis {
+        if !identity.is_of_other_root() {
+            *since = None;
+            return UnixMillis::MAX;
+        }
+        match since {
+            Some((sequence, due)) if *sequence == identity.trust.sequence => *due,
+            _ => {
+                let due = now + self.entropy.below(OTHER_ROOT_SPREAD_MS);
+                *since = Some((identity.trust.sequence, due));
+                due
             }
         }
     }
@@ -116,16 +154,14 @@ impl Renewal {
             }
         };
         let told = grant.ext.clone();
-        // It may have been placed elsewhere meanwhile.
-        let present = Arc::clone(&self.identity.borrow());
-        let renewed = accept_renewal(&present, tls, grant).map_err(|error| error.to_string())?;
-        let renewed = renewed.granted_now(&*self.clock);
-        let store = Arc::clone(&self.store);
-        let kept = renewed.clone();
-        let stored = tokio::task::spawn_blocking(move || store.store(&kept)).await;
-        stored.map_err(|error| error.to_string())?.map_err(|error| error_chain(&error))?;
+        // It may have been placed elsewhere meanwhile, or trust another root.
+        let accept = |present: &AgentIdentity| {
+            let renewed =
+                accept_renewal(present, tls.clone(), grant.clone()).map_err(|error| error.to_string());
+            Ok(Some(renewed?.granted_now(&*self.clock)))
+        };
+        let Some(renewed) = amend(&self.store, &self.identity, accept).await? else { return Ok(()) };
         tracing::info!(not_after = renewed.not_after, "certificate is renewed");
-        self.identity.send_replace(Arc::new(renewed.clone()));
         if let (Some(delegation), Some(key)) = (&self.delegation, issuing)
             && let Err(reason) = delegation.take(&renewed, key, &told, self.clock.now()).await
         {

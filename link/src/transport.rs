@@ -21,6 +21,8 @@ const INCOMING_ONE_BYTES_MAX: u64 = 16 * 1024;
 const CRYPTO_ERROR: u64 = 0x100;
 /// The alert `certificate_expired`, which also stands for "not valid yet" (RFC 8446, section 6.2).
 pub(crate) const CERTIFICATE_EXPIRED: u64 = CRYPTO_ERROR + 45;
+/// The alert `unknown_ca`: one side does not know the root that the other one's certificate leads to.
+pub(crate) const UNKNOWN_AUTHORITY: u64 = CRYPTO_ERROR + 48;
 
 /// The dialling side of a link.
 pub(crate) fn link_client(

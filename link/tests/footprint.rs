@@ -54,6 +54,7 @@ fn identity(authority: &Authority, agent: AgentId, endpoint: &str) -> AgentIdent
         returns: 0,
         clock_ahead_ms: 0,
         placed: identity::Placed::default(),
+        lineage: protocol::trust::TrustChain::default(),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::plan::{PlanBody, PlanHeader, SignedPlan};
 use crate::policy::{ChartHead, HealthRules, Leeways};
 use crate::report::Report;
 use crate::telemetry::{TelemetryAck, TelemetryContent, TelemetryItem};
+use crate::trust::{TrustChain, TrustKept};
 
 /// A type that crosses the wire or is stored as it crossed.
 pub trait Wire: Serialize + DeserializeOwned {
@@ -124,6 +125,8 @@ wire! {
     TelemetryContent => "telemetry content",
     TelemetryItem => "telemetry item",
     TrustBundle => "trust bundle",
+    TrustChain => "trust chain",
+    TrustKept => "acknowledgement of a trust bundle",
     Welcome => "welcome",
 }
 

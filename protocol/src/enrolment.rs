@@ -119,7 +119,7 @@ pub const TRUST_EXTENSION: u16 = 3;
 
 /// The bytes that vouch for a bundle.
 pub fn trust_statement(bundle: &TrustBundle) -> Vec<u8> {
-    statement(b"skein trust v1\0", &[&encode(bundle)])
+    crate::trust::signed_statement(&encode(bundle))
 }
 
 /// A key that may sign plans.

@@ -27,7 +27,7 @@ pub const REQUEST: u16 = 0x0400;
 pub const RESPONSE: u16 = 0x0500;
 
 /// Variants of [`Control`].
-const CONTROL_KINDS: u16 = 16;
+const CONTROL_KINDS: u16 = 18;
 /// Variants of [`Request`].
 const REQUEST_KINDS: u16 = 7;
 /// Variants of [`Response`].
@@ -193,6 +193,8 @@ impl Framed for Control {
                 Self::EdgeTable(_) => 13,
                 Self::EdgeRenewed(_) => 14,
                 Self::Placement { .. } => 15,
+                Self::TrustChain(_) => 16,
+                Self::TrustKept(_) => 17,
             }
     }
     fn limit() -> usize {

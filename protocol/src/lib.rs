@@ -10,7 +10,7 @@
 //! - [`report`]: observed state on its way up
 //! - [`inquiry`]: questions that only an agent can answer
 //! - [`telemetry`]: the envelope of durable telemetry: streams, batches, gaps, acknowledgements
-//! - [`enrolment`]: join, renewal, trust bundles; [`recovery`]: the return after expiry
+//! - [`enrolment`]: join, renewal, trust bundles; [`recovery`]: the return after expiry; [`trust`]: how trust changes
 //! - [`message`]: everything that travels on a link, by lane
 //! - [`codec`]: values as bytes; [`blob`]: content as differences
 //! - [`lane`] and [`frame`]: kinds, limits, and how messages lie on a stream
@@ -34,6 +34,7 @@ pub mod report;
 pub mod sealed;
 pub mod session;
 pub mod telemetry;
+pub mod trust;
 
 /// Fields that a later minor version adds: (tag, bytes) pairs that an older reader keeps and ignores.
 ///

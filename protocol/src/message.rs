@@ -23,6 +23,7 @@ use crate::plan::SignedPlan;
 use crate::recovery::{RecoverGrant, RecoverRequest};
 use crate::report::Report;
 use crate::telemetry::{StreamEpoch, TelemetryAck, TelemetryClass};
+use crate::trust::{TrustChain, TrustKept};
 use crate::{Extensions, UnixMillis};
 
 /// The lower side's first frame.
@@ -159,7 +160,7 @@ pub enum Control {
         /// What to tell it.
         refusal: Refusal,
     },
-    /// Down: a new trust bundle.
+    /// Down, from a hub of before: a trust bundle that nobody signed. Nobody takes it; see `TrustChain`.
     Trust(crate::enrolment::TrustBundle),
     /// Either: about to close, with what the other side should do about it.
     Goodbye(Refusal),
@@ -181,6 +182,10 @@ pub enum Control {
         /// Where.
         placement: SignedPlacement,
     },
+    /// Down: whom to trust from now on.
+    TrustChain(TrustChain),
+    /// Up: which bundles are stored; a region tells that of its edges too.
+    TrustKept(Vec<TrustKept>),
 }
 
 /// A plan on its way down.

@@ -378,7 +378,9 @@ impl Session {
             | Control::Ping { .. }
             | Control::EdgeTable(_)
             | Control::EdgeRenewed(_)
-            | Control::Placement { .. }) => self.events.push_back(Event::Control(other)),
+            | Control::Placement { .. }
+            | Control::TrustChain(_)
+            | Control::TrustKept(_)) => self.events.push_back(Event::Control(other)),
         }
     }
 

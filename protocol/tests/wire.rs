@@ -28,6 +28,7 @@ use protocol::policy::{ChartHead, Leeways};
 use protocol::report::Report;
 use protocol::session::{Session, Transmit};
 use protocol::telemetry::{TelemetryAck, TelemetryContent, TelemetryItem};
+use protocol::trust::{TrustChain, TrustKept};
 
 const LANES: [Lane; 7] =
     [Lane::Control, Lane::Telemetry, Lane::Blob, Lane::Request, Lane::Response, Lane::Join, Lane::Recover];
@@ -174,6 +175,8 @@ fn decode_as_everything(bytes: &[u8]) {
     one::<TelemetryContent>(bytes);
     one::<TelemetryItem>(bytes);
     one::<TrustBundle>(bytes);
+    one::<TrustChain>(bytes);
+    one::<TrustKept>(bytes);
     one::<Welcome>(bytes);
 }
 

@@ -183,7 +183,7 @@ pub async fn serve(
     let agent = identity.agent.clone();
     let AgentId::Region(region) = agent.clone() else { bail!("{agent} is not a region") };
     let starting = process.readiness.guard("start");
-    let keys = PlanKeys::new(&identity.trust);
+    let keys = PlanKeys::new(&identity.trust).remembering(&identity.trust, &identity.lineage);
     let shelf = Arc::new(Shelf::open(&settings.state.join("edges.sqlite"), keys.clone())?);
     let telemetry = store(&settings, &world, &region, &process).await?;
     let engine = engine(&settings, &identity, &world, &keys, &process).await?;
@@ -197,7 +197,7 @@ pub async fn serve(
     let (downlink, downlink_events) =
         listen(&settings, &identity, &world, &trust, &prepared, telemetry.clone(), &process).await?;
     let endpoints = endpoints(&settings, &downlink);
-    let bundle = identity.trust.clone();
+    let trusted = (identity.trust.sequence, identity.lineage.clone());
     let (publish, published) = watch::channel(Arc::new(identity));
     let recovery = Recovery { store: keystore.clone(), identity: publish.clone() };
     let (uplink, events) = Uplink::start(
@@ -211,13 +211,13 @@ pub async fn serve(
         events: downlink_events,
         uplink: uplink.clone(),
         store: telemetry.clone(),
-        trust: bundle,
+        trust: trusted,
         clock: world.clock.clone(),
     };
     prepared.serve(serving, &process);
     let own = OwnPlan::start(engine.clone(), uplink.clone(), &process);
     let delegation = Delegation { store: keystore.clone(), issuer };
-    keep_certificate(&uplink, delegation, publish.clone(), &world, &process);
+    keep_certificate(&uplink, delegation, publish, &world, &process);
     let follower = Follower { downlink: downlink.clone(), edges: edges.clone(), keys };
     process.tasks.spawn(follower.run(published.clone(), process.clone()));
     let hub_link = HubLink {
@@ -226,8 +226,6 @@ pub async fn serve(
         edges: edges.clone(),
         engine: engine.clone(),
         telemetry: telemetry.clone(),
-        store: keystore,
-        identity: publish,
         process: process.clone(),
     };
     // Ends with the uplink, which says goodbye first.
@@ -443,7 +441,7 @@ impl Follower {
             match self.downlink.set_trust(identity.trust.clone()) {
                 Ok(true) => {
                     self.keys.replace(&identity.trust);
-                    self.edges.trust(identity.trust.clone());
+                    self.edges.trust(identity.trust.sequence, identity.lineage.clone());
                 }
                 Ok(false) => {}
                 Err(error) => tracing::error!(%error, "the newer trust bundle is not used"),
@@ -467,6 +465,7 @@ fn control_planes(
     let host = settings.embedded_host.as_deref().map(EmbeddedHost::new).transpose()?;
     let join = move || {
         let identity = Arc::clone(&identity.borrow());
+        // Of the root that issues, and of the one that will or did: the token outlives the change.
         let pins = identity.trust.roots.iter().filter_map(|root| spki_hash(root).ok()).collect();
         (endpoints.clone(), pins)
     };

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use identity::{AgentIdentity, KeyStore};
 use link::{Responder, UplinkEvent, UplinkHandle};
 use process::Process;
 use protocol::codec::encode;
-use protocol::enrolment::{RefusalReason, TrustBundle};
+use protocol::enrolment::RefusalReason;
 use protocol::message::{Control, PlanOffer, Request, Response};
 use state::EngineHandle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::edges::Edges;
 use crate::intake;
@@ -28,10 +27,6 @@ pub struct HubLink {
     pub engine: EngineHandle,
     /// Answers queries.
     pub telemetry: Arc<dyn Store>,
-    /// Where a newer trust bundle is kept.
-    pub store: Arc<dyn KeyStore>,
-    /// Where it is published.
-    pub identity: watch::Sender<Arc<AgentIdentity>>,
     /// Owner of tasks.
     pub process: Process,
 }
@@ -70,41 +65,27 @@ impl HubLink {
             }
             Control::EdgeTable(part) => self.edges.table(part).await,
             Control::Placement { edge, placement } => self.edges.placed(edge, placement),
-            Control::Trust(bundle) => self.trust(bundle).await,
+            Control::Trust(bundle) => {
+                tracing::warn!(sequence = bundle.sequence, "a trust bundle that nobody signed is not taken");
+            }
             Control::Ping { nonce, reply: false } => {
                 // If the link is down, there is nobody to answer.
                 let _ = self.uplink.send(Control::Ping { nonce, reply: true }).await;
             }
             // The lane is ordered and everything is told again after each connection: nothing waits for these.
             Control::ReportAck { .. } | Control::TelemetryAcks(_) | Control::Ping { reply: true, .. } => {}
+            // The link itself takes these; edges are told by whoever follows the identity.
+            Control::TrustChain(_) => {}
             Control::Goodbye(refusal) => tracing::info!(message = refusal.message, "the hub says goodbye"),
             Control::PlanStored { .. }
             | Control::PlanRefused { .. }
             | Control::BlobsWanted { .. }
             | Control::Report { .. }
             | Control::EdgeLinks { .. }
-            | Control::EdgeRenewed(_) => {
+            | Control::EdgeRenewed(_)
+            | Control::TrustKept(_) => {
                 tracing::warn!("a message that only travels up came down; ignored")
             }
-        }
-    }
-
-    /// Keeps a newer bundle and publishes it; an older one never replaces a newer one.
-    async fn trust(&self, bundle: TrustBundle) {
-        let present = Arc::clone(&self.identity.borrow());
-        if bundle.sequence <= present.trust.sequence {
-            return;
-        }
-        let newer = AgentIdentity { trust: bundle, ..(*present).clone() };
-        let (store, kept) = (Arc::clone(&self.store), newer.clone());
-        match tokio::task::spawn_blocking(move || store.store(&kept)).await {
-            Ok(Ok(())) => {
-                self.identity.send_replace(Arc::new(newer));
-            }
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the newer trust bundle could not be kept and is not used")
-            }
-            Err(error) => tracing::error!(%error, "the newer trust bundle could not be kept and is not used"),
         }
     }
 

@@ -10,15 +10,30 @@ use protocol::enrolment::TrustBundle;
 use protocol::id::AgentId;
 use protocol::placement::{Placement, SignedPlacement};
 use protocol::plan::{PlanHeader, SignedPlan};
+use protocol::trust::TrustChain;
 
 /// Verifies plans by the newest bundle; clones share it.
 #[derive(Debug, Clone)]
-pub struct PlanKeys(Arc<RwLock<PlanVerifier>>);
+pub struct PlanKeys(Arc<RwLock<PlanVerifier>>, Arc<PlanVerifier>);
 
 impl PlanKeys {
     /// The keys of that bundle.
     pub fn new(trust: &TrustBundle) -> Self {
-        Self(Arc::new(RwLock::new(PlanVerifier::new(trust))))
+        Self(Arc::new(RwLock::new(PlanVerifier::new(trust))), Arc::new(PlanVerifier::new(trust)))
+    }
+
+    /// The same, and for what is stored already also the keys of before.
+    #[must_use]
+    pub fn remembering(self, trust: &TrustBundle, lineage: &TrustChain) -> Self {
+        Self(self.0, Arc::new(PlanVerifier::remembering(trust, lineage)))
+    }
+
+    /// The header of a plan that was stored, if the hub signed it for that agent, also with a key of before.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn verify_stored(&self, agent: &AgentId, plan: &SignedPlan) -> Result<PlanHeader, PlanError> {
+        self.1.verify_for(agent, plan)
     }
 
     /// Takes over a newer bundle.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use identity::PlanVerifier;
+use identity::{AgentIdentity, PlanVerifier};
 use link::{HelloFacts, UplinkEvent, UplinkHandle};
 use protocol::codec::decode;
 use protocol::enrolment::{Refusal, RefusalReason};
@@ -152,7 +152,8 @@ impl Stream {
 /// An edge's program while it runs.
 pub(crate) struct Program {
     pub(crate) disk: Arc<Mutex<Disk>>,
-    pub(crate) verifier: PlanVerifier,
+    /// Whose keys it obeys.
+    pub(crate) identity: watch::Receiver<Arc<AgentIdentity>>,
     pub(crate) link: UplinkHandle,
     pub(crate) ills: Ills,
     pub(crate) sequence: u64,
@@ -221,7 +222,8 @@ impl Program {
             let disk = self.disk.lock().unwrap();
             (disk.edge, disk.head)
         };
-        let header = match self.verifier.verify_for(&AgentId::Edge(edge), plan) {
+        let verifier = PlanVerifier::new(&self.identity.borrow().trust);
+        let header = match verifier.verify_for(&AgentId::Edge(edge), plan) {
             Ok(header) => header,
             Err(error) => {
                 self.disk.lock().unwrap().model.lock().unwrap().forgeries_refused += 1;

@@ -15,6 +15,7 @@
 //! - [`edge`]: an edge with a disk that outlives it; [`skein_tests::plans`]: what plans are made of
 //! - [`model`]: what must be true, whatever happens
 //! - [`outage`]: a hub that is away for longer than certificates live
+//! - [`rotating`]: new roots and plan-signing keys
 //! - [`moving`]: edges that change their region, and regions that are lost
 //! - [`script`]: what happens, drawn from the seed; [`malice`]: a region that cheats; [`pace`]: virtual beside real time
 //!
@@ -37,7 +38,8 @@
 //! `cargo run --release -p skein-tests --bin simulate -- --seeds 1000 --hours 24 [--from SEED]` runs stories of a day each;
 //! without `--hours` they are the short ones that `cargo test -p skein-tests --bin simulate` runs, 200 of them. It prints
 //! how fast virtual time passes, and the first seed that fails with the command that runs it again. `--outage` tells of a
-//! hub that is away for longer than certificates live, `--moving` of edges that change their region.
+//! hub that is away for longer than certificates live, `--moving` of edges that change their region, `--rotating` of keys that are
+//! replaced.
 //!
 //! # What a seed fixes
 //! Faults, changes, telemetry, their times and what the network does to a datagram. The regions write to real
@@ -59,6 +61,7 @@ mod model;
 mod moving;
 mod outage;
 mod pace;
+mod rotating;
 mod script;
 mod world;
 
@@ -95,6 +98,9 @@ struct Arguments {
     /// Tell of edges that change their region, and of a region that is lost, instead of trouble of every kind.
     #[arg(long, conflicts_with_all = ["hours", "edges", "outage"])]
     moving: bool,
+    /// Tell of a rotation of all keys, instead of trouble of every kind.
+    #[arg(long, conflicts_with_all = ["hours", "edges", "outage", "moving"])]
+    rotating: bool,
     /// How many edges each has; without it, 2 to 20, by the seed.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=90))]
     edges: Option<u8>,
@@ -115,6 +121,9 @@ fn hours(text: &str) -> Result<Duration, String> {
 fn run(seed: u64, size: Size) -> Result<Duration, String> {
     if size.moving {
         return tell(moving::run(seed), moving::PATIENCE);
+    }
+    if size.rotating {
+        return tell(rotating::run(seed), rotating::PATIENCE);
     }
     if size.outage {
         return tell(outage::run(seed), outage::PATIENCE);
@@ -184,6 +193,7 @@ fn main() -> ExitCode {
     let size = Size {
         outage: arguments.outage,
         moving: arguments.moving,
+        rotating: arguments.rotating,
         time: arguments.hours,
         edges: arguments.edges,
     };
@@ -210,6 +220,9 @@ fn main() -> ExitCode {
     }
     if arguments.moving {
         again += " --moving";
+    }
+    if arguments.rotating {
+        again += " --rotating";
     }
     if let Some(time) = arguments.hours {
         again += &format!(" --hours {}", time.as_secs_f64() / 3600.0);
@@ -251,6 +264,12 @@ mod tests {
     #[test]
     fn edges_change_their_region_without_a_gap_and_a_lost_region_is_stood_in_for() {
         let told = run_all(0..6, Size { moving: true, ..Size::default() }, 2, false);
+        assert_eq!(told.failures, []);
+    }
+
+    #[test]
+    fn keys_are_rotated_with_a_region_cut_off_an_edge_away_and_a_hub_that_dies_in_every_phase() {
+        let told = run_all(0..4, Size { rotating: true, ..Size::default() }, 2, false);
         assert_eq!(told.failures, []);
     }
 

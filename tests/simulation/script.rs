@@ -28,6 +28,8 @@ pub(crate) struct Size {
     pub(crate) outage: bool,
     /// Of edges that change their region, and of nothing else.
     pub(crate) moving: bool,
+    /// Of keys that are replaced, and of nothing else.
+    pub(crate) rotating: bool,
     /// How long things happen, in virtual time; a few steps of some seconds if nothing is said.
     pub(crate) time: Option<Duration>,
     /// How many edges; 2 to 20, by the seed, if nothing is said.

@@ -10,16 +10,19 @@ use hub::agents::Server;
 use hub::authority::{Registrar, Signer};
 use hub::federation::{self, Federation};
 use hub::observed::Observed;
-use hub::plans::PlanBook;
+use hub::plans::{PlanBook, SignPlan};
 use hub::roster::{Roster, Standby};
-use identity::{
-    AgentIdentity, Authority, Clock as _, Entropy as _, KeyKind, MeshClock, PlanVerifier, SeededEntropy,
-};
+use identity::{AgentIdentity, Authority, Clock as _, Entropy as _, KeyKind, MeshClock, SeededEntropy};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::{Api, ObjectMeta, PostParams};
 use link::network::simulated::{Conditions, SimulatedNetwork, VirtualClock};
 use link::renewal::Renewal;
 use link::{Profile, Recovery, Uplink, UplinkConfig, UplinkHandle};
 use process::Process;
 use protocol::id::{AgentId, EdgeId};
+use protocol::message::PlanHead;
+use protocol::plan::{PlanHeader, SignedPlan};
 use regional_agent::app::{Running, Settings, World as Surroundings, serve};
 use skein_tests::{identities, plans};
 use tempfile::TempDir;
@@ -39,6 +42,8 @@ pub(crate) const START: u64 = 1_790_000_000_000;
 const YEAR: u64 = 365 * 24 * 3600 * 1000;
 /// The regions' names.
 pub(crate) const REGIONS: [&str; 3] = ["eu", "us", "ap"];
+/// Where the hub's own objects are.
+pub(crate) const NAMESPACE: &str = "kcm-system";
 const HUB_PORT: u16 = 8443;
 pub(crate) const REGION_PORT: u16 = 8444;
 /// A part that ended leaves its address and its files within this many seconds.
@@ -119,6 +124,22 @@ impl EdgePlace {
     }
 }
 
+/// Signs plans, and tells the model of each before anybody can have it.
+struct Telling {
+    signer: Signer,
+    model: Arc<Mutex<Model>>,
+}
+
+impl SignPlan for Telling {
+    fn sign(&self, header: &PlanHeader) -> SignedPlan {
+        if let Some(edge) = header.agent.edge() {
+            let head = PlanHead { generation: header.generation, body: header.body };
+            self.model.lock().unwrap().signed(edge, head);
+        }
+        self.signer.sign(header)
+    }
+}
+
 pub(crate) struct World {
     pub(crate) network: SimulatedNetwork,
     pub(crate) clock: VirtualClock,
@@ -129,6 +150,8 @@ pub(crate) struct World {
     profile: Profile,
     pub(crate) waiting: Waiting,
     pub(crate) term: u64,
+    /// Whether the hub begins with the authority in its Secret.
+    keeps_authority: bool,
     /// Whether edges look after their certificates.
     pub(crate) renews: bool,
     /// Edges whose objects were edited: the region they name now.
@@ -157,6 +180,7 @@ impl World {
             profile,
             waiting: Waiting::default(),
             term: 0,
+            keeps_authority: false,
             renews: false,
             moved: BTreeMap::new(),
             standby: None,
@@ -166,6 +190,9 @@ impl World {
         };
         let client = world.cluster.client();
         keys::define(&client).await;
+        let metadata = ObjectMeta { name: Some(NAMESPACE.to_owned()), ..ObjectMeta::default() };
+        let namespace = Namespace { metadata, ..Namespace::default() };
+        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
         for name in REGIONS {
             let agent = AgentId::Region(name.parse().unwrap());
             let above = SocketAddr::new(hub_address(), HUB_PORT);
@@ -244,17 +271,26 @@ impl World {
         (0..self.edges.len()).for_each(|index| roster.put_edge(&self.object(index)));
         roster.completed();
         let clock = self.clock.clone();
-        let signer = Arc::new(Signer(self.authority.clone()));
+        if self.keeps_authority {
+            let (client, domain) = (self.cluster.client(), self.authority.trust_domain().to_owned());
+            let kept =
+                hub::authority::load_or_create(&client, NAMESPACE, &domain, &self.clock, &mut self.entropy);
+            self.authority = Arc::new(kept.await.unwrap());
+        }
+        let signer = Signer(self.authority.clone());
+        let signer = Arc::new(Telling { signer, model: self.model.clone() });
         let plans = PlanBook::new(self.term, signer, Arc::new(move || clock.now()));
         let observed = Observed::default();
         for attempt in 0.. {
             let process = Process::embedded();
             let clock = Arc::new(self.clock.clone());
             let client = self.cluster.client();
-            let namespace = "skein-system".to_owned();
+            let registrar =
+                Registrar::new(client, NAMESPACE.to_owned(), self.authority.clone(), clock.clone());
+            registrar.listens_at(vec![SocketAddr::new(hub_address(), HUB_PORT).to_string()]);
             let server = Server {
                 authority: self.authority.clone(),
-                registrar: Registrar::new(client, namespace, self.authority.clone(), clock.clone()),
+                registrar,
                 plans: plans.clone(),
                 observed: observed.clone(),
                 roster: roster.clone(),
@@ -276,6 +312,21 @@ impl World {
         }
     }
 
+    /// The authority is in its Secret from now on, and each hub begins with what it finds there.
+    pub(crate) async fn keep_authority(&mut self) {
+        let data = self.authority.to_secret().into_iter().map(|(part, bytes)| (part, ByteString(bytes)));
+        let metadata = ObjectMeta { name: Some("skein-authority".to_owned()), ..ObjectMeta::default() };
+        let secret = Secret { metadata, data: Some(data.collect()), ..Secret::default() };
+        let secrets = Api::<Secret>::namespaced(self.cluster.client(), NAMESPACE);
+        secrets.create(&PostParams::default(), &secret).await.unwrap();
+        self.keeps_authority = true;
+    }
+
+    /// The management cluster.
+    pub(crate) fn client(&self) -> kube::Client {
+        self.cluster.client()
+    }
+
     /// The region that an edge's object names.
     pub(crate) fn home(&self, number: u8) -> usize {
         self.moved.get(&number).copied().unwrap_or_else(|| region_of(number))
@@ -286,7 +337,7 @@ impl World {
         let place = &self.edges[index];
         let region = REGIONS[self.home(place.number)].to_owned();
         let mut edge = Edge::new(&name_of(place.number), EdgeSpec { region, ..EdgeSpec::default() });
-        edge.metadata.namespace = Some("skein-system".to_owned());
+        edge.metadata.namespace = Some(NAMESPACE.to_owned());
         edge.metadata.annotations = Some(keys::device_annotation(&place.keys.identity()));
         let agent_id = Some(edge_id(place.number).to_string());
         edge.status = Some(EdgeStatus { agent_id, ..EdgeStatus::default() });
@@ -324,8 +375,7 @@ impl World {
         let (Some(hub), place) = (&self.hub, &self.edges[index]) else { return };
         let (body, blobs) = plans::body(place.number.into(), place.version);
         let id = edge_id(place.number);
-        let (head, _) = hub.plans.publish(&AgentId::Edge(id), body, blobs);
-        self.model.lock().unwrap().signed(id, head);
+        hub.plans.publish(&AgentId::Edge(id), body, blobs);
     }
 
     pub(crate) async fn start_region(&mut self, region: usize) {
@@ -344,7 +394,8 @@ impl World {
                 entropy: Arc::new(move || Box::new(SeededEntropy::new(seed))),
             };
             let process = Process::embedded();
-            match serve(settings, place.identity.clone(), surroundings, process.clone()).await {
+            let kept = AgentIdentity::load(&place.folder.path().join("identity")).unwrap();
+            match serve(settings, kept, surroundings, process.clone()).await {
                 Ok((_, running)) => {
                     self.waiting.begins(region, running.telemetry.waiting());
                     self.regions[region].running = Some((process, running));
@@ -381,6 +432,7 @@ impl World {
         clock.resume(&place.keys.identity());
         let (shown, identity) = watch::channel(Arc::new(place.keys.identity()));
         let cancel = CancellationToken::new();
+        let trusted = identity.clone();
         let config = UplinkConfig {
             identity,
             incarnation: self.clock.now(),
@@ -407,14 +459,8 @@ impl World {
             };
             tasks.spawn(renewal.run(cancel.clone()));
         }
-        let program = Program {
-            disk: place.disk.clone(),
-            verifier: PlanVerifier::new(&self.authority.trust()),
-            link,
-            ills,
-            sequence: 0,
-            partial: None,
-        };
+        let program =
+            Program { disk: place.disk.clone(), identity: trusted, link, ills, sequence: 0, partial: None };
         let ended = cancel.clone();
         tasks.spawn(async move {
             ended.run_until_cancelled(program.run(events)).await;

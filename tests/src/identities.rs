@@ -33,5 +33,6 @@ pub fn issued(
         returns: 0,
         clock_ahead_ms: 0,
         placed: Placed::default(),
+        lineage: protocol::trust::TrustChain::default(),
     })
 }

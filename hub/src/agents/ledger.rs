@@ -40,6 +40,8 @@ struct Inner {
     dirty: BTreeSet<AgentId>,
     /// Where the region was last told that an edge links, or, for the region itself, all its edges.
     placed: BTreeMap<AgentId, Place>,
+    /// Sequence of the trust bundle that the region has, or was sent.
+    trust: u64,
     /// The agent last looked at: the next one is after it, so that none waits for one that changes all the time.
     turn: Option<AgentId>,
 }
@@ -62,11 +64,12 @@ pub(super) enum Due {
 
 impl Ledger {
     /// Of a region that just linked and holds `stored`.
-    pub(super) fn new(region: &RegionName, stored: Option<PlanHead>) -> Self {
+    pub(super) fn new(region: &RegionName, stored: Option<PlanHead>, trust: u64) -> Self {
         let peer = AgentId::Region(region.clone());
         let inner = Inner {
             held: stored.map(|head| (peer.clone(), head)).into_iter().collect(),
             dirty: BTreeSet::from([peer.clone()]),
+            trust,
             ..Inner::default()
         };
         Self { peer, inner: Mutex::new(inner), some: Notify::new(), edges: Notify::new() }
@@ -197,6 +200,24 @@ impl Ledger {
         self.lock().placed.insert(agent.clone(), place);
     }
 
+    /// Whether the region has, or was sent, the trust bundle of that sequence.
+    pub(super) fn trusts(&self, sequence: u64) -> bool {
+        self.lock().trust >= sequence
+    }
+
+    /// The region is sent the trust bundle of that sequence.
+    pub(super) fn trusting(&self, sequence: u64) {
+        self.lock().trust = sequence;
+    }
+
+    /// What was signed with the key before is to be signed anew.
+    pub(super) fn forget_places(&self) {
+        self.write(|inner| {
+            let placed = std::mem::take(&mut inner.placed);
+            inner.dirty.extend(placed.into_keys());
+        });
+    }
+
     /// An edge of the region came, changed or went.
     pub(super) fn edge_changed(&self) {
         self.edges.notify_one();
@@ -280,7 +301,7 @@ mod tests {
 
     #[test]
     fn edges_are_looked_at_once_the_region_has_listed_all_it_holds() {
-        let ledger = Ledger::new(&region(), None);
+        let ledger = Ledger::new(&region(), None, 1);
         assert_eq!(due(&ledger), Some(Due::Agent(AgentId::Region(region()))));
         assert!(!ledger.links(&[link(1, Some(head(1)))], false));
         assert_eq!(due(&ledger), None);
@@ -297,7 +318,7 @@ mod tests {
 
     #[test]
     fn an_agent_that_changes_all_the_time_keeps_none_waiting() {
-        let ledger = Ledger::new(&region(), None);
+        let ledger = Ledger::new(&region(), None, 1);
         ledger.links(&[], true);
         let agents = [1, 2, 3].map(|number| AgentId::Edge(edge(number)));
         ledger.mark(agents.clone());
@@ -312,7 +333,7 @@ mod tests {
 
     #[test]
     fn what_is_on_its_way_is_sent_again_only_if_it_is_asked_for_twice() {
-        let ledger = Ledger::new(&region(), None);
+        let ledger = Ledger::new(&region(), None, 1);
         let agent = AgentId::Edge(edge(1));
         let (sent, other) = (Digest([1; 32]), Digest([2; 32]));
         ledger.offered(&agent, head(1), BTreeSet::from([sent]));
@@ -329,7 +350,7 @@ mod tests {
 
     #[test]
     fn who_asks_for_blobs_of_a_plan_that_is_history_gets_the_newest_one() {
-        let ledger = Ledger::new(&region(), Some(head(1)));
+        let ledger = Ledger::new(&region(), Some(head(1)), 1);
         let peer = AgentId::Region(region());
         assert_eq!(due(&ledger), Some(Due::Agent(peer.clone())));
         ledger.wanted(None, vec![Digest([1; 32])], |_| false);
@@ -340,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_region_that_says_the_same_for_ever_costs_one_entry() {
-        let ledger = Ledger::new(&region(), None);
+        let ledger = Ledger::new(&region(), None, 1);
         ledger.links(&[], true);
         for _ in 0..1_000 {
             ledger.wanted(Some(edge(1)), vec![Digest([1; 32])], |_| true);

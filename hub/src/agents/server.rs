@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use identity::lineage::told_kept;
 use identity::tls::Accepts;
 use identity::{Authority, Clock, Trust};
 use link::downlink::BindError;
@@ -19,11 +20,12 @@ use protocol::id::{AgentId, EdgeId, RegionName};
 use protocol::message::{Control, EdgeLink, Hello, Request, Response};
 use protocol::recovery::remote;
 use protocol::report::Report;
-use tokio::sync::Semaphore;
+use protocol::trust::TrustKept;
+use tokio::sync::{Semaphore, watch};
 
 use super::admission::RegionsOnly;
 use super::session::{Handle, Session, Shared};
-use crate::authority::{Registrar, Verdict, Verdicts};
+use crate::authority::{Keepers, Registrar, Rotor, Verdict, Verdicts};
 use crate::changes::Changes;
 use crate::observed::{Link, Observed};
 use crate::plans::PlanBook;
@@ -105,6 +107,7 @@ impl Server {
             observed: self.observed.clone(),
             roster: self.roster.clone(),
             authority: self.authority.clone(),
+            keepers: Keepers::default(),
             clock: self.clock.clone(),
             signed: Arc::default(),
         };
@@ -122,9 +125,12 @@ impl Server {
             let up = read.load(Ordering::Relaxed) as f64;
             gathering.gauge("skein_hub_links", "Regions that are linked.", &[], up);
         });
+        let known = (self.roster.clone(), self.observed.clone(), self.plans.clone());
+        let rotor = Rotor::new(self.registrar.clone(), downlink.clone(), shared.keepers.clone(), known);
         let router = Router {
             changed_plans: self.plans.subscribe(),
             changed_roster: self.roster.subscribe(),
+            stepped: shared.keepers.steps(),
             shared,
             registrar: self.registrar,
             clock: self.clock,
@@ -137,6 +143,7 @@ impl Server {
             links,
         };
         process.spawn_vital("the hub's link server", router.run(events));
+        process.spawn_vital("the rotation of keys", rotor.run(process.clone()));
         Ok(downlink)
     }
 }
@@ -148,6 +155,7 @@ struct Router {
     process: Process,
     changed_plans: Changes<AgentId>,
     changed_roster: Changes<AgentId>,
+    stepped: watch::Receiver<()>,
     sessions: BTreeMap<RegionName, Handle>,
     /// Where each edge was last offered a plan, so that a region hears when an edge leaves it.
     places: BTreeMap<EdgeId, RegionName>,
@@ -167,6 +175,7 @@ impl Router {
                 () = cancel.cancelled() => return,
                 changed = self.changed_plans.next() => { self.mark(changed); }
                 changed = self.changed_roster.next() => self.roster_changed(changed),
+                Ok(()) = self.stepped.changed() => self.keys_changed(),
                 event = events.recv() => match event {
                     Some(event) => self.handle(event),
                     None => return,
@@ -192,6 +201,15 @@ impl Router {
             if let Some(session) = self.sessions.get(&region) {
                 session.edge_changed();
             }
+        }
+    }
+
+    /// There is another trust bundle: every region hears of it, and has anew what the key of before has signed.
+    fn keys_changed(&self) {
+        for (region, session) in &self.sessions {
+            session.forget_places();
+            session.mark([AgentId::Region(region.clone())]);
+            session.edge_changed();
         }
     }
 
@@ -261,6 +279,10 @@ impl Router {
     fn up(&mut self, peer: AgentId, hello: Hello) {
         let AgentId::Region(region) = &peer else { return };
         tracing::info!(%peer, software = hello.software, "link up");
+        let has = (hello.stored, hello.trust_sequence);
+        if let Some(kept) = told_kept(&hello.ext) {
+            self.shared.keepers.hear(&peer, &kept, &self.shared.roster);
+        }
         let now = self.clock.now();
         self.shared.observed.update(&peer, |view| {
             view.link = Link { up: true, since: now, address: String::new() };
@@ -271,7 +293,7 @@ impl Router {
             true
         });
         let (handle, session) =
-            Session::begin(self.shared.clone(), region.clone(), hello.stored, &self.process.cancel);
+            Session::begin(self.shared.clone(), region.clone(), has, &self.process.cancel);
         self.process.tasks.spawn(session);
         // Dropping the session of an older link ends it.
         self.sessions.insert(region.clone(), handle);
@@ -338,6 +360,7 @@ impl Router {
             }
             Control::Ping { reply: true, .. } => {}
             Control::EdgeRenewed(renewal) => self.renewed(region, renewal),
+            Control::TrustKept(kept) => self.kept(region, &kept),
             Control::Plan(_)
             | Control::Blobs { .. }
             | Control::ReportAck { .. }
@@ -345,11 +368,20 @@ impl Router {
             | Control::EdgeRemoved { .. }
             | Control::EdgeTable(_)
             | Control::Placement { .. }
-            | Control::Trust(_) => {
+            | Control::Trust(_)
+            | Control::TrustChain(_) => {
                 let message = "that message only travels down".to_owned();
                 let refusal = Refusal { reason: RefusalReason::Malformed, message, retry_after_ms: None };
                 self.shared.downlink.close(&AgentId::Region(region.clone()), refusal);
             }
+        }
+    }
+
+    /// The region says which trust bundle it keeps, and what its edges say of theirs.
+    fn kept(&self, region: &RegionName, kept: &[TrustKept]) {
+        for kept in kept {
+            let agent = kept.edge.map_or_else(|| AgentId::Region(region.clone()), AgentId::Edge);
+            self.shared.keepers.hear(&agent, kept, &self.shared.roster);
         }
     }
 

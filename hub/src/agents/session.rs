@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use super::ledger::{Due, Ledger};
 use super::tables;
+use crate::authority::Keepers;
 use crate::observed::Observed;
 use crate::plans::{Plan, PlanBook};
 use crate::roster::Roster;
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     pub(super) observed: Observed,
     pub(super) roster: Roster,
     pub(super) authority: Arc<Authority>,
+    pub(super) keepers: Keepers,
     pub(super) clock: Arc<dyn Clock>,
     /// Tables of edges and placements signed so far, of any region.
     pub(super) signed: Arc<AtomicU64>,
@@ -74,10 +76,10 @@ impl Session {
     pub(super) fn begin(
         shared: Shared,
         region: RegionName,
-        stored: Option<PlanHead>,
+        (stored, trust): (Option<PlanHead>, u64),
         cancel: &CancellationToken,
     ) -> (Handle, impl Future<Output = ()> + use<>) {
-        let (ledger, cancel) = (Arc::new(Ledger::new(&region, stored)), cancel.child_token());
+        let (ledger, cancel) = (Arc::new(Ledger::new(&region, stored, trust)), cancel.child_token());
         let session =
             Self { shared, peer: AgentId::Region(region.clone()), region, ledger: Arc::clone(&ledger) };
         let handle = Handle { ledger, cancel: cancel.clone() };
@@ -152,6 +154,7 @@ impl Session {
                 Some(_) => {}
             }
         } else {
+            self.tell_trust().await?;
             self.place(agent, None, &self.region).await?;
         }
         let Some(plan) = self.shared.plans.get(agent) else { return Ok(()) };
@@ -164,6 +167,23 @@ impl Session {
             process::story::continue_from(&span, origin);
         }
         self.send_plan(edge, &plan, held).instrument(span).await
+    }
+
+    /// Tells the region, and by it its edges, whom to trust from now on.
+    async fn tell_trust(&self) -> Result<(), SendError> {
+        let sequence = self.shared.authority.keyring().sequence();
+        if self.ledger.trusts(sequence) {
+            return Ok(());
+        }
+        match self.shared.authority.chain() {
+            Ok(chain) => self.shared.downlink.send(&self.peer, Control::TrustChain(chain)).await?,
+            Err(error) => {
+                tracing::error!(%error, "the trust bundle cannot be signed; the one before goes on to count");
+                return Ok(());
+            }
+        }
+        self.ledger.trusting(sequence);
+        Ok(())
     }
 
     async fn send_plan(

@@ -8,10 +8,15 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 
+use super::registrar::Registrar;
+use super::rotation::RotationStatus;
+
 /// Where the keys are.
-const SECRET: &str = "skein-authority";
+pub(super) const SECRET: &str = "skein-authority";
 /// Where trust is published.
-const TRUST: &str = "skein-trust";
+pub(super) const TRUST: &str = api::names::TRUST_CONFIG_MAP;
+/// Who writes what is published of a rotation: nobody else's fields are touched.
+const ROTATION_MANAGER: &str = "skein-hub-rotation";
 
 /// Why there is no authority.
 #[derive(Debug, thiserror::Error)]
@@ -104,14 +109,36 @@ pub async fn publish_trust(
     authority: &Authority,
     endpoints: &[String],
 ) -> Result<(), AuthorityKeptError> {
+    apply(client, namespace, "skein-hub", published(authority, endpoints))
+        .await
+        .map_err(|error| object("apply", "ConfigMap", namespace, TRUST, error))
+}
+
+/// Tells everybody how far a rotation is, and whom to trust as of now.
+pub(super) async fn publish_rotation(registrar: &Registrar, status: &RotationStatus) -> kube::Result<()> {
+    let (client, namespace) = (&registrar.client, registrar.namespace());
+    let trust = published(&registrar.authority, &registrar.hub_endpoints());
+    apply(client, namespace, "skein-hub", trust).await?;
+    let status = serde_json::to_string_pretty(status).map_err(kube::Error::SerdeError)?;
+    apply(client, namespace, ROTATION_MANAGER, BTreeMap::from([("rotation".to_owned(), status)])).await
+}
+
+fn published(authority: &Authority, endpoints: &[String]) -> BTreeMap<String, String> {
     let pins: Vec<_> = authority.pins().iter().map(hex::encode).collect();
-    let roots = authority.to_secret().remove("root.crt").unwrap_or_default();
-    let data = BTreeMap::from([
-        ("ca.pem".to_owned(), String::from_utf8_lossy(&roots).into_owned()),
+    BTreeMap::from([
+        ("ca.pem".to_owned(), authority.roots_pem()),
         ("pins".to_owned(), pins.join(",")),
         ("trustDomain".to_owned(), authority.trust_domain().to_owned()),
         ("hubEndpoints".to_owned(), endpoints.join(",")),
-    ]);
+    ])
+}
+
+async fn apply(
+    client: &kube::Client,
+    namespace: &str,
+    manager: &str,
+    data: BTreeMap<String, String>,
+) -> kube::Result<()> {
     let map = ConfigMap {
         metadata: ObjectMeta {
             name: Some(TRUST.to_owned()),
@@ -122,10 +149,9 @@ pub async fn publish_trust(
         ..ConfigMap::default()
     };
     Api::<ConfigMap>::namespaced(client.clone(), namespace)
-        .patch(TRUST, &PatchParams::apply("skein-hub").force(), &Patch::Apply(&map))
+        .patch(TRUST, &PatchParams::apply(manager).force(), &Patch::Apply(&map))
         .await
         .map(|_| ())
-        .map_err(|error| object("apply", "ConfigMap", namespace, TRUST, error))
 }
 
 fn object(

@@ -2,25 +2,32 @@
 //!
 //! - `device`: what a device told of itself
 //! - `keep`: the Secret with the keys and the ConfigMap that tells everybody whom to trust
+//! - `keepers`: which agent has stored which trust bundle
 //! - `recovery`: agents that return after their certificate has expired
 //! - `renewal`: renewals, and what regions decided about them on their own
+//! - `rotation`: new roots and plan-signing keys, step by step
 //! - `registrar`: joins and tokens for child clusters; `token`: what is checked of a join token
 
 mod device;
 mod keep;
+mod keepers;
 mod recovery;
 mod regions;
 mod registrar;
 mod renewal;
+mod rotation;
 mod token;
 
 #[cfg(test)]
 pub(crate) use device::annotations as device_annotations;
 pub(crate) use device::{SEALING_KEY, sealing_key};
 pub use keep::{AuthorityKeptError, load_or_create, publish_trust};
+pub(crate) use keepers::Keepers;
 pub(crate) use recovery::{device_of, quarantine};
 pub use registrar::Registrar;
 pub(crate) use renewal::{Verdict, Verdicts};
+pub(crate) use rotation::Rotor;
+pub use rotation::{Missing, RotationStatus};
 
 use std::sync::Arc;
 

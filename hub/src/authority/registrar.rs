@@ -122,7 +122,17 @@ impl Registrar {
         }
     }
 
-    fn hub_endpoints(&self) -> Vec<String> {
+    /// Namespace of the hub's own objects.
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Whether it is known where the hub listens.
+    pub(super) fn is_listening(&self) -> bool {
+        self.endpoints.get().is_some()
+    }
+
+    pub(super) fn hub_endpoints(&self) -> Vec<String> {
         self.endpoints.get().cloned().unwrap_or_default()
     }
 
@@ -246,8 +256,7 @@ impl Registrar {
             .authority
             .issue(&agent, &request.csr, self.clock.now(), &mut SystemEntropy)
             .map_err(malformed)?;
-        let (trust, time) = (self.authority.trust(), self.clock.now());
-        let ext = vec![self.authority.vouch(&trust).map_err(malformed)?];
+        let ((trust, ext), time) = (self.authority.vouched().map_err(malformed)?, self.clock.now());
         Ok(JoinGrant { agent, name, region, chain, trust, endpoints, time, ext })
     }
 
@@ -352,8 +361,7 @@ impl Registrar {
             AgentId::Region(_) => self.hub_endpoints(),
             AgentId::Edge(_) => self.region_endpoints(region).await?,
         };
-        let (trust, time) = (self.authority.trust(), self.clock.now());
-        let ext = vec![self.authority.vouch(&trust).map_err(malformed)?];
+        let ((trust, ext), time) = (self.authority.vouched().map_err(malformed)?, self.clock.now());
         Ok(RenewGrant { chain, trust, endpoints, time, ext })
     }
 

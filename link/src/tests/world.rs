@@ -129,6 +129,7 @@ impl World {
             returns: 0,
             clock_ahead_ms: 0,
             placed: identity::Placed::default(),
+            lineage: protocol::trust::TrustChain::default(),
         }
     }
 

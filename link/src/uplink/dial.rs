@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use identity::AgentIdentity;
+use identity::lineage::kept_extension;
 use identity::tls::tunnel_config;
 use protocol::enrolment::Refusal;
 use protocol::id::{AgentId, RegionName};
@@ -11,9 +12,11 @@ use protocol::lane::Framed as _;
 use protocol::message::{Hello, Welcome};
 use protocol::placement::{Site, told};
 use protocol::session::{Close, CloseCode, Event, Session};
+use protocol::trust::TrustKept;
 use quinn::Connection;
 use quinn::rustls::ClientConfig as TlsClientConfig;
 
+use super::trust::Told;
 use super::{HelloFacts, Reach, Runner, UplinkConfig, error_chain};
 use crate::driver::{Carrier, Driver};
 use crate::network::{Carrier as Means, Dialer, Place};
@@ -35,6 +38,8 @@ pub(super) struct Connected {
     pub(super) tls: Arc<TlsClientConfig>,
     pub(super) means: Means,
     pub(super) region: RegionName,
+    /// What the Hello told of trust.
+    pub(super) told: Told,
 }
 
 /// An identity as it is shown to whoever is dialled.
@@ -214,12 +219,14 @@ impl Runner {
         let Shown { client, tls, .. } = self.shown(identity)?;
         let (connection, means) = self.connect(client, Arc::clone(&tls), &place).await?;
         let carrier = Carrier::new(connection);
+        let kept = identity.trust_kept();
         // Until the Welcome nothing is certain: the peer may still be reading the certificate.
-        match self.greet(identity, &carrier).await {
+        match self.greet(identity, &kept, &carrier).await {
             Ok((driver, welcome)) => {
                 self.shown = None;
                 let region = identity.region.clone();
-                Ok(Connected { driver, carrier, welcome, place, tls, means, region })
+                let told = Told::by(identity, &kept);
+                Ok(Connected { driver, carrier, welcome, place, tls, means, region, told })
             }
             Err(failure) => {
                 // The peer reads the certificate after this side thinks that all is well.
@@ -234,11 +241,12 @@ impl Runner {
     async fn greet(
         &self,
         identity: &AgentIdentity,
+        kept: &TrustKept,
         carrier: &Arc<Carrier>,
     ) -> Result<(Driver, Welcome), Failure> {
         let lost = |error: quinn::ConnectionError| Failure::new(describe(&error));
         let (send, recv) = carrier.connection.open_bi().await.map_err(lost)?;
-        let hello = self.hello(identity);
+        let hello = self.hello(identity, kept);
         // Checked here, so that the session below cannot fail.
         hello.to_message().map_err(|error| Failure::new(error.to_string()))?;
         let session = |now| Session::lower(&hello, now).expect("the hello was measured");
@@ -254,9 +262,10 @@ impl Runner {
         }
     }
 
-    fn hello(&self, identity: &AgentIdentity) -> Hello {
+    fn hello(&self, identity: &AgentIdentity, kept: &TrustKept) -> Hello {
         let edge = matches!(identity.agent, AgentId::Edge(_));
-        let placed = identity.placed.generation.filter(|_| edge).map(told).into_iter().collect();
+        let placed = identity.placed.generation.filter(|_| edge).map(told);
+        let ext = placed.into_iter().chain([kept_extension(kept)]).collect();
         let HelloFacts { features, stored, applied, streams, endpoints, facts } = self.source.hello();
         Hello {
             agent: identity.agent.clone(),
@@ -270,7 +279,7 @@ impl Runner {
             endpoints,
             time: self.config.clock.now(),
             facts,
-            ext: placed,
+            ext,
         }
     }
 

@@ -29,7 +29,9 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::dial::Connected;
-use super::{Runner, UplinkConfig, error_chain};
+use super::trust::Told;
+use super::{Runner, UplinkConfig};
+use crate::keeping::amend;
 
 /// How long an edge's own region is tried alone before those that stand in are dialled too.
 pub(super) const STANDBY_AFTER: Duration = Duration::from_secs(15);
@@ -54,6 +56,7 @@ pub(super) struct Handover {
     identity: watch::Receiver<Arc<AgentIdentity>>,
     scout: Option<Scout>,
     leave_at: Option<Instant>,
+    pub(super) told: Told,
 }
 
 /// Ends when it is dropped.
@@ -64,8 +67,8 @@ struct Scout {
 }
 
 impl Handover {
-    pub(super) fn new(region: RegionName, identity: watch::Receiver<Arc<AgentIdentity>>) -> Self {
-        Self { region, identity, scout: None, leave_at: None }
+    pub(super) fn new(region: RegionName, identity: watch::Receiver<Arc<AgentIdentity>>, told: Told) -> Self {
+        Self { region, identity, scout: None, leave_at: None, told }
     }
 
     /// Ends when something is to be done; may be dropped and called again at any time.
@@ -135,27 +138,14 @@ impl Runner {
     /// Takes a placement: it is durable before the edge acts on it.
     pub(super) async fn take_placement(&self, placement: &SignedPlacement) {
         let Some(recovery) = &self.config.recovery else { return };
-        let identity = Arc::clone(&recovery.identity.borrow());
-        let placed = match identity.placed_by(placement) {
-            Ok(Some(placed)) => placed,
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(%error, "a placement is refused; the edge stays where it is");
-                return;
+        let place = |present: &AgentIdentity| present.placed_by(placement).map_err(|error| error.to_string());
+        match amend(&recovery.store, &recovery.identity, place).await {
+            Ok(Some(placed)) => {
+                tracing::info!(region = %placed.region, endpoints = ?placed.endpoints, "the edge is placed");
             }
-        };
-        let (store, kept) = (Arc::clone(&recovery.store), placed.clone());
-        let stored = tokio::task::spawn_blocking(move || store.store(&kept)).await;
-        let stored = match stored {
-            Ok(stored) => stored.map_err(|error| error_chain(&error)),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(error) = stored {
-            tracing::error!(error, "a placement could not be kept and is not taken");
-            return;
+            Ok(None) => {}
+            Err(error) => tracing::warn!(error, "a placement is refused; the edge stays where it is"),
         }
-        tracing::info!(region = %placed.region, endpoints = ?placed.endpoints, "the edge is placed");
-        recovery.identity.send_replace(Arc::new(placed));
     }
 
     /// One that dials beside this one.

@@ -20,6 +20,7 @@
 mod carriage;
 mod dial;
 mod handover;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -349,7 +350,7 @@ impl Runner {
     /// Serves a link to its end.
     async fn serve(&mut self, connected: Connected) -> Failure {
         let carriage = self.carriage(&connected);
-        let Connected { mut driver, carrier, welcome, place, means, region, .. } = connected;
+        let Connected { mut driver, carrier, welcome, place, means, region, told, .. } = connected;
         let remote = place.address;
         let began = tokio::time::Instant::now();
         let (live, commands) = Live::new(Arc::clone(&carrier));
@@ -358,7 +359,7 @@ impl Runner {
         tracing::info!(%remote, %region, software = %welcome.software, carrier = means.as_str(), "uplink is up");
         self.publish(since, Some((&welcome.software, remote, &region)), String::new());
         self.publish_means(means, since);
-        let handover = Handover::new(region.clone(), self.config.identity.clone());
+        let handover = Handover::new(region.clone(), self.config.identity.clone(), told);
         let (first, keep) = (UplinkEvent::Up(welcome), carriage.map(|carriage| carriage.keep().boxed()));
         let reason = self.pump(&mut driver, &carrier, commands, first, (keep, handover)).await;
         if let Some(carriers) = self.dialer_now().and_then(|dialer| dialer.carriers) {
@@ -452,6 +453,7 @@ impl Runner {
         let network = Arc::clone(&self.config.network);
         let mut rerouted = network.rerouted(self.reach.address, self.reach.way);
         self.look_home(&mut handover);
+        self.kept_news(&mut handover).iter().for_each(|news| driver.send(news));
         loop {
             while driver.has_room()
                 && let Ok(message) = commands.try_recv()
@@ -478,15 +480,17 @@ impl Runner {
                     rerouted = network.rerouted(self.reach.address, self.reach.way);
                 }
                 due = handover.due(), if !leaving => match due {
-                    Due::Look => self.look_home(&mut handover),
+                    Due::Look => {
+                        self.look_home(&mut handover);
+                        self.kept_news(&mut handover).iter().for_each(|news| driver.send(news));
+                    }
                     Due::Found(connected) => self.found_home(&mut handover, connected),
                     Due::Leave => { leaving = true; driver.close(handover.goodbye()); }
                 },
                 event = driver.turn(idle) => match event {
-                    Some(Event::Control(Control::Placement { placement, .. })) if self.takes_placements() => {
-                        self.take_placement(&placement).await;
+                    Some(Event::Control(control)) => {
+                        pending = self.take(control).await.map(UplinkEvent::Control);
                     }
-                    Some(Event::Control(control)) => pending = Some(UplinkEvent::Control(control)),
                     Some(Event::Closed(reason)) => return reason,
                     Some(Event::Hello(_) | Event::Up(_)) | None => {}
                 },

@@ -30,6 +30,7 @@ use protocol::report::{
 use protocol::telemetry::{
     Gap, GapReason, StreamEpoch, TelemetryAck, TelemetryClass, TelemetryContent, TelemetryItem,
 };
+use protocol::trust::{RootSignature, SignedTrust, TrustChain, TrustKept};
 
 const TIME: u64 = 1_790_000_000_000;
 
@@ -343,6 +344,18 @@ pub fn edge_renewal() -> EdgeRenewal {
     EdgeRenewal { edge: edge(), at: TIME, not_after, refusal, ext: ext() }
 }
 
+pub fn trust_chain() -> TrustChain {
+    let signed = RootSignature { root: [7; 32], signature: Bytes::from(vec![8; 70]) };
+    let step =
+        SignedTrust { bundle: protocol::codec::encode(&trust()), signatures: vec![signed], ext: ext() };
+    TrustChain { steps: vec![step], crosses: vec![bytes("cross")], ext: ext() }
+}
+
+pub fn trust_kept() -> TrustKept {
+    let proof = Bytes::from(vec![9; 64]);
+    TrustKept { edge: Some(edge()), sequence: 300, root: [7; 32], proof, ext: ext() }
+}
+
 pub fn controls() -> Vec<(&'static str, Control)> {
     let edge = Some(edge());
     let link = EdgeLink {
@@ -374,6 +387,8 @@ pub fn controls() -> Vec<(&'static str, Control)> {
         ("control-edge-table", Control::EdgeTable(table_part())),
         ("control-edge-renewed", Control::EdgeRenewed(edge_renewal())),
         ("control-placement", Control::Placement { edge, placement: signed_placement() }),
+        ("control-trust-chain", Control::TrustChain(trust_chain())),
+        ("control-trust-kept", Control::TrustKept(vec![trust_kept()])),
     ]
 }
 

@@ -16,15 +16,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use identity::Clock;
+use identity::lineage::told_kept;
 use link::{CallError, DownlinkEvent, DownlinkHandle, Responder, SendError, UplinkHandle};
 use process::Process;
-use protocol::enrolment::{JoinRequest, Refusal, RefusalReason, RenewRequest, TrustBundle};
+use protocol::enrolment::{JoinRequest, Refusal, RefusalReason, RenewRequest};
 use protocol::id::{AgentId, Digest, EdgeId};
 use protocol::inquiry::Inquiry;
 use protocol::message::{BlobPart, Control, Hello, Request, Response};
 use protocol::placement::{self, SignedPlacement};
 use protocol::recovery::from_remote;
 use protocol::telemetry::TelemetryAck;
+use protocol::trust::TrustChain;
 use tokio::sync::mpsc;
 use tracing::Span;
 
@@ -56,7 +58,7 @@ pub(super) enum Note {
     /// Telemetry is durable.
     Durable(Vec<(EdgeId, TelemetryAck)>),
     /// There is a newer trust bundle.
-    Trust(TrustBundle),
+    Trust(u64, TrustChain),
     /// The hub asks something about the edge's cluster.
     Inquire(EdgeId, Inquiry, Responder),
     /// A link took what it was waited for.
@@ -75,7 +77,8 @@ pub(super) struct Desk {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) process: Process,
     pub(super) notes: mpsc::UnboundedSender<Note>,
-    pub(super) trust: TrustBundle,
+    /// Sequence of the newest trust bundle, and what leads to it.
+    pub(super) trust: (u64, TrustChain),
     pub(super) sessions: BTreeMap<EdgeId, Session>,
     pub(super) links: u64,
     pub(super) offers: Arc<AtomicU64>,
@@ -123,12 +126,12 @@ impl Desk {
                 }
             }
             Note::Inquire(edge, inquiry, responder) => self.inquire(edge, inquiry, responder),
-            Note::Trust(bundle) => {
-                self.trust = bundle;
+            Note::Trust(sequence, chain) => {
+                self.trust = (sequence, chain);
                 let edges: Vec<EdgeId> = self.sessions.keys().copied().collect();
                 for edge in edges {
-                    let bundle = self.trust.clone();
-                    self.with(edge, |session| session.trust(bundle));
+                    let chain = self.trust.1.clone();
+                    self.with(edge, |session| session.trust(chain));
                 }
             }
             Note::Taken { edge, link } => {
@@ -185,8 +188,11 @@ impl Desk {
             let cluster = hello.facts.get("cluster").unwrap_or(name);
             self.shelf.name(edge, name, cluster);
         }
-        if hello.trust_sequence < self.trust.sequence {
-            session.trust(self.trust.clone());
+        if hello.trust_sequence < self.trust.0 && !self.trust.1.steps.is_empty() {
+            session.trust(self.trust.1.clone());
+        }
+        if let Some(kept) = told_kept(&hello.ext) {
+            self.upward.kept(edge, kept);
         }
         if let Some(signed) = self.shelf.placement_for(edge, placement::said(&hello.ext)) {
             session.place(signed);
@@ -227,6 +233,9 @@ impl Desk {
             }
             Control::Ping { nonce, reply: false } => self.with(edge, |session| session.pong(nonce)),
             Control::Ping { reply: true, .. } => {}
+            Control::TrustKept(kept) if kept.iter().all(|kept| kept.edge.is_none()) => {
+                kept.into_iter().for_each(|kept| self.upward.kept(edge, kept));
+            }
             Control::Goodbye(refusal) => {
                 tracing::debug!(%edge, message = refusal.message, "an edge says goodbye");
             }
@@ -243,7 +252,9 @@ impl Desk {
             | Control::EdgeTable(_)
             | Control::EdgeRenewed(_)
             | Control::Placement { .. }
-            | Control::Trust(_)) => {
+            | Control::Trust(_)
+            | Control::TrustChain(_)
+            | Control::TrustKept(_)) => {
                 let message = overstepping(edge, &control);
                 let refusal = Refusal { reason: RefusalReason::Malformed, message, retry_after_ms: None };
                 self.downlink.close(&AgentId::Edge(edge), refusal);

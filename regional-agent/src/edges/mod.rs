@@ -28,13 +28,14 @@ use identity::Clock;
 use link::{Admission, DownlinkEvents, DownlinkHandle, Responder, UplinkHandle};
 use process::Process;
 use protocol::delegation::TablePart;
-use protocol::enrolment::{Refusal, RefusalReason, TrustBundle};
+use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::EdgeId;
 use protocol::inquiry::Inquiry;
 use protocol::message::{BlobPart, PlanOffer};
 use protocol::placement::SignedPlacement;
 use protocol::plan::SignedPlan;
 use protocol::telemetry::TelemetryAck;
+use protocol::trust::TrustChain;
 use tokio::sync::mpsc;
 use tracing::Span;
 
@@ -73,8 +74,8 @@ pub struct Serving {
     pub uplink: UplinkHandle,
     /// Where telemetry goes.
     pub store: Arc<dyn Store>,
-    /// Whom to trust.
-    pub trust: TrustBundle,
+    /// Whom to trust: sequence of the newest bundle, and what leads to it.
+    pub trust: (u64, TrustChain),
     /// The time of day.
     pub clock: Arc<dyn Clock>,
 }
@@ -220,8 +221,8 @@ impl Edges {
     }
 
     /// There is a newer trust bundle.
-    pub fn trust(&self, bundle: TrustBundle) {
-        self.note(Note::Trust(bundle));
+    pub fn trust(&self, sequence: u64, chain: TrustChain) {
+        self.note(Note::Trust(sequence, chain));
     }
 
     /// The plans.

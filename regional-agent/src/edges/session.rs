@@ -11,12 +11,12 @@
 use std::collections::BTreeSet;
 
 use protocol::UnixMillis;
-use protocol::enrolment::TrustBundle;
 use protocol::id::{Digest, EdgeId};
 use protocol::message::{BlobPart, Control};
 use protocol::offer::reminder;
 use protocol::placement::SignedPlacement;
 use protocol::telemetry::TelemetryAck;
+use protocol::trust::TrustChain;
 
 use super::shelf::Shelf;
 
@@ -45,7 +45,7 @@ struct Outbox {
     report_due: bool,
     acks: Vec<TelemetryAck>,
     wanted: Vec<Digest>,
-    trust: Option<Box<TrustBundle>>,
+    trust: Option<Box<TrustChain>>,
     placement: Option<Box<SignedPlacement>>,
     ping: Option<u64>,
 }
@@ -90,8 +90,8 @@ impl Session {
         self.outbox.wanted.truncate(WANTED_MAX);
     }
 
-    pub(super) fn trust(&mut self, bundle: TrustBundle) {
-        self.outbox.trust = Some(Box::new(bundle));
+    pub(super) fn trust(&mut self, chain: TrustChain) {
+        self.outbox.trust = Some(Box::new(chain));
     }
 
     pub(super) fn place(&mut self, signed: SignedPlacement) {
@@ -120,8 +120,8 @@ impl Session {
         if let Some(nonce) = outbox.ping.take() {
             return only(Control::Ping { nonce, reply: true });
         }
-        if let Some(bundle) = outbox.trust.take() {
-            return only(Control::Trust(*bundle));
+        if let Some(chain) = outbox.trust.take() {
+            return only(Control::TrustChain(*chain));
         }
         if let Some(placement) = outbox.placement.take() {
             return only(Control::Placement { edge: None, placement: *placement });

@@ -345,7 +345,7 @@ impl Inner {
         let mut inner = Self { removed, names, placements, ..Self::default() };
         let sound = |digest: &Digest| blobs.get(digest).filter(|content| Digest::of(content) == *digest);
         for (edge, signed, encoded) in plans {
-            let Ok(header) = keys.verify_for(&AgentId::Edge(edge), &signed) else {
+            let Ok(header) = keys.verify_stored(&AgentId::Edge(edge), &signed) else {
                 tracing::warn!(%edge, "a plan on the shelf does not verify and is left out");
                 continue;
             };

@@ -18,6 +18,7 @@ use protocol::id::{Digest, EdgeId, Generation};
 use protocol::message::{Control, EdgeLink, PlanHead};
 use protocol::plan::UnitId;
 use protocol::report::{Report, UnitReport, UnitState};
+use protocol::trust::TrustKept;
 use tokio::sync::Notify;
 
 use super::shelf::Shelf;
@@ -64,6 +65,9 @@ struct Known {
     say_stored: bool,
     refused: Option<(Option<Generation>, Refusal)>,
     renewal: Option<EdgeRenewal>,
+    /// What the edge said last of the trust bundle that it keeps, and whether the hub is to hear it.
+    kept: Option<TrustKept>,
+    say_kept: bool,
     wanted: Vec<Digest>,
 }
 
@@ -104,6 +108,7 @@ impl Upward {
         for known in inner.edges.values_mut() {
             known.report.mark_all();
             known.say_stored = false;
+            known.say_kept = known.kept.is_some();
         }
         drop(inner);
         self.some.notify_one();
@@ -153,6 +158,14 @@ impl Upward {
     /// The region decided about the renewal of an edge's certificate.
     pub fn renewed(&self, renewal: EdgeRenewal) {
         self.tell(renewal.edge, |known| known.renewal = Some(renewal));
+    }
+
+    /// An edge says which trust bundle it keeps.
+    pub fn kept(&self, edge: EdgeId, kept: TrustKept) {
+        self.tell(edge, |known| {
+            known.kept = Some(kept);
+            known.say_kept = true;
+        });
     }
 
     /// Blobs of an edge's plan are missing here.
@@ -295,6 +308,11 @@ impl Known {
     /// The next thing to say about the edge; nothing when all is said.
     fn say(&mut self, edge: EdgeId) -> Option<Control> {
         let edge = Some(edge);
+        if std::mem::take(&mut self.say_kept)
+            && let Some(kept) = self.kept.clone()
+        {
+            return Some(Control::TrustKept(vec![TrustKept { edge, ..kept }]));
+        }
         if !self.wanted.is_empty() {
             return Some(Control::BlobsWanted { edge, digests: std::mem::take(&mut self.wanted) });
         }

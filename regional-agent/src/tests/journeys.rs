@@ -13,7 +13,7 @@ use telemetry::promql::{Grid, Params, Value};
 use telemetry::query::{Answered, QueryAnswer, QueryRequest};
 use telemetry::{Batch, Labels, Sample, Series};
 
-use super::world::{World, edge, region, report, simulate};
+use super::world::{World, edge, region as region_id, report, simulate};
 
 #[test]
 fn a_plan_goes_down_and_what_became_of_it_goes_up() {
@@ -123,13 +123,13 @@ fn a_blob_that_came_before_its_plan_is_asked_for_when_the_offer_is_repeated() {
         let plan = world.edge_plan(11, 1, &["{\"a\":1}", "{\"b\":2}"]);
         let parts = plan.parts();
         let pause = Duration::from_secs(1);
-        hub.handle.send_blob(&region(), Some(edge(11)), parts[1].clone()).await.unwrap();
+        hub.handle.send_blob(&region_id(), Some(edge(11)), parts[1].clone()).await.unwrap();
         tokio::time::sleep(pause).await;
         let mut offer = plan.offer(edge(11), None).offer;
         offer.blobs.truncate(1);
         hub.send(Control::Plan(offer)).await;
         assert_eq!(hub.wanted_for_edges().await.len(), 2);
-        hub.handle.send_blob(&region(), Some(edge(11)), parts[2].clone()).await.unwrap();
+        hub.handle.send_blob(&region_id(), Some(edge(11)), parts[2].clone()).await.unwrap();
         tokio::time::sleep(pause).await;
         hub.send(Control::Plan(reminder(Some(edge(11)), &plan.signed))).await;
         assert_eq!(hub.wanted_for_edges().await, [parts[1].digest]);
@@ -392,16 +392,34 @@ fn a_newer_trust_bundle_is_kept_and_told_to_the_edges() {
         let mut one = world.edge(11, None);
         one.up().await;
         hub.link_of(11, true).await;
-        let bundle = world.authority.trust();
-        let newer = protocol::enrolment::TrustBundle { sequence: bundle.sequence + 1, ..bundle.clone() };
-        hub.send(Control::Trust(newer.clone())).await;
+        let unsigned = protocol::enrolment::TrustBundle { sequence: 9, ..world.authority.trust() };
+        hub.send(Control::Trust(unsigned)).await;
+        let mut stranger = identity::SeededEntropy::new(77);
+        let other = identity::Authority::create("fleet.example", super::world::START, &mut stranger).unwrap();
+        let both = identity::Replaced { root: true, plan_key: true };
+        let forged = other.keyring().introduce("x", both, super::world::START, &mut stranger).unwrap();
+        other.adopt(forged);
+        hub.send(Control::TrustChain(other.chain().unwrap())).await;
+        let next =
+            world.authority.keyring().introduce("x", both, super::world::START, &mut stranger).unwrap();
+        world.authority.adopt(next);
+        let newer = world.authority.trust();
+        hub.send(Control::TrustChain(world.authority.chain().unwrap())).await;
+        // The edge hears the chain as the hub signed it, and nothing of what came before.
         let told = one
             .expect(|event| match event {
-                UplinkEvent::Control(Control::Trust(bundle)) => Some(bundle.clone()),
+                UplinkEvent::Control(Control::TrustChain(chain)) => Some(chain.clone()),
                 _ => None,
             })
             .await;
-        assert_eq!(told, newer);
+        assert_eq!(told, world.authority.chain().unwrap());
+        // The region says that it keeps it, and what its edges say.
+        let own = hub.kept(None, newer.sequence).await;
+        assert!(identity::lineage::is_kept(&own, &region_id(), &world.region_identity.device.public()));
+        let taken = one.identity().trusting(&told).unwrap().unwrap();
+        one.send(Control::TrustKept(vec![taken.trust_kept()])).await;
+        let said = hub.kept(Some(edge(11)), newer.sequence).await;
+        assert!(identity::lineage::is_kept(&said, &taken.agent, &taken.device.public()));
         region.end().await;
         let kept = identity::AgentIdentity::load(&world.folder.path().join("identity")).unwrap();
         assert_eq!(kept.trust, newer);

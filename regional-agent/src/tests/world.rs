@@ -300,6 +300,7 @@ pub(crate) fn identity(
         returns: 0,
         clock_ahead_ms: 0,
         placed: identity::Placed::default(),
+        lineage: protocol::trust::TrustChain::default(),
     }
 }
 
@@ -399,6 +400,17 @@ impl Hub {
         self.control(|control| match control {
             Control::EdgeLinks { links, .. } => {
                 links.iter().find(|link| link.edge == edge(number) && link.up == up).cloned()
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// The next word of that edge, or of the region itself, that it keeps the trust bundle of that sequence.
+    pub(crate) async fn kept(&mut self, edge: Option<EdgeId>, sequence: u64) -> protocol::trust::TrustKept {
+        self.control(|control| match control {
+            Control::TrustKept(kept) => {
+                kept.iter().find(|kept| kept.edge == edge && kept.sequence == sequence).cloned()
             }
             _ => None,
         })
