@@ -74,3 +74,42 @@ impl Keepers {
         self.0.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use api::skein::{Edge, EdgeSpec, EdgeStatus};
+    use base64::Engine as _;
+    use identity::DeviceKey;
+    use protocol::id::EdgeId;
+    use protocol::trust::kept_statement;
+
+    use super::*;
+
+    fn said(agent: &AgentId, sequence: u64, device: &DeviceKey) -> TrustKept {
+        let root = [1; 32];
+        let proof = device.sign(&kept_statement(agent, sequence, &root));
+        TrustKept { edge: agent.edge(), sequence, root, proof, ext: Vec::new() }
+    }
+
+    #[test]
+    fn a_region_hands_on_what_its_edges_keep_and_cannot_make_it_up() {
+        let (roster, keepers) = (Roster::default(), Keepers::default());
+        let (device, agent) = (DeviceKey::from_seed([7; 32]), AgentId::Edge(EdgeId([1; 16])));
+        let mut edge = Edge::new("one", EdgeSpec { region: "eu".to_owned(), ..EdgeSpec::default() });
+        let key = base64::engine::general_purpose::STANDARD.encode(device.public());
+        edge.metadata.annotations = Some([("skein.dev/device-key".to_owned(), key)].into());
+        let agent_id = agent.edge().map(|id| id.to_string());
+        edge.status = Some(EdgeStatus { agent_id, ..EdgeStatus::default() });
+        roster.put_edge(&edge);
+        keepers.hear(&agent, &said(&agent, 3, &DeviceKey::from_seed([8; 32])), &roster);
+        let other = AgentId::Edge(EdgeId([2; 16]));
+        keepers.hear(&agent, &said(&other, 3, &device), &roster);
+        keepers.hear(&other, &said(&other, 3, &device), &roster);
+        assert_eq!((keepers.of(&agent), keepers.of(&other)), (None, None));
+        keepers.hear(&agent, &said(&agent, 2, &device), &roster);
+        assert_eq!(keepers.of(&agent).map(|keeps| keeps.sequence), Some(2));
+        // A disk of before is not what it was told last.
+        keepers.hear(&agent, &said(&agent, 1, &device), &roster);
+        assert_eq!(keepers.of(&agent).map(|keeps| keeps.sequence), Some(1));
+    }
+}

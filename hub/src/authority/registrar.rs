@@ -77,6 +77,14 @@ impl From<kube::Error> for Denied {
     }
 }
 
+/// The Edge object says which agent it stands for.
+async fn stands_for(edges: &Api<Edge>, name: &str, agent: String) -> Result<(), Denied> {
+    let status = EdgeStatus { agent_id: Some(agent), ..EdgeStatus::default() };
+    let patch = serde_json::json!({"status": status});
+    edges.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+    Ok(())
+}
+
 impl Registrar {
     /// A registrar for the mesh of this authority.
     pub fn new(
@@ -292,7 +300,10 @@ impl Registrar {
         let told = device::annotations(&request.device_key, &request.ext);
         if let Some(there) = edges.get_opt(name).await? {
             if there.labels().get(AGENT_ID) == Some(&uuid) {
-                return Ok(Registered::Edge(Box::new(there)).keep_told(&self.client, &told).await?);
+                // Whoever made it may have died before it said whom it stands for.
+                let stands = there.status.as_ref().is_some_and(|status| status.agent_id.is_some());
+                Registered::Edge(Box::new(there)).keep_told(&self.client, &told).await?;
+                return if stands { Ok(()) } else { stands_for(&edges, name, uuid).await };
             }
             let message = format!("the name \"{name}\" belongs to another edge in namespace \"{namespace}\"");
             return Err(Refusal { reason: RefusalReason::OutOfScope, message, retry_after_ms: None }.into());
@@ -317,11 +328,8 @@ impl Registrar {
             },
             status: None,
         };
-        let made = edges.create(&PostParams::default(), &edge).await?;
-        let status = EdgeStatus { agent_id: Some(uuid), ..EdgeStatus::default() };
-        let patch = serde_json::json!({"status": status});
-        edges.patch_status(&made.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
-        Ok(())
+        edges.create(&PostParams::default(), &edge).await?;
+        stands_for(&edges, name, uuid).await
     }
 
     /// An edge made for a ClusterDeployment goes with it.
