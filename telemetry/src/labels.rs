@@ -25,7 +25,19 @@ impl Labels {
 
     /// From pairs in any order; of equal names the last wins.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
+        let pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
+        if !pairs.iter().any(|(name, _)| name.contains('\0')) {
+            return Self::from_clean(pairs);
+        }
+        // Before they are put in order: a name that is replaced may have another place, or be that of another label.
+        let names: Vec<String> = pairs.iter().map(|(name, _)| clean(name)).collect();
+        Self::from_clean(
+            names.iter().map(String::as_str).zip(pairs.iter().map(|(_, value)| *value)).collect(),
+        )
+    }
+
+    /// From pairs in any order whose names hold no separator.
+    fn from_clean(mut pairs: Vec<(&str, &str)>) -> Self {
         if !pairs.windows(2).all(|two| two[0].0 < two[1].0) {
             pairs.sort_by(|left, right| left.0.cmp(right.0));
             // The sort is stable, so of a run of equal names the last one given is the last one here.
@@ -110,10 +122,15 @@ impl Labels {
     }
 }
 
+/// A text without separators.
+fn clean(part: &str) -> String {
+    part.replace('\0', "\u{fffd}")
+}
+
 /// Adds a text and the separator; a separator inside the text is replaced.
 fn push_clean(text: &mut String, part: &str) {
     if part.contains('\0') {
-        text.push_str(&part.replace('\0', "\u{fffd}"));
+        text.push_str(&clean(part));
     } else {
         text.push_str(part);
     }
@@ -186,6 +203,13 @@ mod tests {
         let labels = Labels::from_pairs([("a", "1\0b\0two")]);
         assert_eq!(labels.len(), 1);
         assert_eq!(labels.get("b"), "");
+    }
+
+    #[test]
+    fn a_separator_in_a_name_makes_neither_another_order_nor_a_name_twice() {
+        let labels = Labels::from_pairs([("a\0", "1"), ("a!", "2"), ("a\u{fffd}", "3")]);
+        assert_eq!(labels.iter().collect::<Vec<_>>(), [("a!", "2"), ("a\u{fffd}", "3")]);
+        assert_eq!(labels, labels.iter().collect());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 pub(super) struct Gate {
     bytes: AtomicU64,
     shut: AtomicBool,
-    opened: Notify,
+    moved: Notify,
 }
 
 impl Gate {
@@ -27,17 +27,23 @@ impl Gate {
 
     pub(super) fn shut(&self, shut: bool) {
         self.shut.store(shut, Ordering::Relaxed);
-        if !shut {
-            self.opened.notify_waiters();
+        self.moved.notify_waiters();
+    }
+
+    /// Ends when that is so; asked whenever it opens or shuts.
+    pub(super) async fn until(&self, holds: impl Fn() -> bool + Send) {
+        loop {
+            let mut moved = std::pin::pin!(self.moved.notified());
+            // From here on nothing is missed.
+            moved.as_mut().enable();
+            if holds() {
+                return;
+            }
+            moved.await;
         }
     }
 
-    /// Ends when it opens the next time.
-    pub(super) async fn opened(&self) {
-        self.opened.notified().await;
-    }
-
-    fn is_shut(&self) -> bool {
+    pub(super) fn is_shut(&self) -> bool {
         self.shut.load(Ordering::Relaxed)
     }
 

@@ -284,11 +284,15 @@ impl Network for PooledNetwork {
     }
 
     fn way(&self, _: SocketAddr) -> Option<Way> {
-        None
+        let leads = self.tells && !self.gate.is_shut();
+        leads.then_some(Way { source: Ipv4Addr::LOCALHOST.into(), interface: 0 })
     }
 
-    fn rerouted(&self, _: SocketAddr, _: Option<Way>) -> BoxFuture<'_, ()> {
-        if self.tells { self.gate.opened().boxed() } else { std::future::pending().boxed() }
+    fn rerouted(&self, to: SocketAddr, from: Option<Way>) -> BoxFuture<'_, ()> {
+        if !self.tells {
+            return std::future::pending().boxed();
+        }
+        self.gate.until(move || self.way(to) != from).boxed()
     }
 
     fn rebind(&self, _: &Dialer) -> io::Result<()> {

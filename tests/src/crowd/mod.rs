@@ -8,8 +8,8 @@
 //!                  |  QUIC on loopback, a connection for each edge
 //! this process:  edges: uplink, verification of plans, receipts and reports; nothing is applied
 //! ```
-//! - [`edge`]: an edge
-//! - [`above`]: the hub, and the regional agent below it
+//! - `edge`: an edge
+//! - `above`: the hub, and the regional agent below it
 
 mod above;
 mod edge;
