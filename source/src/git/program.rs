@@ -346,7 +346,7 @@ fn explained(code: Option<i32>, words: &str) -> String {
         "; the host's key is not in known_hosts of secretRef: add the output of ssh-keyscan after checking it"
     } else if has("Permission denied (publickey") {
         "; the server does not accept the identity of secretRef"
-    } else if has("could not read Username") || has("Authentication failed") || has("401") {
+    } else if has("could not read Username") || has("Authentication failed") || has("returned error: 401") {
         "; credentials are missing or wrong: secretRef needs username and password, or bearerToken"
     } else if has("certificate") {
         "; give the server's certificate authority as ca.crt in secretRef"
@@ -407,6 +407,15 @@ mod tests {
             "Host key verification failed.\nfatal: Could not read from remote repository.",
         );
         assert!(text.contains("known_hosts") && text.contains("Could not read"), "{text}");
+        // What stands in an address is no answer.
+        let text = explained(
+            Some(128),
+            "unable to access 'https://host:40141/app.git/': server certificate verification failed",
+        );
+        assert!(text.contains("ca.crt") && !text.contains("credentials"), "{text}");
+        assert!(
+            explained(Some(128), "The requested URL returned error: 401").contains("credentials are missing")
+        );
         assert!(explained(Some(127), "sh: 1: exec: git: not found").contains("install the package git"));
         assert_eq!(explained(Some(1), ""), "git ended with code 1");
     }
