@@ -202,9 +202,6 @@ impl Keyring {
         self.sequence
     }
 
-    /// Longest name of a rotation.
-    pub const ROTATION_BYTES_MAX: usize = 64;
-
     /// How far a rotation has come.
     pub fn phase(&self) -> Phase {
         self.phase

@@ -20,9 +20,10 @@
 //!   sends states (plans, reports) sends them again on `Up`, and only acknowledgements tell what arrived.
 
 //!
-//! # Places kept for what is not here yet
-//! - Revocation pushed down: [`DownlinkHandle::deny`] takes the set and ends the links it names.
-//! - Renewal by regions: `Request::Renew` reaches the region first, and the root allows one level below it.
+//! # Identity over time
+//! - Revocation: [`DownlinkHandle::deny`] takes the set and ends the links it names.
+//! - Renewal: `Request::Renew` reaches the region first, which asks the hub or answers by itself.
+//! - Rotation: an uplink follows the chain of signed bundles ([`protocol::trust`]) and keeps it before it counts.
 
 mod driver;
 mod keeping;

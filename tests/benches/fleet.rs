@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use skein_tests::fleet::{Fleet, Latencies};
-use skein_tests::measure::{Aim, Table, quantile};
+use skein_tests::measure::{Aim, Table, ended, quantile};
 
 /// As the programs have it whose parts run here.
 #[global_allocator]
@@ -36,16 +36,7 @@ fn main() -> ExitCode {
         arguments.remove(1);
         return hub::main_with(arguments);
     }
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            #[expect(clippy::print_stderr, reason = "a benchmark tells why it failed")]
-            {
-                eprintln!("{error:#}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+    ended(run())
 }
 
 fn run() -> Result<()> {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use link::{Network, PooledNetwork};
 use skein_tests::crowd::{SOCKETS, Scene};
-use skein_tests::measure::{Aim, Table, quantile};
+use skein_tests::measure::{Aim, Table, ended, quantile};
 
 /// As the programs have it whose parts run here.
 #[global_allocator]
@@ -44,16 +44,7 @@ fn main() -> ExitCode {
         spool::AS_SPOOL => run(spool::alone()),
         _ => run(measure()),
     };
-    match ran {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            #[expect(clippy::print_stderr, reason = "a benchmark tells why it failed")]
-            {
-                eprintln!("{error:#}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+    ended(ran)
 }
 
 fn run(what: impl Future<Output = Result<()>>) -> Result<()> {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use link::{Network, PooledNetwork};
 use skein_tests::crowd::{Crowd, SOCKETS, Scene};
-use skein_tests::measure::{Aim, Table, quantile};
+use skein_tests::measure::{self, Aim, Table, quantile};
 
 /// As the programs have it whose parts run here.
 #[global_allocator]
@@ -43,19 +43,10 @@ fn main() -> std::process::ExitCode {
     let (edges, outage) = (given("EDGES").unwrap_or(10_000), given("OUTAGE").unwrap_or(120));
     let outage = Duration::from_secs(u64::try_from(outage).unwrap_or(u64::MAX));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    match runtime.context("no runtime").and_then(|runtime| runtime.block_on(measure(edges, outage))) {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) => {
-            #[expect(clippy::print_stderr, reason = "a benchmark tells why it failed")]
-            {
-                eprintln!("{error:#}");
-            }
-            std::process::ExitCode::FAILURE
-        }
-    }
+    measure::ended(runtime.context("no runtime").and_then(|runtime| runtime.block_on(whole(edges, outage))))
 }
 
-async fn measure(edges: usize, outage: Duration) -> Result<()> {
+async fn whole(edges: usize, outage: Duration) -> Result<()> {
     let mut scene = Scene::start(AS_REGION).await?;
     let empty = scene.region_usage();
     let live: Arc<dyn Network> = PooledNetwork::new(1);
@@ -135,13 +126,13 @@ async fn control<T>(
 ) -> Result<(T, Vec<f64>)> {
     let mut until = std::pin::pin!(until);
     let mut took = Vec::new();
-    for edge in 0.. {
+    let mut edge = 0;
+    loop {
         // One that was begun is finished: the slow ones are those that count.
         took.push(scene.round_trip(live, edge).await?.as_secs_f64() * 1_000.0);
         tokio::select! {
             ended = &mut until => return Ok((ended, took)),
-            () = tokio::time::sleep(PACE) => {}
+            () = tokio::time::sleep(PACE) => edge += 1,
         }
     }
-    unreachable!("edges are counted without end")
 }

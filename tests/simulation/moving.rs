@@ -32,7 +32,6 @@ struct Story {
 
 /// Runs the story of a seed. Returns how long it was, in virtual time.
 pub(crate) async fn run(seed: u64) -> Result<Duration, String> {
-    let begun = tokio::time::Instant::now();
     let mut world = World::new(seed, 12, Profile::near()).await;
     world.renews = true;
     let waiting = world.waiting.clone();
@@ -43,11 +42,7 @@ pub(crate) async fn run(seed: u64) -> Result<Duration, String> {
         let model = model.lock().unwrap();
         model.verdict()
     };
-    tokio::select! {
-        told = told => told?,
-        () = pace::keep(waiting) => {}
-    }
-    Ok(begun.elapsed())
+    pace::told(waiting, told).await
 }
 
 impl Story {

@@ -23,15 +23,10 @@ const RENEWAL: f64 = 4_500.0;
 
 /// Runs the story of a seed. Returns how long it was, in virtual time; the clocks are set on by nine days meanwhile.
 pub(crate) async fn run(seed: u64) -> Result<Duration, String> {
-    let begun = tokio::time::Instant::now();
     let mut world = World::new(seed, 6, Profile::near()).await;
     world.renews = true;
     let waiting = world.waiting.clone();
-    tokio::select! {
-        told = story(world) => told?,
-        () = pace::keep(waiting) => {}
-    }
-    Ok(begun.elapsed())
+    pace::told(waiting, story(world)).await
 }
 
 async fn story(mut world: World) -> Result<(), String> {

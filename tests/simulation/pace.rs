@@ -30,8 +30,21 @@ impl Waiting {
     }
 }
 
+/// Tells a story at that pace; how long it was, in virtual time.
+pub(crate) async fn told(
+    waiting: Waiting,
+    story: impl Future<Output = Result<(), String>>,
+) -> Result<Duration, String> {
+    let begun = tokio::time::Instant::now();
+    tokio::select! {
+        told = story => told?,
+        () = keep(waiting) => {}
+    }
+    Ok(begun.elapsed())
+}
+
 /// Lets no time pass while somebody waits for a store.
-pub(crate) async fn keep(waiting: Waiting) {
+async fn keep(waiting: Waiting) {
     loop {
         tokio::time::sleep(STEP).await;
         let begun = Instant::now();

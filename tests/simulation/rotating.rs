@@ -24,15 +24,10 @@ const WHILE: f64 = 240.0;
 
 /// Runs the story of a seed. Returns how long it was, in virtual time.
 pub(crate) async fn run(seed: u64) -> Result<Duration, String> {
-    let begun = tokio::time::Instant::now();
     let mut world = World::new(seed, 6, Profile::near()).await;
     world.renews = true;
     let waiting = world.waiting.clone();
-    tokio::select! {
-        told = story(world) => told?,
-        () = pace::keep(waiting) => {}
-    }
-    Ok(begun.elapsed())
+    pace::told(waiting, story(world)).await
 }
 
 async fn story(mut world: World) -> Result<(), String> {
@@ -97,7 +92,15 @@ async fn story(mut world: World) -> Result<(), String> {
         return Err(format!("the old root is trusted still: bundle {}", world.authority.trust().sequence));
     }
 
-    // Everybody begins anew, the edge that was off among them.
+    begin_anew(&mut world).await?;
+    all_follow(&world, off)?;
+    let model = world.end().await;
+    let model = model.lock().unwrap();
+    model.verdict()
+}
+
+/// Everybody begins anew, the edge that was off among them.
+async fn begin_anew(world: &mut World) -> Result<(), String> {
     for region in 0..REGIONS.len() {
         world.crash_region(region).await;
         world.start_region(region).await;
@@ -108,14 +111,10 @@ async fn story(mut world: World) -> Result<(), String> {
         world.publish(index);
         world.start_edge(index, Ills::default());
     }
-    until(&world, "all edges are linked and have their plans by the new key", |world, _| {
+    until(world, "all edges are linked and have their plans by the new key", |world, _| {
         world.unsettled().is_none()
     })
-    .await?;
-    all_follow(&world, off)?;
-    let model = world.end().await;
-    let model = model.lock().unwrap();
-    model.verdict()
+    .await
 }
 
 /// Everybody trusts the newest bundle alone, and has a certificate by it.

@@ -51,7 +51,6 @@ pub(crate) async fn run(seed: u64, size: Size) -> Result<Duration, String> {
     let usual = if seed.is_multiple_of(10) { 20 } else { 2 + u8::try_from(seed % 5).unwrap() };
     let edges = size.edges.unwrap_or(usual);
     let profile = if size.time.is_some() { Profile::edge() } else { Profile::near() };
-    let begun = tokio::time::Instant::now();
     let world = World::new(seed, edges, profile).await;
     let waiting = world.waiting.clone();
     let entropy = SeededEntropy::new(seed ^ 0x5eed);
@@ -63,11 +62,7 @@ pub(crate) async fn run(seed: u64, size: Size) -> Result<Duration, String> {
         assert!(model.items().0 > 0, "the story of a seed has telemetry");
         model.verdict()
     };
-    tokio::select! {
-        told = story => told?,
-        () = pace::keep(waiting) => {}
-    }
-    Ok(begun.elapsed())
+    pace::told(waiting, story).await
 }
 
 impl Script {

@@ -1,6 +1,8 @@
 //! What a benchmark found: a row of its table, and a line that a script can collect.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 
+use std::process::ExitCode;
+
 use serde_json::json;
 
 /// What a figure is held against.
@@ -39,6 +41,18 @@ impl Table {
         let line = json!({"bench": self.bench, "measure": measure, "value": value, "unit": unit,
             "aim": text, "holds": holds});
         println!("BENCH {line}");
+    }
+}
+
+/// How a benchmark ends: when it failed, it tells why.
+#[expect(clippy::print_stderr, reason = "a benchmark tells why it failed")]
+pub fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -36,6 +36,10 @@ struct Shared {
 impl Keepers {
     /// An agent says what it keeps. What an edge says counts with the signature of the device that is on record.
     pub(crate) fn hear(&self, agent: &AgentId, kept: &TrustKept, roster: &Roster) {
+        let keeps = Keeps { sequence: kept.sequence, root: kept.root };
+        if self.of(agent) == Some(keeps) {
+            return;
+        }
         if let AgentId::Edge(edge) = agent {
             let device = roster.edge(edge).and_then(|listed| listed.device.clone());
             if !device.is_some_and(|device| is_kept(kept, agent, &device.key)) {
@@ -43,11 +47,8 @@ impl Keepers {
                 return;
             }
         }
-        let keeps = Keeps { sequence: kept.sequence, root: kept.root };
-        let before = self.agents().insert(agent.clone(), keeps);
-        if before != Some(keeps) {
-            self.0.changed.notify_one();
-        }
+        self.agents().insert(agent.clone(), keeps);
+        self.0.changed.notify_one();
     }
 
     /// What an agent keeps; nothing when it has not said so.

@@ -142,7 +142,8 @@ impl Fleet {
             .collect()
     }
 
-    /// Targets that are not ready because of what they were given since the rollout began.
+    /// Targets that are not ready because of what they were given since the rollout began: those that can be heard, and
+    /// those that cannot but are still waited for.
     fn disturbed(&self, waves: &[usize]) -> (usize, usize) {
         let mine = |target: &Target| target.given_at >= self.state.origin && target.given_at > 0;
         // Those of later waves are on their way back from a revision before this one.
@@ -151,9 +152,15 @@ impl Fleet {
                 && mine(target)
                 && self.health(target) != Health::Ready
         });
-        let (here, away): (Vec<_>, Vec<_>) =
-            unready.partition(|(target, _)| matches!(target.link, Link::Up(_)));
-        (here.len(), away.len())
+        let (mut here, mut away) = (0, 0);
+        for (target, _) in unready {
+            match target.link {
+                Link::Up(_) => here += 1,
+                Link::Away(Some(since)) if since + self.settings.away_deadline <= self.now => {}
+                Link::Away(_) | Link::Unsettled => away += 1,
+            }
+        }
+        (here, away)
     }
 
     /// The hub decides until nothing more follows; every decision is checked.
@@ -226,7 +233,10 @@ impl Fleet {
         if more > 0 && self.state.stage == Stage::Rolling {
             let carried = self.settings.away.floor(reached);
             assert!(here + more <= most, "{here} and {more} more are unavailable, {most} may be");
-            assert!(here + away + more <= most + carried, "{away} are away on their way");
+            assert!(
+                here + away + more <= most + carried,
+                "{here} here, {away} away, {more} more, {most} may be and {carried} carried"
+            );
         }
         assert!(more <= most, "{more} at once, {most} may be");
     }

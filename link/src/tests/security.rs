@@ -54,6 +54,12 @@ impl Log {
 
 /// Runs a test in virtual time, with what is logged.
 fn logged<T: Future<Output = ()>>(test: impl FnOnce(Log) -> T) {
+    // Without one for all threads, what tests beside this one log first may be taken for what nobody listens to.
+    static EVERYWHERE: std::sync::Once = std::sync::Once::new();
+    EVERYWHERE.call_once(|| {
+        let sink = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(std::io::sink);
+        let _ = tracing::subscriber::set_global_default(sink.finish());
+    });
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()

@@ -49,6 +49,8 @@ pub(super) struct Shown {
     client: quinn::ClientConfig,
     /// What is around tunnels.
     tls: Arc<TlsClientConfig>,
+    /// What its Hello tells of trust.
+    kept: TrustKept,
 }
 
 /// Why there is no link, and when to try again if the peer said so.
@@ -172,7 +174,8 @@ impl Runner {
         let UplinkConfig { profile, clock, entropy, .. } = &mut self.config;
         let client = link_client(identity, profile, Arc::clone(clock), &mut **entropy)
             .map_err(|error| Failure::new(error_chain(&error)))?;
-        let shown = Shown { identity: Arc::clone(identity), client, tls: self.tunnel_tls(identity)? };
+        let (tls, kept) = (self.tunnel_tls(identity)?, identity.trust_kept());
+        let shown = Shown { identity: Arc::clone(identity), client, tls, kept };
         Ok(self.shown.insert(shown).clone())
     }
 
@@ -216,10 +219,9 @@ impl Runner {
     ) -> Result<Connected, Failure> {
         let address = place.address;
         self.reach = Reach { address, way: self.config.network.way(address) };
-        let Shown { client, tls, .. } = self.shown(identity)?;
+        let Shown { client, tls, kept, .. } = self.shown(identity)?;
         let (connection, means) = self.connect(client, Arc::clone(&tls), &place).await?;
         let carrier = Carrier::new(connection);
-        let kept = identity.trust_kept();
         // Until the Welcome nothing is certain: the peer may still be reading the certificate.
         match self.greet(identity, &kept, &carrier).await {
             Ok((driver, welcome)) => {

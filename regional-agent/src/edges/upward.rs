@@ -163,8 +163,9 @@ impl Upward {
     /// An edge says which trust bundle it keeps.
     pub fn kept(&self, edge: EdgeId, kept: TrustKept) {
         self.tell(edge, |known| {
+            // Most who come back say what they said before.
+            known.say_kept |= known.kept.as_ref() != Some(&kept);
             known.kept = Some(kept);
-            known.say_kept = true;
         });
     }
 
