@@ -26,6 +26,7 @@
 //! - Rotation: an uplink follows the chain of signed bundles ([`protocol::trust`]) and keeps it before it counts.
 
 mod driver;
+mod heard;
 mod keeping;
 mod lanes;
 mod race;

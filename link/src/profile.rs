@@ -12,11 +12,11 @@
 //! **Keep-alive from below.** After a NAT forgot the mapping only the lower side can restore it. The shorter
 //! idle timeout of both ends counts, so an upper side that gives up sooner than the slowest keep-alive shows its
 //! own life too; otherwise two ends with different profiles would lose each other when nothing is said.
-
 //!
 //! **Back within 15 s.** While nobody answers, an attempt sends its first datagram again after 1, 3 and 7 s and ends after
 //! 10; behind it comes a pause of at most [`Profile::retry_max`]. So whoever is within reach again is asked at most 13 s
-//! later, also where the system does not tell. That costs 2.6 kbit/s while the peer is away.
+//! later, also where the system does not tell. That costs 2.6 kbit/s while the peer is away. Whoever is answered, and has to
+//! wait because others are served first, waits ([`crate::heard`]).
 
 use std::sync::Arc;
 use std::time::Duration;

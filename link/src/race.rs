@@ -17,16 +17,19 @@ use quinn::rustls::ClientConfig as TlsClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError};
 use tokio::time::Instant;
 
+use crate::heard::{Client, Heard};
 use crate::network::{Carrier, Carriers, Dialer, Place, TunnelError, Way};
 use crate::transport::describe;
 
 /// The shortest head start of UDP; the longest is three round trips.
 const HEAD_START: Duration = Duration::from_secs(1);
+/// How many times as long an attempt may take when the peer has answered and serves others first ([`crate::heard`]).
+const QUEUED: u32 = 3;
 
 /// What a race needs.
 pub(crate) struct Race<'a> {
     pub(crate) dialer: &'a Dialer,
-    pub(crate) client: ClientConfig,
+    pub(crate) client: Client,
     /// What is around a tunnel.
     pub(crate) tls: Arc<TlsClientConfig>,
     pub(crate) place: &'a Place,
@@ -48,9 +51,10 @@ impl Race<'_> {
     pub(crate) async fn run(self) -> Result<(Connection, Carrier), Lost> {
         let Self { dialer, client, tls, place, way, timeout } = self;
         let began = Instant::now();
+        let (first, heard) = client.attempt();
+        let direct = connect(dialer, (first, &heard), place.address, timeout);
         let Some(carriers) = &dialer.carriers else {
-            let direct = connect(dialer, client, place.address, timeout).await?;
-            return Ok((direct, Carrier::Udp));
+            return Ok((direct.await?, Carrier::Udp));
         };
         carriers.begin(place.address);
         let head_start = if carriers.is_blocked(way, place.address) {
@@ -59,10 +63,14 @@ impl Race<'_> {
             let rtt = carriers.learned(place.address).unwrap_or_default();
             HEAD_START.max(rtt * 3).min(timeout)
         };
-        let direct = connect(dialer, client.clone(), place.address, timeout);
         let tunnelled = async {
             tokio::time::sleep(head_start).await;
-            let left = timeout.saturating_sub(began.elapsed());
+            let mut left = timeout.saturating_sub(began.elapsed());
+            if heard.is_so() {
+                // UDP gets through, and it is the peer that has much to do: no reason to give it more.
+                tokio::time::sleep(left).await;
+                left = timeout;
+            }
             through_tunnel(dialer, carriers, (client, tls), place, left).await
         };
         let (mut direct, mut tunnelled) = (std::pin::pin!(direct.fuse()), std::pin::pin!(tunnelled.fuse()));
@@ -88,24 +96,35 @@ impl Race<'_> {
 
 async fn connect(
     dialer: &Dialer,
-    client: ClientConfig,
+    (client, heard): (ClientConfig, &Heard),
     to: std::net::SocketAddr,
     timeout: Duration,
 ) -> Result<Connection, Lost> {
     let connecting = dialer.endpoint.connect_with(client, to, identity::tls::SERVER_NAME);
     let connecting = connecting.map_err(|error| Lost::Silence(error.to_string()))?;
-    match tokio::time::timeout(timeout, connecting).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) if is_answer(&error) => Err(Lost::Answer(error)),
-        Ok(Err(error)) => Err(Lost::Silence(describe(&error))),
-        Err(_) => Err(Lost::Silence(format!("no answer within {timeout:?}"))),
+    let impatience = async {
+        tokio::time::sleep(timeout).await;
+        if !heard.is_so() {
+            return format!("no answer within {timeout:?}");
+        }
+        tokio::time::sleep(timeout * (QUEUED - 1)).await;
+        format!("the peer answers, but has no time for this agent within {:?}", timeout * QUEUED)
+    };
+    tokio::select! {
+        biased;
+        connected = connecting => match connected {
+            Ok(connection) => Ok(connection),
+            Err(error) if is_answer(&error) => Err(Lost::Answer(error)),
+            Err(error) => Err(Lost::Silence(describe(&error))),
+        },
+        reason = impatience => Err(Lost::Silence(reason)),
     }
 }
 
 async fn through_tunnel(
     dialer: &Dialer,
     carriers: &Arc<Carriers>,
-    (client, tls): (ClientConfig, Arc<TlsClientConfig>),
+    (client, tls): (Client, Arc<TlsClientConfig>),
     place: &Place,
     timeout: Duration,
 ) -> Result<Connection, Lost> {
@@ -114,7 +133,9 @@ async fn through_tunnel(
     let over_tcp = |error: TunnelError| Lost::Silence(format!("over TCP: {error}"));
     let tunnel = dug.unwrap_or(Err(TunnelError::Deadline(timeout))).map_err(over_tcp)?;
     let name = carriers.name_of(&tunnel);
-    connect(dialer, client, name, timeout.saturating_sub(began.elapsed())).await.map_err(|lost| match lost {
+    let (client, heard) = client.attempt();
+    let left = timeout.saturating_sub(began.elapsed());
+    connect(dialer, (client, &heard), name, left).await.map_err(|lost| match lost {
         Lost::Silence(reason) => Lost::Silence(format!("over TCP: {reason}")),
         Lost::Answer(error) => Lost::Answer(error),
     })

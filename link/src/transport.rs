@@ -7,8 +7,9 @@ use identity::tls::{TlsError, client_config, join_config, recover_config};
 use identity::{AgentIdentity, Clock, Entropy, JoinToken};
 use protocol::session::{Close, CloseCode};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Connection, ConnectionError, ServerConfig, ValidationTokenConfig, VarInt};
+use quinn::{Connection, ConnectionError, ServerConfig, ValidationTokenConfig, VarInt};
 
+use crate::heard::Client;
 use crate::profile::Profile;
 
 /// Handshakes that wait to be accepted.
@@ -30,7 +31,7 @@ pub(crate) fn link_client(
     profile: &Profile,
     clock: Arc<dyn Clock>,
     entropy: &mut dyn Entropy,
-) -> Result<ClientConfig, TlsError> {
+) -> Result<Client, TlsError> {
     quic_client(client_config(identity, clock)?, profile, entropy)
 }
 
@@ -40,7 +41,7 @@ pub(crate) fn join_client(
     profile: &Profile,
     clock: Arc<dyn Clock>,
     entropy: &mut dyn Entropy,
-) -> Result<ClientConfig, TlsError> {
+) -> Result<Client, TlsError> {
     quic_client(join_config(token, clock)?, profile, entropy)
 }
 
@@ -48,11 +49,9 @@ fn quic_client(
     tls: quinn::rustls::ClientConfig,
     profile: &Profile,
     entropy: &mut dyn Entropy,
-) -> Result<ClientConfig, TlsError> {
+) -> Result<Client, TlsError> {
     let crypto = QuicClientConfig::try_from(tls).map_err(|error| TlsError::Configure(unsuited(&error)))?;
-    let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(profile.lower(entropy));
-    Ok(config)
+    Ok(Client::new(Arc::new(crypto), profile.lower(entropy)))
 }
 
 /// The dialling side of a return after expiry.
@@ -61,7 +60,7 @@ pub(crate) fn recover_client(
     profile: &Profile,
     clock: Arc<dyn Clock>,
     entropy: &mut dyn Entropy,
-) -> Result<ClientConfig, TlsError> {
+) -> Result<Client, TlsError> {
     quic_client(recover_config(identity, clock)?, profile, entropy)
 }
 

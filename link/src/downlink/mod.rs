@@ -23,6 +23,7 @@ mod refusals;
 mod registry;
 mod slots;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,8 @@ const EVENTS_MAX: usize = 1024;
 const TELEMETRY_MAX: usize = 256;
 /// Handshakes under way, up to the Hello.
 const HANDSHAKES_MAX: usize = 512;
+/// Newcomers that are answered at most before the next one in line is served.
+const GREETED_MAX: u32 = 32;
 /// Joins and returns under way. They have places of their own: whoever shows no certificate, and takes its time, is in
 /// nobody's way who shows one.
 const STRANGERS_MAX: usize = 256;
@@ -451,33 +454,42 @@ fn quic_server(
     server(server_config(identity, Arc::clone(trust), accepts, Arc::clone(clock))?, profile)
 }
 
-/// Takes connections, a bounded number of them in handshake at a time.
+/// Takes connections, a bounded number of them in handshake at a time. Who has to wait is told at once that somebody is
+/// there (a Retry), waits in line, and is served in turn: nobody who waits needs to ask again ([`crate::heard`]).
 async fn accept(shared: Arc<Shared>) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    // No longer than the endpoint permits.
+    let mut line = VecDeque::new();
+    let mut greeted = 0;
     loop {
-        let incoming = tokio::select! {
+        tokio::select! {
             biased;
             () = shared.cancel.cancelled() => break,
-            incoming = shared.endpoint.accept() => incoming,
-        };
-        let Some(incoming) = incoming else { break };
-        // Under load, only who can receive at its address gets a handshake.
-        if handshakes.available_permits() < HANDSHAKES_MAX / 2 && incoming.may_retry() {
-            // It could not be sent: then the peer tries again by itself.
-            let _ = incoming.retry();
-            continue;
+            incoming = shared.endpoint.accept(), if line.is_empty() || greeted < GREETED_MAX => {
+                let Some(incoming) = incoming else { break };
+                greeted += 1;
+                // Under load, only who can receive at its address gets a handshake.
+                let loaded = !line.is_empty() || handshakes.available_permits() < HANDSHAKES_MAX / 2;
+                if loaded && incoming.may_retry() {
+                    // It could not be sent: then the peer tries again by itself.
+                    let _ = incoming.retry();
+                } else {
+                    line.push_back(incoming);
+                }
+            }
+            Ok(permit) = Arc::clone(&handshakes).acquire_owned(), if !line.is_empty() => {
+                greeted = 0;
+                if let Some(incoming) = line.pop_front() {
+                    let task = peer::serve(Arc::clone(&shared), incoming, permit);
+                    shared.tasks.spawn(task);
+                }
+                // Each newcomer costs a good part of a millisecond: whoever is linked already gets its turn before the
+                // next one.
+                tokio::task::yield_now().await;
+            }
         }
-        let permit = tokio::select! {
-            biased;
-            () = shared.cancel.cancelled() => break,
-            permit = Arc::clone(&handshakes).acquire_owned() => permit,
-        };
-        let Ok(permit) = permit else { break };
-        let task = peer::serve(Arc::clone(&shared), incoming, permit);
-        shared.tasks.spawn(task);
-        // Each newcomer costs a good part of a millisecond: whoever is linked already gets its turn before the next one.
-        tokio::task::yield_now().await;
     }
+    drop(line);
     // Peers notice the cancellation themselves and say goodbye, all at the same time.
     let goodbyes = async {
         for entry in shared.registry.entries() {

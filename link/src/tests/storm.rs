@@ -10,9 +10,10 @@ use protocol::enrolment::RenewGrant;
 use protocol::message::{Request, Response};
 use tokio::time::Instant;
 
-use super::world::{World, address, edge, simulate};
+use super::world::{PORT, World, address, edge, simulate};
 use crate::network::simulated::Conditions;
 use crate::renewal::Renewal;
+use crate::transport::link_client;
 use crate::{DownlinkEvent, Reason, UplinkEvent};
 
 #[test]
@@ -52,6 +53,39 @@ fn two_hundred_agents_come_back_after_an_outage_without_a_wave() {
         assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
         assert!(moments.len() > 30, "they came in {} waves", moments.len());
         assert!(agents.iter().all(|agent| agent.agent != edge(1)));
+    });
+}
+
+#[test]
+fn whoever_was_answered_waits_in_line_and_does_not_come_again() {
+    simulate(async {
+        let mut world = World::new(77, Conditions::default());
+        let mut above = world.region().await;
+        // So many say nothing once they are connected that all places are taken for two rounds.
+        let identity = world.identity(&edge(9));
+        let (clock, mut entropy) = (Arc::new(world.clock.clone()), identity::SeededEntropy::new(1));
+        let client = link_client(&identity, &world.profile, clock, &mut entropy).unwrap();
+        let mut silent = Vec::new();
+        for node in 100..150 {
+            let network = world.network.node(address(node));
+            let endpoint = network.dialer(quinn::EndpointConfig::default()).unwrap().endpoint;
+            silent.extend((0..21).map(|_| {
+                let (client, _) = client.attempt();
+                tokio::spawn(
+                    endpoint.connect_with(client, (address(1), PORT).into(), "skein.internal").unwrap(),
+                )
+            }));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let asked = Instant::now();
+        let mut below = world.below(10);
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        assert!(!below.handle.state().up, "there was a place: nothing is shown");
+        assert_eq!(below.handle.state().attempts, 0, "it gave its place in line away");
+        below.up().await;
+        assert_eq!(above.up().await.0, edge(10));
+        assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
+        drop(silent);
     });
 }
 

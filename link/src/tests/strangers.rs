@@ -36,6 +36,7 @@ impl Raw {
         let endpoint =
             world.network.node(address(number)).dialer(quinn::EndpointConfig::default()).unwrap().endpoint;
         let target = (address(1), PORT).into();
+        let (client, _) = client.attempt();
         let connection = endpoint.connect_with(client, target, "skein.internal").unwrap().await.unwrap();
         Self { agent: identity.agent.clone(), connection, endpoint }
     }

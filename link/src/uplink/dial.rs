@@ -19,6 +19,7 @@ use quinn::rustls::ClientConfig as TlsClientConfig;
 use super::trust::Told;
 use super::{HelloFacts, Reach, Runner, UplinkConfig, error_chain};
 use crate::driver::{Carrier, Driver};
+use crate::heard::Client;
 use crate::network::{Carrier as Means, Dialer, Place};
 use crate::race::{Lost, Race};
 use crate::recovery::{Recovery, is_of_elsewhere, is_untimely};
@@ -46,7 +47,7 @@ pub(super) struct Connected {
 #[derive(Clone)]
 pub(super) struct Shown {
     identity: Arc<AgentIdentity>,
-    client: quinn::ClientConfig,
+    client: Client,
     /// What is around tunnels.
     tls: Arc<TlsClientConfig>,
     /// What its Hello tells of trust.
@@ -187,7 +188,7 @@ impl Runner {
 
     async fn connect(
         &self,
-        client: quinn::ClientConfig,
+        client: Client,
         tls: Arc<TlsClientConfig>,
         place: &Place,
     ) -> Result<(Connection, Means), Failure> {
