@@ -462,10 +462,12 @@ async fn accept(shared: Arc<Shared>) {
     let mut line = VecDeque::new();
     let mut greeted = 0;
     loop {
+        // All who come are answered, but no crowd of them keeps a place empty for which somebody waits.
+        let served_first = greeted >= GREETED_MAX && !line.is_empty() && handshakes.available_permits() > 0;
         tokio::select! {
             biased;
             () = shared.cancel.cancelled() => break,
-            incoming = shared.endpoint.accept(), if line.is_empty() || greeted < GREETED_MAX => {
+            incoming = shared.endpoint.accept(), if !served_first => {
                 let Some(incoming) = incoming else { break };
                 greeted += 1;
                 // Under load, only who can receive at its address gets a handshake.

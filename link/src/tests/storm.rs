@@ -60,8 +60,9 @@ fn two_hundred_agents_come_back_after_an_outage_without_a_wave() {
 fn whoever_was_answered_waits_in_line_and_does_not_come_again() {
     simulate(async {
         let mut world = World::new(77, Conditions::default());
+        world.profile.connect_timeout = Duration::from_secs(4);
         let mut above = world.region().await;
-        // So many say nothing once they are connected that all places are taken for two rounds.
+        // So many say nothing once they are connected that all places are taken for 10 s.
         let identity = world.identity(&edge(9));
         let (clock, mut entropy) = (Arc::new(world.clock.clone()), identity::SeededEntropy::new(1));
         let client = link_client(&identity, &world.profile, clock, &mut entropy).unwrap();
@@ -69,7 +70,7 @@ fn whoever_was_answered_waits_in_line_and_does_not_come_again() {
         for node in 100..150 {
             let network = world.network.node(address(node));
             let endpoint = network.dialer(quinn::EndpointConfig::default()).unwrap().endpoint;
-            silent.extend((0..21).map(|_| {
+            silent.extend((0..12).map(|_| {
                 let (client, _) = client.attempt();
                 tokio::spawn(
                     endpoint.connect_with(client, (address(1), PORT).into(), "skein.internal").unwrap(),
@@ -79,12 +80,12 @@ fn whoever_was_answered_waits_in_line_and_does_not_come_again() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let asked = Instant::now();
         let mut below = world.below(10);
-        tokio::time::sleep(Duration::from_secs(15)).await;
+        tokio::time::sleep(Duration::from_secs(7)).await;
         assert!(!below.handle.state().up, "there was a place: nothing is shown");
         assert_eq!(below.handle.state().attempts, 0, "it gave its place in line away");
         below.up().await;
         assert_eq!(above.up().await.0, edge(10));
-        assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(12), "{:?}", asked.elapsed());
         drop(silent);
     });
 }
