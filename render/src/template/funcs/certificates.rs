@@ -97,17 +97,17 @@ fn key_text(key: &KeyPair) -> String {
 }
 
 fn private_key(env: &mut Env<'_>, args: Args<'_>) -> Answer {
-    let kind = args.utf8(0)?;
-    let key = match kind.as_str() {
-        "" | "rsa" => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096),
-        "ecdsa" => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
-        "ed25519" => {
+    let kind = args.string(0)?;
+    let key = match kind.bytes() {
+        b"" | b"rsa" => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096),
+        b"ecdsa" => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+        b"ed25519" => {
             const HEAD: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
             let seed = env.random(32);
             return Ok(Value::text(&pem::pem("PRIVATE KEY", &[HEAD.as_slice(), &seed].concat())));
         }
-        "dsa" => return Err(Fault::Unsupported("genPrivateKey \"dsa\"".to_owned())),
-        _ => return Ok(Value::text(&format!("Unknown type {kind}"))),
+        b"dsa" => return Err(Fault::Unsupported("genPrivateKey \"dsa\"".to_owned())),
+        other => return Ok(super::crypto::joined(b"Unknown type ", other)),
     };
     env.used_entropy = true;
     Ok(Value::text(&key_text(&key.map_err(failed("failed to generate private key"))?)))

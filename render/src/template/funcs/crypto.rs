@@ -20,11 +20,12 @@ pub(super) static TABLE: &[Row] = &[
     exact("adler32sum", 1, |_, args| Ok(Value::text(&adler32(args.string(0)?.bytes()).to_string()))),
     exact("bcrypt", 1, |env, args| Ok(Value::text(&bcrypt(env, args.string(0)?.bytes())))),
     exact("htpasswd", 2, |env, args| {
-        let (user, password) = (args.utf8(0)?, args.string(1)?);
-        if user.contains(':') {
-            return Ok(Value::text(&format!("invalid username: {user}")));
+        let (user, password) = (args.string(0)?, args.string(1)?);
+        if user.bytes().contains(&b':') {
+            return Ok(joined(b"invalid username: ", user.bytes()));
         }
-        Ok(Value::text(&format!("{user}:{}", bcrypt(env, password.bytes()))))
+        let hash = format!(":{}", bcrypt(env, password.bytes()));
+        Ok(joined(user.bytes(), hash.as_bytes()))
     }),
     exact("randAlphaNum", 1, |env, args| random_text(env, args, |byte| byte.is_ascii_alphanumeric())),
     exact("randAlpha", 1, |env, args| random_text(env, args, |byte| byte.is_ascii_alphabetic())),
@@ -190,6 +191,11 @@ const PASSWORD_TEMPLATES: [(&str, &[&str]); 6] = [
     ("pin", &["nnnn"]),
 ];
 
+/// Words and what a template gave, which may be no text.
+pub(super) fn joined(first: &[u8], second: &[u8]) -> Value {
+    Value::Str([first, second].concat().into())
+}
+
 /// The letters of a class.
 fn class_letters(class: u8) -> &'static [u8] {
     match class {
@@ -211,9 +217,10 @@ fn derive_password(env: &mut Env<'_>, args: Args<'_>) -> Answer {
     const STEPS: u64 = 1_000_000;
     const SEED: &[u8] = b"com.lyndir.masterpassword";
     let counter = u32::try_from(args.int(0)?).unwrap_or(u32::MAX);
-    let (kind, password, user, site) = (args.utf8(1)?, args.string(2)?, args.string(3)?, args.string(4)?);
-    let Some((_, templates)) = PASSWORD_TEMPLATES.iter().find(|(name, _)| *name == kind) else {
-        return Ok(Value::text(&format!("cannot find password template {kind}")));
+    let (kind, password, user, site) = (args.string(1)?, args.string(2)?, args.string(3)?, args.string(4)?);
+    let Some((_, templates)) = PASSWORD_TEMPLATES.iter().find(|(name, _)| name.as_bytes() == kind.bytes())
+    else {
+        return Ok(joined(b"cannot find password template ", kind.bytes()));
     };
     env.step(STEPS)?;
     let sized = |text: &Text| {
