@@ -20,7 +20,7 @@
 //! - Texts that YAML 1.1 refuses and YAML 1.2 accepts may be accepted; a tab that indents a node is not. What is wrong
 //!   with broken YAML is said in other words.
 //! - Where Go prints an address, there is a made-up one. `now` has no monotonic clock beside the other one.
-//! - A map that contains itself, of which Helm dies, prints up to a bound. What is wrong with TOML is said in other words.
+//! - A map that contains itself, of which Helm dies, prints up to a bound. TOML nests no deeper than 250.
 //! - An endless `include` is stopped by [`Limits::call_depth`] rather than by Helm's count of repeats.
 //!
 //! `tests/charts` holds charts with Helm's own output beside them; `tests/refresh` asks Helm again.

@@ -471,3 +471,30 @@ fn values_that_print_otherwise_inside_go() {
         ("dict \"x\\u2028y\" 1 | toYaml", "? 'x\u{2028}  y'\n: 1"),
     ]);
 }
+
+#[test]
+fn toml_is_taken_and_refused_as_helms_library_does() {
+    let rows = [
+        ("a={}\n[a.b]\nc = 1", r#"{"a":{"b":{"c":1}}}"#),
+        ("[d]\ne.f = 1\n[d.e]", r#"{"d":{"e":{"f":1}}}"#),
+        ("[[a]]\n[a.b]\nc = [{d = 1}, 2]", r#"{"a":[{"b":{"c":[{"d":1},2]}}]}"#),
+        ("a = \"\"\"\nb\\\n  c\"\"\"\"", r#"{"a":"bc\""}"#),
+        ("a = 1\na = 2", r#"{"Error":"toml: line 2 (last key \"a\"): Key 'a' has already been defined."}"#),
+        ("t = 07:32:60", r#"{"Error":"toml: line 1 (last key \"t\"): invalid datetime: \"07:32:60\""}"#),
+        (
+            "[x]\na = 0x",
+            r#"{"Error":"toml: line 2 (last key \"x.a\"): not a hexadecimal number: '0x\u0000'"}"#,
+        ),
+        ("a", r#"{"Error":"toml: line 1: unexpected EOF; expected key separator '='"}"#),
+        (
+            "a = [1\n",
+            r#"{"Error":"toml: line 1 (last key \"a\"): expected a comma (',') or array terminator (']'), but got end of file"}"#,
+        ),
+    ];
+    for (document, want) in rows {
+        charted(&[(&format!("fromToml {document:?} | toJson"), want)]);
+    }
+    // A bound of our own.
+    let deep = "(fromToml (printf \"a = %s\" (repeat 300 \"[\"))).Error";
+    charted(&[(deep, "toml: line 1 (last key \"a\"): tables and arrays nest deeper than 250")]);
+}

@@ -15,6 +15,7 @@ mod lines;
 mod ours;
 mod precedence;
 mod refusals;
+mod tables;
 
 /// A number from the environment.
 fn setting(name: &str, default: u64) -> u64 {
@@ -47,6 +48,20 @@ fn random_documents_are_read_as_helm_reads_them() {
     let (seed, count) = (seed(), setting("SKEIN_RENDER_DOCUMENTS", 500));
     let count = usize::try_from(count).expect("a count");
     let found = dialects::differences(seed, count);
+    assert!(
+        found.is_empty(),
+        "{} of {count} documents differ (SKEIN_RENDER_SEED={seed}):\n\n{}",
+        found.len(),
+        found.join("\n")
+    );
+}
+
+#[test]
+#[ignore = "real parts: tests/run"]
+fn random_tables_are_read_and_written_as_helm_does() {
+    let (seed, count) = (seed(), setting("SKEIN_RENDER_TABLES", 1_000));
+    let count = usize::try_from(count).expect("a count");
+    let found = tables::differences(seed, count);
     assert!(
         found.is_empty(),
         "{} of {count} documents differ (SKEIN_RENDER_SEED={seed}):\n\n{}",

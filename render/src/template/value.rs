@@ -82,6 +82,8 @@ pub(crate) enum ListKind {
     Ints,
     Bytes,
     Lists,
+    /// `[]map[string]interface {}`
+    Dicts,
 }
 
 /// An immutable list.
@@ -297,6 +299,7 @@ impl Value {
                 ListKind::Ints => "[]int",
                 ListKind::Bytes => "[]uint8",
                 ListKind::Lists => "[][]interface {}",
+                ListKind::Dicts => "[]map[string]interface {}",
             },
             Self::Dict(dict) => match dict.kind() {
                 DictKind::Any | DictKind::Nothing => "map[string]interface {}",

@@ -206,13 +206,6 @@ impl<'r> Grammar<'r> {
             return self.leaf(kind);
         }
         let function = *self.random.pick(&fitting);
-        // What TOML readers say about bad TOML is their own affair.
-        if function.name == "fromToml" {
-            return Expression::Call(
-                function.name,
-                vec![Expression::Leaf((*self.random.pick(leaves('m'))).to_owned())],
-            );
-        }
         let mut arguments: Vec<Expression> =
             function.arguments.chars().map(|kind| self.expression(kind, depth - 1)).collect();
         // Too few or too many arguments.

@@ -69,9 +69,9 @@ pub(super) static TABLE: &[Row] = &[
         super::toml::encode(&some(args)?).map(|text| Value::text(&text)).map_err(Fault::Message)
     }),
     exact("fromToml", 1, |env, args| {
-        let text = args.utf8(0)?;
-        env.step(text.len() as u64 / 16)?;
-        Ok(super::toml::decode(&text).unwrap_or_else(|problem| error_object(&problem)))
+        let text = args.string(0)?;
+        env.step(text.bytes().len() as u64 / 16)?;
+        Ok(super::toml::decode(text.bytes()).unwrap_or_else(|problem| error_object(&problem)))
     }),
     exact("required", 2, |_, args| {
         let (warning, value) = (args.utf8(0)?, args.any(1));

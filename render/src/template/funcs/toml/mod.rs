@@ -1,10 +1,11 @@
 //! TOML, as Helm's `toToml` writes it and `fromToml` reads it.
 
-use std::rc::Rc;
+mod cursor;
+mod document;
+mod scalars;
 
-use super::calendar::{Instant, Zone, days_from_civil, layout};
+use super::calendar::{Instant, layout};
 use crate::template::floats::shortest;
-use crate::template::stack;
 use crate::template::value::{Dict, Value};
 
 /// Spaces per level of nested tables.
@@ -30,46 +31,9 @@ pub(crate) fn encode(value: &Value) -> Result<String, String> {
 /// The document as a map.
 ///
 /// # Errors
-/// What is wrong with it.
-pub(crate) fn decode(text: &str) -> Result<Value, String> {
-    fn value(toml: &toml::Value) -> Value {
-        stack::grow(|| match toml {
-            toml::Value::String(text) => Value::text(text),
-            toml::Value::Integer(number) => Value::Int64(*number),
-            toml::Value::Float(number) => Value::Float(*number),
-            toml::Value::Boolean(flag) => Value::Bool(*flag),
-            toml::Value::Datetime(moment) => Value::Object(Rc::new(instant(moment))),
-            toml::Value::Array(items) => Value::list(items.iter().map(value).collect()),
-            toml::Value::Table(entries) => map(entries),
-        })
-    }
-    fn map(entries: &toml::Table) -> Value {
-        Value::Dict(entries.iter().map(|(key, item)| (Rc::from(key.as_str()), value(item))).collect())
-    }
-    text.parse::<toml::Table>()
-        .map(|entries| map(&entries))
-        .map_err(|problem| format!("toml: {}", problem.message()))
-}
-
-/// Go's time of a date, a time of day, or both. What has no offset lies in a zone that is named after what it has, and
-/// a time of day in the year 0.
-fn instant(moment: &toml::value::Datetime) -> Instant {
-    let zone = match (moment.offset, moment.date, moment.time) {
-        (Some(toml::value::Offset::Z | toml::value::Offset::Custom { minutes: 0 }), ..) => Zone::utc(),
-        (Some(toml::value::Offset::Custom { minutes }), ..) => Zone::fixed(i64::from(minutes) * 60, ""),
-        (None, Some(_), Some(_)) => Zone::fixed(0, LOCAL[0].0),
-        (None, Some(_), None) => Zone::fixed(0, LOCAL[1].0),
-        (None, None, _) => Zone::fixed(0, LOCAL[2].0),
-    };
-    let days = moment.date.map_or_else(
-        || days_from_civil(0, 1, 1),
-        |date| days_from_civil(date.year.into(), date.month.into(), date.day.into()),
-    );
-    let clock = moment
-        .time
-        .map_or(0, |time| i64::from(time.hour) * 3600 + i64::from(time.minute) * 60 + i64::from(time.second));
-    let nanoseconds = moment.time.map_or(0, |time| time.nanosecond);
-    Instant { seconds: days * 86_400 + clock - zone.offset, nanoseconds, zone }
+/// What is wrong with it, in the words of Helm's library.
+pub(crate) fn decode(document: &[u8]) -> Result<Value, String> {
+    document::read(document)
 }
 
 /// The zones of times without an offset, and how times in them are written.
@@ -101,7 +65,7 @@ fn quoted(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
-            _ if letter.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            _ if letter.is_ascii_control() => out.push_str(&format!("\\u{:04x}", u32::from(letter))),
             _ => out.push(letter),
         }
     }
@@ -118,14 +82,28 @@ fn is_table_list(value: &Value) -> bool {
     }
 }
 
+fn is_table(value: &Value) -> bool {
+    matches!(value, Value::Dict(_)) && !value.is_unmade() || is_table_list(value)
+}
+
+fn float(number: f64) -> String {
+    let sign = if number.is_sign_negative() { "-" } else { "" };
+    if number.is_nan() {
+        return format!("{sign}nan");
+    }
+    if number.is_infinite() {
+        return format!("{sign}inf");
+    }
+    let text = shortest(number, 'g');
+    if text.contains(['.', 'e']) { text } else { text + ".0" }
+}
+
 fn table(out: &mut String, dict: &Dict, path: &[String], depth: usize) -> Result<(), String> {
     if depth == 0 {
         return Err("toml: the value nests too deep".to_owned());
     }
     let pad = " ".repeat(INDENT * path.len());
     let entries = dict.entries();
-    let is_table =
-        |value: &Value| matches!(value, Value::Dict(_)) && !value.is_unmade() || is_table_list(value);
     for (name, value) in entries.iter().filter(|(_, value)| !is_table(value) && !value.is_unmade()) {
         out.push_str(&format!("{pad}{} = {}\n", key(name), inline(value, depth - 1)?));
     }
@@ -165,14 +143,7 @@ fn inline(value: &Value, depth: usize) -> Result<String, String> {
     Ok(match value {
         Value::Bool(flag) => flag.to_string(),
         Value::Int(number) | Value::Int64(number) => number.to_string(),
-        Value::Float(number) => {
-            let text = if number.is_finite() {
-                shortest(*number, 'g')
-            } else {
-                shortest(*number, 'g').to_lowercase()
-            };
-            if text.contains(['.', 'e', 'n']) { text } else { format!("{text}.0") }
-        }
+        Value::Float(number) => float(*number),
         Value::Str(text) => quoted(&text.lossy()),
         Value::List(list) => {
             let items: Result<Vec<String>, String> =
@@ -180,13 +151,19 @@ fn inline(value: &Value, depth: usize) -> Result<String, String> {
             format!("[{}]", items?.join(", "))
         }
         Value::Dict(dict) => {
-            let items: Result<Vec<String>, String> = dict
-                .entries()
-                .iter()
-                .filter(|(_, item)| !item.is_unmade())
-                .map(|(name, item)| Ok(format!("{} = {}", key(name), inline(item, depth - 1)?)))
-                .collect();
-            format!("{{{}}}", items?.join(", "))
+            // Tables come last, as they do in lines of their own.
+            let (tables, plain): (Vec<_>, Vec<_>) =
+                dict.entries().into_iter().partition(|(_, item)| is_table(item));
+            let mut out = String::from("{");
+            for (entries, more) in [(&plain, !tables.is_empty()), (&tables, false)] {
+                for (at, (name, item)) in
+                    entries.iter().enumerate().filter(|(_, (_, item))| !item.is_unmade())
+                {
+                    let comma = if more || at + 1 < entries.len() { ", " } else { "" };
+                    out.push_str(&format!("{} = {}{comma}", key(name), inline(item, depth - 1)?));
+                }
+            }
+            out + "}"
         }
         Value::Object(object) => match object.instant() {
             Some(moment) => written(&moment),
