@@ -19,7 +19,7 @@
 //! **Back within 15 s.** While nobody answers, an attempt sends its first datagram again after 1, 3 and 7 s and ends after
 //! 10; behind it comes a pause of at most [`Profile::retry_max`]. So whoever is within reach again is asked at most 13 s
 //! later, also where the system does not tell. That costs 2.6 kbit/s while the peer is away. Whoever is answered, and has to
-//! wait because others are served first, waits ([`crate::heard`]).
+//! wait because others are served first, waits (`heard`).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,6 +9,7 @@ use identity::{Clock as _, FileStore, check_renewal};
 use protocol::enrolment::RenewGrant;
 use protocol::message::{Request, Response};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::world::{PORT, World, address, edge, simulate};
 use crate::network::simulated::Conditions;
@@ -72,7 +73,7 @@ fn whoever_was_answered_waits_in_line_and_does_not_come_again() {
             let endpoint = network.dialer(quinn::EndpointConfig::default()).unwrap().endpoint;
             silent.extend((0..12).map(|_| {
                 let (client, _) = client.attempt();
-                tokio::spawn(
+                TaskTracker::new().spawn(
                     endpoint.connect_with(client, (address(1), PORT).into(), "skein.internal").unwrap(),
                 )
             }));
