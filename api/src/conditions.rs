@@ -89,6 +89,8 @@ pub mod kind {
     pub const LINKED: &str = "Linked";
     /// The agent joined and is not revoked.
     pub const ENROLLED: &str = "Enrolled";
+    /// A person let the edge in; set only where one had to be asked.
+    pub const APPROVED: &str = "Approved";
     /// Two devices have the agent's device key, and one of them was refused.
     pub const QUARANTINED: &str = "Quarantined";
     /// The edge is linked to the region it belongs to; set only while it moves, or another region stands in.
@@ -184,6 +186,12 @@ pub mod reason {
     pub const REGION_DOWN: &str = "RegionDown";
     /// The agent was withdrawn.
     pub const REVOKED: &str = "Revoked";
+    /// The device waits for a person to decide.
+    pub const APPROVAL_PENDING: &str = "ApprovalPending";
+    /// A person let the device in.
+    pub const APPROVED: &str = "Approved";
+    /// A person refused the device.
+    pub const DENIED: &str = "Denied";
     /// Somebody showed the device key of an agent that had returned with it before.
     pub const CLONE_REFUSED: &str = "CloneRefused";
     /// The edge is on its way to another region.

@@ -35,6 +35,10 @@ fn rules_refuse_what_they_should_and_nothing_else() {
     }
 }
 
+fn window(from: &str, until: &str) -> Value {
+    json!({"policy": "Automatic", "from": from, "until": until})
+}
+
 fn creation(kind: &'static str, spec: Value, message: &'static str) -> Case {
     Case(kind, Value::Null, spec, message)
 }
@@ -131,6 +135,27 @@ fn other_kinds() -> Vec<Case> {
             "JoinToken",
             token(json!({"role": "Region", "clusterDeployment": {"name": "a", "namespace": "b"}})),
             "clusterDeployment is only for the role Edge",
+        ),
+        creation("JoinToken", token(json!({"approval": {"policy": "Manual"}})), FINE),
+        creation(
+            "JoinToken",
+            token(json!({"role": "Region", "approval": {"policy": "Manual"}})),
+            "approval is only for the role Edge: a Region object is made by hand",
+        ),
+        creation(
+            "JoinToken",
+            token(json!({"approval": {"policy": "Manual", "count": 2}})),
+            "count, from, labels, sourceCidrs and until are only for the policy Automatic",
+        ),
+        creation(
+            "JoinToken",
+            token(json!({"approval": window("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")})),
+            FINE,
+        ),
+        creation(
+            "JoinToken",
+            token(json!({"approval": window("2026-01-02T00:00:00Z", "2026-01-02T00:00:00Z")})),
+            "from must be before until",
         ),
     ]
 }

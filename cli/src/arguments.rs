@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    ca, cost, diff, enroll, explain, history, kubeconfig, part, query, render, rollout, status, test, token,
+    approve, ca, cost, diff, enroll, explain, history, kubeconfig, part, query, render, rollout, status,
+    test, token,
 };
 use crate::state_dir::StateDir;
 use crate::{hub_api, up};
@@ -39,6 +40,8 @@ enum Command {
     /// Join tokens
     #[command(subcommand)]
     Token(token::Command),
+    /// Let in devices that wait for approval, or refuse them; --list shows them
+    Approve(approve::Arguments),
     /// The mesh's certificate authority: replace its root, or the key that signs plans
     #[command(subcommand)]
     Ca(ca::Command),
@@ -91,6 +94,7 @@ pub(crate) fn dispatch(arguments: Vec<OsString>) -> ExitCode {
             asked(async { part::act(&StateDir::find(state)?, &arguments, "start").await })
         }
         Command::Token(command) => asked(async { token::run(state, command).await }),
+        Command::Approve(arguments) => asked(async { approve::run(state, arguments).await }),
         Command::Ca(command) => asked(async { ca::run(state, command).await }),
         Command::Enroll(arguments) => enroll::run(arguments, state),
         Command::Query(arguments) => asked(async { query::show(state, arguments).await }),
@@ -136,4 +140,16 @@ fn report(result: anyhow::Result<()>) -> ExitCode {
 #[expect(clippy::print_stderr, reason = "this is where the tool speaks to its user")]
 fn complain(message: &str) {
     eprintln!("skein: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn no_two_arguments_of_a_command_are_in_each_others_way() {
+        Arguments::command().debug_assert();
+    }
 }

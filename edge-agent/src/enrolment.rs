@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use identity::{AgentIdentity, Clock, JoinToken, MeshClock, SystemClock, SystemEntropy, TokenRole};
-use link::{EnrolParams, JoinError, Network, Proxies, UdpNetwork};
+use link::{EnrolParams, JoinError, Network, Next, Patience, Proxies, UdpNetwork};
 use process::Proxying;
 use protocol::enrolment::RefusalReason;
 use protocol::id::AgentId;
@@ -26,6 +26,8 @@ pub fn directory(state: &Path) -> PathBuf {
 
 /// `edge-agent enroll`.
 ///
+/// Waits as long as it takes for somebody to approve the device.
+///
 /// # Errors
 /// When the token is not accepted or nobody answers.
 pub async fn enroll(arguments: &EnrollWithToken) -> Result<()> {
@@ -34,7 +36,9 @@ pub async fn enroll(arguments: &EnrollWithToken) -> Result<()> {
         bail!("this device is enrolled already, as \"{}\" ({})", identity.name, identity.agent);
     }
     let clock: Arc<dyn Clock> = Arc::new(MeshClock::new(Arc::new(SystemClock)));
-    let identity = join(&arguments.join_token, &arguments.device, network(&arguments.device)?, clock).await?;
+    let (token, network) = (&arguments.join_token, network(&arguments.device)?);
+    let pending = |error: &JoinError| matches!(error, JoinError::Refused(refusal) if refusal.reason == RefusalReason::ApprovalPending);
+    let identity = insist(token, &arguments.device, network, clock, pending).await?;
     tracing::info!(name = identity.name, agent = %identity.agent, region = %identity.region, "enrolled");
     Ok(())
 }
@@ -51,8 +55,8 @@ pub fn network(device: &Device) -> Result<Arc<dyn Network>> {
     Ok(UdpNetwork::with(*link_tcp, proxies))
 }
 
-/// The identity in the state folder; a new one by the token when there is none. Waits as long as nobody answers, and
-/// fails at once when the answer is no.
+/// The identity in the state folder; a new one by the token when there is none. Waits as long as nobody answers or nobody
+/// has decided, and fails at once when the answer is no for good.
 ///
 /// # Errors
 /// When there is neither identity nor token, or the token is refused.
@@ -71,28 +75,32 @@ pub async fn ensure(
     let Some(token) = token else {
         bail!("this device is not enrolled: run `edge-agent enroll TOKEN`, or give --token TOKEN");
     };
-    loop {
-        match join(token, device, Arc::clone(&network), Arc::clone(&clock)).await {
-            Ok(identity) => return Ok(identity),
-            Err(error) => match error.downcast_ref::<JoinError>() {
-                Some(later) if passes(later) => {
-                    tracing::warn!("{error:#}; trying again");
-                    tokio::time::sleep(JOIN_PAUSE).await;
-                }
-                _ => return Err(error),
-            },
-        }
-    }
+    insist(token, device, network, clock, |_| true).await
 }
 
-/// Whether a failure may pass by itself.
-fn passes(error: &JoinError) -> bool {
-    match error {
-        JoinError::Unreachable(_) | JoinError::Deadline(_) => true,
-        JoinError::Refused(refusal) => {
-            matches!(refusal.reason, RefusalReason::Unavailable | RefusalReason::ApprovalPending)
+/// Asks until the device is in, or it makes no sense to ask again; `bears` says which failures are to be borne at all.
+async fn insist(
+    token: &str,
+    device: &Device,
+    network: Arc<dyn Network>,
+    clock: Arc<dyn Clock>,
+    bears: impl Fn(&JoinError) -> bool,
+) -> Result<AgentIdentity> {
+    let mut patience = Patience::new(JOIN_PAUSE);
+    loop {
+        let began = tokio::time::Instant::now();
+        let error = match join(token, device, Arc::clone(&network), Arc::clone(&clock)).await {
+            Ok(identity) => return Ok(identity),
+            Err(error) => error,
+        };
+        patience.kept(began.elapsed());
+        let known = error.downcast_ref::<JoinError>().filter(|known| bears(known));
+        let next = known.map_or(Next::End, |known| patience.after(known, &mut SystemEntropy));
+        let Next::Again { after, tell } = next else { return Err(error) };
+        if tell {
+            tracing::warn!(again_in = ?after, "not let in yet: {error:#}");
         }
-        JoinError::Grant(_) | JoinError::Key(_) | JoinError::Store(_) => false,
+        tokio::time::sleep(after).await;
     }
 }
 

@@ -67,6 +67,8 @@ struct Lists {
     by_cluster: BTreeMap<ObjectName, BTreeSet<EdgeId>>,
     regions: BTreeSet<RegionName>,
     standbys: BTreeMap<RegionName, Standby>,
+    /// Edges that wait for approval.
+    waiting: BTreeSet<ObjectName>,
 }
 
 /// What stands in for a region.
@@ -158,6 +160,11 @@ impl Roster {
         self.lists().regions.iter().cloned().collect()
     }
 
+    /// How many edges wait for approval. They belong to nobody yet.
+    pub fn waiting(&self) -> usize {
+        self.lists().waiting.len()
+    }
+
     /// All edges, in order of identity.
     pub fn edges(&self) -> Vec<Arc<RosterEdge>> {
         self.lists().edges.values().cloned().collect()
@@ -171,7 +178,14 @@ impl Roster {
     /// Takes over an `Edge` object as it is now. Whoever makes one may call this at once; the watch confirms it.
     pub fn put_edge(&self, edge: &Edge) {
         let object = (edge.namespace().unwrap_or_default(), edge.name_any());
-        let Some(mut listed) = listed(edge) else { return self.remove_edge(&object.0, &object.1) };
+        let Some(mut listed) = listed(edge) else {
+            self.remove_edge(&object.0, &object.1);
+            if waits(edge) {
+                self.write().waiting.insert(object);
+            }
+            return;
+        };
+        self.write().waiting.remove(&object);
         let id = listed.id;
         if self.by_object(&object.0, &object.1).is_some_and(|known| known.id != id) {
             self.remove_edge(&object.0, &object.1);
@@ -214,7 +228,9 @@ impl Roster {
     /// The `Edge` object is gone.
     pub fn remove_edge(&self, namespace: &str, name: &str) {
         let mut lists = self.write();
-        let Some(id) = lists.ids.remove(&(namespace.to_owned(), name.to_owned())) else { return };
+        let object = (namespace.to_owned(), name.to_owned());
+        lists.waiting.remove(&object);
+        let Some(id) = lists.ids.remove(&object) else { return };
         if let Some(edge) = lists.edges.remove(&id) {
             if let Some(ids) = lists.by_region.get_mut(&edge.region) {
                 ids.remove(&id);
@@ -262,8 +278,17 @@ impl Roster {
     }
 }
 
-/// `None` until the object says which agent it stands for.
+/// Whether a person is to say yes or no.
+fn waits(edge: &Edge) -> bool {
+    !edge.spec.is_approved() && !edge.spec.revoked
+}
+
+/// `None` until the object says which agent it stands for, and while that waits for approval. One that was refused is
+/// listed as revoked, so that its region hears of it.
 fn listed(edge: &Edge) -> Option<RosterEdge> {
+    if waits(edge) {
+        return None;
+    }
     let home: RegionName = edge.spec.region.parse().ok()?;
     let id = edge.status.as_ref()?.agent_id.as_ref()?.parse().ok()?;
     Some(RosterEdge {
@@ -308,6 +333,24 @@ mod tests {
         assert_eq!(roster.of_region(&region), [id]);
         roster.remove_edge("kcm-system", "one");
         assert!(roster.edge(&id).is_none() && roster.of_region(&region).is_empty());
+    }
+
+    #[test]
+    fn an_edge_that_waits_belongs_to_nobody_until_a_person_has_said_yes_or_no() {
+        let roster = Roster::default();
+        let mut one = edge("one", 1, "eu");
+        let mut put = |approved, revoked| {
+            (one.spec.approved, one.spec.revoked) = (approved, revoked);
+            roster.put_edge(&one);
+            let listed = roster.edge(&EdgeId([1; 16])).map(|edge| edge.revoked);
+            (roster.waiting(), listed)
+        };
+        assert_eq!(put(Some(false), false), (1, None));
+        assert_eq!(put(Some(false), true), (0, Some(true)));
+        assert_eq!(put(Some(true), false), (0, Some(false)));
+        assert_eq!(put(Some(false), false), (1, None));
+        roster.remove_edge("kcm-system", "one");
+        assert_eq!(roster.waiting(), 0);
     }
 
     #[test]

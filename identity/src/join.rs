@@ -180,16 +180,19 @@ fn check_shape(request: &JoinRequest) -> Result<(), Refusal> {
 fn agent_for(record: &TokenRecord, token: TokenId, device_key: &[u8]) -> AgentId {
     match record.role {
         TokenRole::Region => AgentId::Region(record.region.clone()),
-        TokenRole::Edge => {
-            let hash = blake3::derive_key("skein edge id v1", &[&token.0, device_key].concat());
-            let mut id = [0; 16];
-            id.copy_from_slice(&hash[..16]);
-            // A UUID of version 8 (RFC 9562: custom), variant 1.
-            id[6] = id[6] & 0x0f | 0x80;
-            id[8] = id[8] & 0x3f | 0x80;
-            AgentId::Edge(EdgeId(id))
-        }
+        TokenRole::Edge => AgentId::Edge(edge_for(token, device_key)),
     }
+}
+
+/// The id that a device with that key gets by that token, if it becomes an edge.
+pub fn edge_for(token: TokenId, device_key: &[u8]) -> EdgeId {
+    let hash = blake3::derive_key("skein edge id v1", &[&token.0, device_key].concat());
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    // A UUID of version 8 (RFC 9562: custom), variant 1.
+    id[6] = id[6] & 0x0f | 0x80;
+    id[8] = id[8] & 0x3f | 0x80;
+    EdgeId(id)
 }
 
 /// Why a grant is not believed.

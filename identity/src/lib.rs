@@ -7,6 +7,7 @@
 //! | a newcomer | a [`JoinToken`] that pins the root and proves itself by signature, never by being shown |
 //!
 //! - [`key`], [`token`], [`agent`], [`store`]: what an agent holds
+//! - [`approval`]: who is let in without a question
 //! - [`authority`], [`join`], [`renewal`], [`recovery`]: how it gets it, keeps it and gets it back; certificates
 //!   follow policy, never the request
 //! - [`issuer`]: how a region renews its edges while the hub is away, and what it cannot do with that
@@ -21,6 +22,7 @@
 //! changed without breaking it, a fingerprint list is bypassed that way.
 
 pub mod agent;
+pub mod approval;
 pub mod authority;
 pub mod certificate;
 pub mod entropy;

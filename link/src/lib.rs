@@ -2,7 +2,7 @@
 //!
 //! - [`uplink`]: dials, stays connected, reconnects; one per agent
 //! - [`downlink`]: listens, admits, supersedes; one per hub or region
-//! - [`mod@enrol`]: joining with a token
+//! - [`mod@enrol`]: joining with a token; [`patience`]: when to ask again
 //! - [`renewal`]: keeps a certificate fresh over the live link; [`recovery`]: returns after it has expired
 //! - [`network`]: real UDP, or a simulated network in memory (feature `simulated`)
 //! - [`network::tunnel`]: datagrams through TCP where UDP is blocked; `race` and `uplink::carriage` choose the carrier
@@ -35,6 +35,7 @@ mod transport;
 pub mod downlink;
 pub mod enrol;
 pub mod network;
+pub mod patience;
 pub mod profile;
 pub mod recovery;
 pub mod renewal;
@@ -48,6 +49,7 @@ pub use enrol::{EnrolParams, JoinError, JoinParams, enrol, join};
 pub use network::{
     Carrier, Network, PooledNetwork, Proxies, Proxy, ProxyError, Tcp, Tunnels, UdpNetwork, Way,
 };
+pub use patience::{Next, Patience};
 pub use profile::Profile;
 pub use recovery::Recovery;
 pub use types::{CallError, EndpointKeys, LinkState, PeerState, Reason, Responder, SendError};

@@ -64,6 +64,11 @@ impl Responder {
         (Self(sender), receiver)
     }
 
+    /// Until whoever asks does not wait for an answer any more.
+    pub async fn given_up(&mut self) {
+        self.0.closed().await;
+    }
+
     /// Answers.
     pub fn respond(self, response: Response) {
         // Nobody listens any more when the link broke; the caller was told.

@@ -5,6 +5,7 @@
 //! nor learn the secret.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,28 @@ pub struct JoinRequest {
 /// The bytes both proofs of a [`JoinRequest`] sign.
 pub fn join_statement(token: TokenId, device_key: &[u8], csr: &[u8]) -> Vec<u8> {
     statement(b"skein join v1\0", &[&token.0, device_key, csr])
+}
+
+/// Extension of a [`JoinRequest`]: the address that the device dialled from, as text, added by whoever relays.
+pub const SOURCE_EXTENSION: u16 = 9;
+/// Longest of it, in bytes.
+const SOURCE_BYTES_MAX: usize = 64;
+/// Fact in the Hello of a region that it puts [`SOURCE_EXTENSION`] into every join, in place of what the device may have
+/// put there. Of one that does not say so, what a join tells is the device's own word.
+pub const TELLS_SOURCE: &str = "tells-source";
+
+/// That request as coming from there.
+#[must_use]
+pub fn from_source(mut request: JoinRequest, source: SocketAddr) -> JoinRequest {
+    request.ext.retain(|(tag, _)| *tag != SOURCE_EXTENSION);
+    request.ext.push((SOURCE_EXTENSION, Bytes::from(source.to_string())));
+    request
+}
+
+/// The address that the device dialled from, if whoever relays says so.
+pub fn source(request: &JoinRequest) -> Option<SocketAddr> {
+    let (_, text) = request.ext.iter().find(|(tag, _)| *tag == SOURCE_EXTENSION)?;
+    std::str::from_utf8(text.get(..text.len().min(SOURCE_BYTES_MAX))?).ok()?.parse().ok()
 }
 
 /// What a device that was accepted receives.

@@ -15,7 +15,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use protocol::codec::{Wire, decode, encode};
 use protocol::delegation::{EdgeTable, Standings, TablePart};
-use protocol::enrolment::{JoinGrant, JoinRequest, Refusal, RenewGrant, RenewRequest, TrustBundle};
+use protocol::enrolment::{
+    JoinGrant, JoinRequest, Refusal, RenewGrant, RenewRequest, SOURCE_EXTENSION, TrustBundle, from_source,
+    source,
+};
 use protocol::frame::{FrameReader, FrameWriter, Message};
 use protocol::id::AgentId;
 use protocol::lane::{Framed, Lane};
@@ -101,6 +104,21 @@ fn no_golden_file_is_left_over_and_every_kind_has_one() {
     let known: BTreeSet<u16> =
         (0..=u16::MAX).filter(|kind| LANES.iter().any(|lane| lane.limit(*kind).is_some())).collect();
     assert_eq!(kinds, known);
+}
+
+#[test]
+fn where_a_join_comes_from_is_what_the_last_relay_says() {
+    let request = samples::join_request();
+    assert_eq!(source(&request), None);
+    let forged = from_source(request.clone(), "192.0.2.1:1".parse().unwrap());
+    let relayed = from_source(forged, "[2001:db8::1]:4711".parse().unwrap());
+    assert_eq!(source(&relayed), Some("[2001:db8::1]:4711".parse().unwrap()));
+    assert_eq!(relayed.ext.len(), request.ext.len() + 1);
+    let mut odd = request;
+    for text in [&b"10.0.0.1"[..], b"", b"\xff\xfe", &[b'1'; 70]] {
+        odd.ext = vec![(SOURCE_EXTENSION, bytes::Bytes::copy_from_slice(text))];
+        assert_eq!(source(&odd), None, "{text:?}");
+    }
 }
 
 fn reads_back<T: Framed + PartialEq + std::fmt::Debug>(value: &T) {

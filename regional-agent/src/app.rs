@@ -20,6 +20,7 @@ use link::{
     Recovery, Uplink, UplinkConfig,
 };
 use process::{Bound, Process};
+use protocol::enrolment::TELLS_SOURCE;
 use protocol::id::{AgentId, RegionName};
 use state::{Engine, EngineHandle};
 use tokio::sync::watch;
@@ -411,11 +412,13 @@ fn endpoints(settings: &Settings, downlink: &DownlinkHandle) -> Vec<String> {
 
 /// What the region tells the hub about itself at each connection.
 fn hello(engine: EngineHandle, endpoints: Vec<String>) -> impl Fn() -> HelloFacts + Send + Sync + 'static {
+    let mut facts = enrolment::facts();
+    facts.insert(TELLS_SOURCE.to_owned(), "true".to_owned());
     move || HelloFacts {
         stored: engine.head(),
         applied: engine.applied(),
         endpoints: endpoints.clone(),
-        facts: enrolment::facts(),
+        facts: facts.clone(),
         ..HelloFacts::default()
     }
 }

@@ -8,9 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use identity::store::StoreError;
 use identity::{AgentIdentity, Clock, Entropy, JoinToken, MeshClock, SystemClock, SystemEntropy, TokenRole};
-use link::{EnrolParams, JoinError, Network, Proxies, Tcp, UdpNetwork};
+use link::{EnrolParams, JoinError, Network, Next, Patience, Proxies, Tcp, UdpNetwork};
 use process::Proxying;
-use protocol::enrolment::RefusalReason;
 use protocol::id::AgentId;
 
 use crate::arguments::Enroll;
@@ -75,15 +74,21 @@ pub async fn ensure(
     let Some(token) = token else {
         bail!("this agent is not enrolled: run `regional-agent enroll TOKEN`, or give --token TOKEN");
     };
+    let mut patience = Patience::new(JOIN_PAUSE);
     loop {
-        match join(state, token, Arc::clone(&network), Arc::clone(&clock), entropy).await {
+        let began = tokio::time::Instant::now();
+        let error = match join(state, token, Arc::clone(&network), Arc::clone(&clock), entropy).await {
             Ok(identity) => return Ok(identity),
-            Err(error) if error.downcast_ref::<JoinError>().is_some_and(passes) => {
-                tracing::warn!("{error:#}; trying again");
-                tokio::time::sleep(JOIN_PAUSE).await;
-            }
-            Err(error) => return Err(error),
+            Err(error) => error,
+        };
+        patience.kept(began.elapsed());
+        let known = error.downcast_ref::<JoinError>();
+        let next = known.map_or(Next::End, |known| patience.after(known, entropy));
+        let Next::Again { after, tell } = next else { return Err(error) };
+        if tell {
+            tracing::warn!(again_in = ?after, "not let in yet: {error:#}");
         }
+        tokio::time::sleep(after).await;
     }
 }
 
@@ -97,17 +102,6 @@ fn present(state: &Path) -> Result<Option<AgentIdentity>> {
         },
         Err(StoreError::Missing { .. }) => Ok(None),
         Err(error) => Err(error).context("the identity in the state folder cannot be used"),
-    }
-}
-
-/// Whether a failure may pass by itself.
-fn passes(error: &JoinError) -> bool {
-    match error {
-        JoinError::Unreachable(_) | JoinError::Deadline(_) => true,
-        JoinError::Refused(refusal) => {
-            matches!(refusal.reason, RefusalReason::Unavailable | RefusalReason::ApprovalPending)
-        }
-        JoinError::Grant(_) | JoinError::Key(_) | JoinError::Store(_) => false,
     }
 }
 

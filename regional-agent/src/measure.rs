@@ -94,6 +94,8 @@ fn renewals(gathering: &mut process::metrics::Gathering, edges: &Edges) {
     for (result, count) in [("issued", renewals.issued), ("refused", renewals.refused)] {
         gathering.counter(name, help, &[("result", result)], count as f64);
     }
+    let help = "Devices that are kept until somebody says whether they are let in.";
+    gathering.gauge("skein_region_joins_waiting", help, &[], edges.waiting() as f64);
     let help = "Tables of edges from the hub that were not taken.";
     gathering.counter("skein_region_tables_refused_total", help, &[], renewals.tables_refused as f64);
     let seconds = |at: u64| at as f64 / 1000.0;

@@ -58,6 +58,13 @@ use crate::schema::{conditions, is_false, rules};
         description = "The generation of the newest plan for the edge"
     ),
     printcolumn(
+        name = "Approved",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Approved")].reason"#,
+        priority = 1,
+        description = "Whether a person let the edge in; empty where nobody had to be asked"
+    ),
+    printcolumn(
         name = "Cluster",
         type_ = "string",
         json_path = ".spec.clusterDeployment.name",
@@ -108,6 +115,10 @@ use crate::schema::{conditions, is_false, rules};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct EdgeSpec {
+    /// Whether a device that waits for approval is let in. Absent where nobody had to be asked; false as long as it waits,
+    /// and again to take the approval back. `revoked` tells it no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<bool>,
     /// The ClusterDeployment the edge was made for; absent for a device or cluster that enrolled itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = rules(&[("self == oldSelf", "clusterDeployment is immutable")])))]
@@ -125,6 +136,13 @@ pub struct EdgeSpec {
     /// Namespace in which templates of the edge's services are looked up; kcm-system when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_namespace: Option<String>,
+}
+
+impl EdgeSpec {
+    /// Whether the edge is let in, as far as approval goes.
+    pub fn is_approved(&self) -> bool {
+        self.approved != Some(false)
+    }
 }
 
 /// A pause in applying new plans.
@@ -146,10 +164,13 @@ pub struct EdgeStatus {
     /// The agent's identity, a UUID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
-    /// What is true of the edge: Ready, Linked, Enrolled, ServicesInReadyState.
+    /// What is true of the edge: Ready, Approved, Linked, Enrolled, ServicesInReadyState.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
+    /// SHA-256 of the device's public key (SubjectPublicKeyInfo), in hexadecimal: what the device shows of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// How many times telemetry was dropped since the agent joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gaps: Option<i64>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::k0rdent::ClusterDeploymentRef;
@@ -75,8 +75,12 @@ use crate::schema::{conditions, is_false, rules};
     ),
     ("!(has(oldSelf.revoked) && oldSelf.revoked) || (has(self.revoked) && self.revoked)", "a revoked token stays revoked"),
     ("self.role == 'Edge' || !has(self.clusterDeployment)", "clusterDeployment is only for the role Edge"),
+    ("self.role == 'Edge' || !has(self.approval)", "approval is only for the role Edge: a Region object is made by hand"),
 ])))]
 pub struct JoinTokenSpec {
+    /// Who decides whether a device is let in; whoever has the token is, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<JoinApproval>,
     /// The ClusterDeployment whose cluster the edge runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_deployment: Option<ClusterDeploymentRef>,
@@ -113,6 +117,64 @@ pub struct JoinTokenSpec {
     pub token_id: Option<String>,
 }
 
+/// Who decides whether a device is let in. One that waits has an Edge with `spec.approved: false`.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(&[
+    (
+        "self.policy == 'Automatic' || !(has(self.count) || has(self.from) || has(self.labels) || has(self.sourceCidrs) || has(self.until))",
+        "count, from, labels, sourceCidrs and until are only for the policy Automatic",
+    ),
+    ("!has(self.from) || !has(self.until) || self.from < self.until", "from must be before until"),
+])))]
+pub struct JoinApproval {
+    /// So many devices are let in without a question; others wait. Devices that wait do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub count: Option<i32>,
+    /// Devices that first ask before this moment wait (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Time>,
+    /// Devices wait whose Edge would not have all these labels, of the token's and of those they ask for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "labels")]
+    pub labels: BTreeMap<String, String>,
+    /// Whether a device that meets all conditions is let in without a question. Conditions are held against a device
+    /// when it first asks.
+    pub policy: ApprovalPolicy,
+    /// Devices wait that ask from none of these networks, as the region sees their address: 10.0.0.0/8, 2001:db8::/32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(regex(pattern = CIDR), length(max = 43)))]
+    pub source_cidrs: Vec<String>,
+    /// Devices that first ask at this moment or later wait (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
+
+/// Who decides.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ApprovalPolicy {
+    /// The conditions; a person decides about those who do not meet them.
+    #[default]
+    Automatic,
+    /// A person.
+    Manual,
+}
+
+/// An address of IPv4 or IPv6 and the length of a prefix.
+const CIDR: &str = "^(([0-9]{1,3}\\.){3}[0-9]{1,3}/([0-9]|[12][0-9]|3[0-2])|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*/([0-9]|[1-9][0-9]|1[01][0-9]|12[0-8]))$";
+
+/// Labels of Kubernetes objects.
+fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 64,
+        "additionalProperties": {
+            "type": "string", "maxLength": 63, "pattern": "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
+        }
+    })
+}
+
 /// A DNS label (RFC 1123).
 const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 
@@ -123,6 +185,7 @@ fn one() -> i32 {
 impl Default for JoinTokenSpec {
     fn default() -> Self {
         Self {
+            approval: None,
             cluster_deployment: None,
             labels: BTreeMap::new(),
             max_uses: one(),
@@ -191,6 +254,9 @@ pub enum JoinTokenPhase {
 pub struct JoinTokenUse {
     /// The identity the device got.
     pub agent_id: String,
+    /// Why the device was not let in without a question; absent for one that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
     /// When the token was bound to the device's key.
     pub bound_at: Time,
     /// SHA-256 of the device's public key (SubjectPublicKeyInfo), in hexadecimal.

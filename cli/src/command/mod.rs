@@ -1,5 +1,6 @@
 //! The commands that ask or tell a running mesh.
 
+pub(crate) mod approve;
 pub(crate) mod ca;
 pub(crate) mod cost;
 pub(crate) mod diff;

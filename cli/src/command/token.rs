@@ -1,12 +1,14 @@
 //! `skein token`: join tokens. The secret is drawn here and printed; the hub only ever sees its public half.
 
+mod approval;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use api::k0rdent::{ClusterDeploymentRef, Region};
-use api::skein::{JoinRole, JoinToken, JoinTokenSpec};
+use api::skein::{JoinApproval, JoinRole, JoinToken, JoinTokenSpec};
 use base64::Engine as _;
 use identity::token::TokenScope;
 use identity::{SystemEntropy, TokenRole};
@@ -49,6 +51,8 @@ pub(crate) struct Create {
     /// How many devices may use it
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=10_000))]
     max_uses: i32,
+    #[command(flatten)]
+    approval: approval::Approval,
     /// Namespace in which the templates of its services are looked up
     #[arg(long, value_name = "NAMESPACE")]
     template_namespace: Option<String>,
@@ -69,6 +73,12 @@ enum Role {
 /// Does it.
 pub(crate) async fn run(state: Option<PathBuf>, command: Command) -> Result<()> {
     let Command::Create(create) = command;
+    let approval = create.approval.spec()?;
+    if approval.is_some() && create.role == Role::Region {
+        bail!(
+            "approval is only for edges: who may be a region is said by its Region object, which is made by hand"
+        );
+    }
     let state = StateDir::find(state).ok();
     let client = hub_api::management(create.kubeconfig.as_deref(), state.as_ref()).await?;
     let wanted = Wanted {
@@ -81,6 +91,7 @@ pub(crate) async fn run(state: Option<PathBuf>, command: Command) -> Result<()> 
         labels: create.labels.into_iter().collect(),
         ttl: create.ttl,
         max_uses: create.max_uses,
+        approval,
         template_namespace: create.template_namespace,
         cluster_deployment: create.cluster_deployment,
     };
@@ -102,6 +113,8 @@ pub(crate) struct Wanted {
     pub(crate) ttl: Duration,
     /// How many may use it.
     pub(crate) max_uses: i32,
+    /// Who decides whether they are let in.
+    pub(crate) approval: Option<JoinApproval>,
     /// Where the templates of its services are.
     pub(crate) template_namespace: Option<String>,
     /// The ClusterDeployment on whose cluster it runs.
@@ -132,6 +145,7 @@ pub(crate) async fn mint(client: &kube::Client, wanted: Wanted) -> Result<String
             ..ObjectMeta::default()
         },
         spec: JoinTokenSpec {
+            approval: wanted.approval,
             labels: wanted.labels,
             max_uses: wanted.max_uses,
             name: wanted.name,

@@ -212,6 +212,7 @@ async fn mint(management: &kube::Client, role: TokenRole, region: &str, name: &s
         labels: BTreeMap::new(),
         ttl: Duration::from_secs(3_600),
         max_uses: 1,
+        approval: None,
         template_namespace: None,
         cluster_deployment: None,
     };

@@ -15,7 +15,7 @@ use link::{
 };
 use process::Process;
 use protocol::delegation::EdgeRenewal;
-use protocol::enrolment::{Refusal, RefusalReason};
+use protocol::enrolment::{Refusal, RefusalReason, TELLS_SOURCE, from_source, source};
 use protocol::id::{AgentId, EdgeId, RegionName};
 use protocol::message::{Control, EdgeLink, Hello, Request, Response};
 use protocol::recovery::remote;
@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::admission::RegionsOnly;
 use super::session::{Handle, Session, Shared};
-use crate::authority::{Keepers, Registrar, Rotor, Verdict, Verdicts};
+use crate::authority::{Asked, Keepers, Registrar, Rotor, Verdict, Verdicts};
 use crate::changes::Changes;
 use crate::observed::{Link, Observed};
 use crate::plans::PlanBook;
@@ -125,6 +125,7 @@ impl Server {
             let up = read.load(Ordering::Relaxed) as f64;
             gathering.gauge("skein_hub_links", "Regions that are linked.", &[], up);
         });
+        self.registrar.counts(self.roster.clone(), process);
         let known = (self.roster.clone(), self.observed.clone(), self.plans.clone());
         let rotor = Rotor::new(self.registrar.clone(), downlink.clone(), shared.keepers.clone(), known);
         let router = Router {
@@ -137,6 +138,7 @@ impl Server {
             process: process.clone(),
             sessions: BTreeMap::new(),
             places: BTreeMap::new(),
+            telling: BTreeSet::new(),
             reports,
             renewals: Verdicts::register(process),
             noting: Arc::new(Semaphore::new(NOTING_MAX)),
@@ -159,6 +161,8 @@ struct Router {
     sessions: BTreeMap<RegionName, Handle>,
     /// Where each edge was last offered a plan, so that a region hears when an edge leaves it.
     places: BTreeMap<EdgeId, RegionName>,
+    /// Regions that vouch for where joins come from.
+    telling: BTreeSet<RegionName>,
     reports: process::metrics::Counter,
     renewals: Arc<Verdicts>,
     /// Bounds how many renewals by regions are noted at once.
@@ -258,8 +262,10 @@ impl Router {
             DownlinkEvent::Join { remote, request, responder } => {
                 tracing::info!(%remote, name = request.name, "a device asks to join");
                 let registrar = self.registrar.clone();
+                let request = from_source(*request, remote);
                 self.process.tasks.spawn(async move {
-                    responder.respond(registrar.join(None, &request).await);
+                    let asked = Asked { via: None, from: Some(remote.ip()) };
+                    responder.respond(registrar.join(asked, &request).await);
                 });
             }
             DownlinkEvent::Recover { remote, request, responder } => {
@@ -282,6 +288,11 @@ impl Router {
         let has = (hello.stored, hello.trust_sequence);
         if let Some(kept) = told_kept(&hello.ext) {
             self.shared.keepers.hear(&peer, &kept, &self.shared.roster);
+        }
+        if hello.facts.contains_key(TELLS_SOURCE) {
+            self.telling.insert(region.clone());
+        } else {
+            self.telling.remove(region);
         }
         let now = self.clock.now();
         self.shared.observed.update(&peer, |view| {
@@ -441,10 +452,12 @@ impl Router {
 
     fn request(&self, peer: AgentId, request: Request, responder: Responder) {
         let registrar = self.registrar.clone();
+        let tells = matches!(&peer, AgentId::Region(region) if self.telling.contains(region));
         self.process.tasks.spawn(async move {
             let response = match (&peer, request) {
                 (AgentId::Region(region), Request::Join(request)) => {
-                    registrar.join(Some(region), &request).await
+                    let from = source(&request).map(|from| from.ip()).filter(|_| tells);
+                    registrar.join(Asked { via: Some(region), from }, &request).await
                 }
                 (_, Request::Renew(request)) => registrar.renew(&peer, &request).await,
                 (AgentId::Region(region), request @ (Request::Challenge(_) | Request::Recover(_))) => {

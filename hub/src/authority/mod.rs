@@ -1,13 +1,17 @@
 //! The hub's authority over identities: where its keys are kept, and who becomes an agent.
 //!
+//! - `approval`: devices that wait until a person lets them in
+//! - `cluster_token`: tokens for the clusters that regions make
 //! - `device`: what a device told of itself
 //! - `keep`: the Secret with the keys and the ConfigMap that tells everybody whom to trust
 //! - `keepers`: which agent has stored which trust bundle
 //! - `recovery`: agents that return after their certificate has expired
 //! - `renewal`: renewals, and what regions decided about them on their own
 //! - `rotation`: new roots and plan-signing keys, step by step
-//! - `registrar`: joins and tokens for child clusters; `token`: what is checked of a join token
+//! - `registrar`: joins; `token`: what is checked of a join token
 
+mod approval;
+mod cluster_token;
 mod device;
 mod keep;
 mod keepers;
@@ -18,6 +22,8 @@ mod renewal;
 mod rotation;
 mod token;
 
+pub use approval::Asked;
+pub(crate) use approval::{fingerprint, waiting};
 #[cfg(test)]
 pub(crate) use device::annotations as device_annotations;
 pub(crate) use device::{SEALING_KEY, sealing_key};

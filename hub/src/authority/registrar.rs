@@ -1,9 +1,9 @@
-//! Who becomes an agent: joins, and tokens for the clusters that regions make.
+//! Who becomes an agent: joins.
 //!
 //! ```text
 //! JoinRequest -> find JoinToken -> check_join (pure) -> bind in JoinToken.status -> Edge object -> certificate
-//!                     ^                                      | conflict: another request was faster
-//!                     +--------------------------------------+
+//!                     ^                                      | conflict: another    \-- not approved: waits
+//!                     +--------------------------------------+ request was faster
 //! ```
 //! Every step can be repeated: a device whose answer got lost asks again and gets the same one. The binding is
 //! written with the resource version that was read, so of two devices with one token one wins.
@@ -12,35 +12,30 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use api::k0rdent::{ClusterDeployment, ClusterDeploymentRef};
-use api::names::{LOCAL_REGION, label};
-use api::skein::{
-    Edge, EdgeSpec, EdgeStatus, JoinRole, JoinToken, JoinTokenSpec, JoinTokenUse, RefusedJoins,
-};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use api::names::label;
+use api::skein::{Edge, EdgeSpec, EdgeStatus, JoinToken, JoinTokenUse, RefusedJoins};
 use bytes::Bytes;
 use identity::{Authority, Clock, JoinDecision, SystemEntropy, TokenUse, check_join};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Resource, ResourceExt};
-use protocol::UnixMillis;
-use protocol::enrolment::{JoinGrant, JoinRequest, Refusal, RefusalReason, RenewGrant, TokenId};
+use process::Process;
+use protocol::enrolment::{self, JoinGrant, JoinRequest, Refusal, RefusalReason, RenewGrant, TokenId};
 use protocol::id::{AgentId, RegionName};
 use protocol::message::Response;
 
-use super::token::{check_via, malformed, spki_hash, token_record};
-use crate::cache::Store;
-
+use super::approval::{self, ASKS, Asked, Asks, Outcome, Outcomes};
 use super::device::{self, Registered};
 use super::regions::Regions;
+use super::token::{check_via, malformed, spki_hash, token_record};
+use crate::cache::Store;
+use crate::roster::Roster;
 
 /// Label of a JoinToken: the token's id in hexadecimal.
-const TOKEN_ID: &str = "skein.dev/token-id";
+pub(super) const TOKEN_ID: &str = "skein.dev/token-id";
 /// Label of an Edge: its agent's id.
 const AGENT_ID: &str = "skein.dev/agent-id";
-/// How long a token for a cluster that a region made can be used.
-const CLUSTER_TOKEN_MS: UnixMillis = 3_600_000;
 /// Rounds of reading and binding before the device is asked to come back.
 pub(super) const ROUNDS: u32 = 5;
 
@@ -54,6 +49,8 @@ pub struct Registrar {
     /// Held while a token is bound; within, the token bound last, as it then was.
     turn: Arc<tokio::sync::Mutex<Option<JoinToken>>>,
     tokens: Arc<OnceLock<Store<JoinToken>>>,
+    roster: Arc<OnceLock<Roster>>,
+    outcomes: Arc<Outcomes>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) events: Recorder,
     regions: Regions,
@@ -75,6 +72,13 @@ impl From<kube::Error> for Denied {
     fn from(error: kube::Error) -> Self {
         Self::Api(error)
     }
+}
+
+/// Why the device waits that the token was bound to before, if it does.
+fn bound_before(token: &JoinToken, request: &JoinRequest) -> Option<String> {
+    let hash = spki_hash(&request.device_key);
+    let uses = &token.status.as_ref()?.uses;
+    uses.iter().find(|used| used.spki_hash == hash)?.approval.clone()
 }
 
 /// The Edge object says which agent it stands for.
@@ -102,6 +106,8 @@ impl Registrar {
             endpoints: Arc::default(),
             turn: Arc::default(),
             tokens: Arc::default(),
+            roster: Arc::default(),
+            outcomes: Arc::default(),
             clock,
             events,
             regions: Regions::Objects,
@@ -130,6 +136,20 @@ impl Registrar {
         }
     }
 
+    /// Tells how joins end among the process's metrics, and how many devices wait; the more do, the less often they are
+    /// to ask.
+    pub(crate) fn counts(&self, roster: Roster, process: &Process) {
+        self.outcomes.register(process);
+        let waiting = roster.clone();
+        process.metrics.source(move |gathering| {
+            let help = "Edges that wait for approval.";
+            gathering.gauge("skein_hub_edges_waiting", help, &[], waiting.waiting() as f64);
+        });
+        if self.roster.set(roster).is_err() {
+            tracing::error!("the roster is lent twice");
+        }
+    }
+
     /// Namespace of the hub's own objects.
     pub(super) fn namespace(&self) -> &str {
         &self.namespace
@@ -144,29 +164,54 @@ impl Registrar {
         self.endpoints.get().cloned().unwrap_or_default()
     }
 
-    /// Answers a join; `via` is the region that relays it, `None` for one that dialled the hub itself.
-    pub async fn join(&self, via: Option<&RegionName>, request: &JoinRequest) -> Response {
-        match self.try_join(via, request).await {
+    /// Answers a join.
+    pub async fn join(&self, asked: Asked<'_>, request: &JoinRequest) -> Response {
+        match self.try_join(asked, request).await {
             Ok(grant) => {
                 tracing::info!(agent = %grant.agent, name = grant.name, "joined");
+                self.outcomes.count(Outcome::Joined);
                 Response::Joined(grant)
             }
-            Err(denied) => self.denied("join", denied),
+            Err(Denied::Refused(refusal)) if refusal.reason == RefusalReason::ApprovalPending => {
+                // It asks again and again; that it came was told when its Edge was made.
+                tracing::debug!(message = refusal.message, "a device waits for approval");
+                self.outcomes.count(Outcome::Pending);
+                Response::Refused(refusal)
+            }
+            Err(denied) => {
+                self.outcomes.count(match &denied {
+                    Denied::Refused(refusal) if refusal.reason == RefusalReason::Revoked => Outcome::Denied,
+                    Denied::Refused(refusal) if refusal.reason == RefusalReason::Unavailable => {
+                        Outcome::Unavailable
+                    }
+                    Denied::Refused(_) => Outcome::Refused,
+                    Denied::Api(_) => Outcome::Unavailable,
+                });
+                self.denied("join", denied)
+            }
         }
     }
 
-    async fn try_join(&self, via: Option<&RegionName>, request: &JoinRequest) -> Result<JoinGrant, Denied> {
-        let (token, decision) = self.decide(via, request).await?;
-        self.grant(&token, request, decision).await
+    async fn try_join(&self, asked: Asked<'_>, request: &JoinRequest) -> Result<JoinGrant, Denied> {
+        let (token, decision, waits) = self.decide(asked, request).await?;
+        let asks = waits.map(|why| Asks {
+            at: self.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            from: enrolment::source(request).filter(|_| asked.from.is_some()).map_or_else(
+                || "an address that the region does not tell".to_owned(),
+                |from| from.to_string(),
+            ),
+            why,
+        });
+        self.grant(&token, request, decision, asks).await
     }
 
-    /// Holds a join against its token, and binds the token to the device. One at a time: a token that many devices
-    /// use is one object, and they would only stand in each other's way.
+    /// Holds a join against its token, and binds the token to the device; also says why the device is to wait, if it
+    /// is. One at a time: a token that many devices use is one object, and they would only stand in each other's way.
     async fn decide(
         &self,
-        via: Option<&RegionName>,
+        asked: Asked<'_>,
         request: &JoinRequest,
-    ) -> Result<(JoinToken, JoinDecision), Denied> {
+    ) -> Result<(JoinToken, JoinDecision, Option<String>), Denied> {
         let mut last = self.turn.lock().await;
         for round in 0..ROUNDS {
             // What is known may be of a moment ago: it can grant, because binding compares versions; it cannot
@@ -178,7 +223,7 @@ impl Registrar {
                 None => self.token(request.token).await?,
             };
             let checked = token_record(&token, &request.device_key)
-                .and_then(|record| check_via(via, &record).map(|()| record))
+                .and_then(|record| check_via(asked.via, &record).map(|()| record))
                 .and_then(|record| check_join(request, &record, self.clock.now()));
             let decision = match checked {
                 Ok(decision) => decision,
@@ -190,14 +235,18 @@ impl Registrar {
             };
             match &decision.binding {
                 Some(binding) => {
-                    if let Some(bound) = self.bind(&token, binding).await? {
+                    let waits = approval::waits(&token, &decision.labels, asked, self.clock.now());
+                    if let Some(bound) = self.bind(&token, binding, waits.clone()).await? {
                         *last = Some(bound);
-                        return Ok((token, decision));
+                        return Ok((token, decision, waits));
                     }
                 }
                 // A device that joins again changes nothing: no version is compared, the token may be revoked by now.
                 None if !believed => {}
-                None => return Ok((token, decision)),
+                None => {
+                    let waits = bound_before(&token, request);
+                    return Ok((token, decision, waits));
+                }
             }
         }
         Err(Refusal {
@@ -228,10 +277,16 @@ impl Registrar {
     }
 
     /// Binds the token to a device. `None` when somebody else changed the token meanwhile.
-    async fn bind(&self, token: &JoinToken, binding: &TokenUse) -> Result<Option<JoinToken>, Denied> {
+    async fn bind(
+        &self,
+        token: &JoinToken,
+        binding: &TokenUse,
+        waits: Option<String>,
+    ) -> Result<Option<JoinToken>, Denied> {
         let mut bound = token.clone();
         bound.status.get_or_insert_default().uses.push(JoinTokenUse {
             agent_id: binding.agent.to_string(),
+            approval: waits,
             bound_at: Time(self.now()),
             spki_hash: spki_hash(&binding.device_key),
         });
@@ -247,6 +302,7 @@ impl Registrar {
         token: &JoinToken,
         request: &JoinRequest,
         decision: JoinDecision,
+        asks: Option<Asks>,
     ) -> Result<JoinGrant, Denied> {
         let JoinDecision { agent, name, labels, .. } = decision;
         let region: RegionName = token.spec.region.parse().map_err(malformed)?;
@@ -256,7 +312,11 @@ impl Registrar {
                 self.hub_endpoints()
             }
             AgentId::Edge(_) => {
-                self.ensure_edge(token, &agent, &name, labels, request).await?;
+                let edge = self.ensure_edge(token, (&agent, &name), labels, request, asks).await?;
+                let others = self.roster.get().map_or(0, Roster::waiting);
+                if let Some(refusal) = approval::held_back(&edge, others) {
+                    return Err(refusal.into());
+                }
                 self.region_endpoints(&region).await?
             }
         };
@@ -282,31 +342,38 @@ impl Registrar {
         Ok(found.keep_told(&self.client, &told).await?)
     }
 
-    /// The Edge object of an agent, made when it is not there yet.
+    /// The Edge object of an agent, made when it is not there yet; of one that waits, when there is something to wait for.
     async fn ensure_edge(
         &self,
         token: &JoinToken,
-        agent: &AgentId,
-        name: &str,
+        (agent, name): (&AgentId, &str),
         mut labels: BTreeMap<String, String>,
         request: &JoinRequest,
-    ) -> Result<(), Denied> {
+        asks: Option<Asks>,
+    ) -> Result<Edge, Denied> {
         let uuid = agent.edge().map(|edge| edge.to_string()).unwrap_or_default();
         let namespace = match &token.spec.cluster_deployment {
             Some(cluster) => cluster.namespace.clone(),
             None => token.spec.template_namespace.clone().unwrap_or_else(|| self.namespace.clone()),
         };
         let edges = Api::<Edge>::namespaced(self.client.clone(), &namespace);
-        let told = device::annotations(&request.device_key, &request.ext);
+        let mut told = device::annotations(&request.device_key, &request.ext);
         if let Some(there) = edges.get_opt(name).await? {
             if there.labels().get(AGENT_ID) == Some(&uuid) {
                 // Whoever made it may have died before it said whom it stands for.
                 let stands = there.status.as_ref().is_some_and(|status| status.agent_id.is_some());
-                Registered::Edge(Box::new(there)).keep_told(&self.client, &told).await?;
-                return if stands { Ok(()) } else { stands_for(&edges, name, uuid).await };
+                Registered::Edge(Box::new(there.clone())).keep_told(&self.client, &told).await?;
+                if !stands {
+                    stands_for(&edges, name, uuid).await?;
+                }
+                return Ok(there);
             }
             let message = format!("the name \"{name}\" belongs to another edge in namespace \"{namespace}\"");
             return Err(Refusal { reason: RefusalReason::OutOfScope, message, retry_after_ms: None }.into());
+        }
+        let approved = asks.as_ref().map(|_| false);
+        if let Some(asks) = &asks {
+            told.insert(ASKS.to_owned(), serde_json::to_string(asks).unwrap_or_default());
         }
         labels.insert(AGENT_ID.to_owned(), uuid.clone());
         labels.insert(label::REGION.to_owned(), token.spec.region.clone());
@@ -321,6 +388,7 @@ impl Registrar {
                 ..ObjectMeta::default()
             },
             spec: EdgeSpec {
+                approved,
                 cluster_deployment: token.spec.cluster_deployment.clone(),
                 region: token.spec.region.clone(),
                 template_namespace: token.spec.template_namespace.clone(),
@@ -328,8 +396,26 @@ impl Registrar {
             },
             status: None,
         };
-        edges.create(&PostParams::default(), &edge).await?;
-        stands_for(&edges, name, uuid).await
+        let made = edges.create(&PostParams::default(), &edge).await?;
+        stands_for(&edges, name, uuid).await?;
+        if let Some(asks) = asks {
+            self.tell_waiting(&made, &asks).await;
+        }
+        Ok(made)
+    }
+
+    /// Says once, in the log and as an Event, that a device waits.
+    async fn tell_waiting(&self, edge: &Edge, asks: &Asks) {
+        let key = approval::fingerprint(edge.annotations()).unwrap_or_default();
+        let note =
+            format!("a device from {} with key SHA256:{key} waits for approval: {}", asks.from, asks.why);
+        let name = edge.name_any();
+        tracing::info!(name, from = asks.from, key, why = asks.why, "a device waits for approval");
+        let (type_, reason, action) = (EventType::Normal, "ApprovalPending".to_owned(), "Join".to_owned());
+        let event = Event { type_, reason, note: Some(note), action, secondary: None };
+        if let Err(error) = self.events.publish(&event, &edge.object_ref(&())).await {
+            tracing::warn!(name, %error, "failed to publish an event");
+        }
     }
 
     /// An edge made for a ClusterDeployment goes with it.
@@ -382,6 +468,12 @@ impl Registrar {
             let message = format!("{agent} was revoked");
             return Err(Refusal { reason: RefusalReason::Revoked, message, retry_after_ms: None });
         }
+        // A device knows who it would be: it may not get by another way what it waits for.
+        if let Registered::Edge(edge) = registered
+            && let Some(refusal) = approval::held_back(edge, 0)
+        {
+            return Err(refusal);
+        }
         device::device_key(registered.annotations()).ok_or_else(|| Refusal {
             reason: RefusalReason::Forbidden,
             message: format!("no device key of {agent} is known: let it join again"),
@@ -404,78 +496,6 @@ impl Registrar {
                 let edge = found.into_iter().next().ok_or_else(unknown)?;
                 Ok(Registered::Edge(Box::new(edge)))
             }
-        }
-    }
-
-    /// Registers the token that a region drew for the edge agent of a cluster it made.
-    pub async fn cluster_token(
-        &self,
-        region: &RegionName,
-        namespace: &str,
-        name: &str,
-        id: TokenId,
-        public_key: &Bytes,
-    ) -> Response {
-        match self.try_cluster_token(region, namespace, name, id, public_key).await {
-            Ok(not_after) => Response::TokenRegistered { not_after },
-            Err(denied) => self.denied("cluster token", denied),
-        }
-    }
-
-    async fn try_cluster_token(
-        &self,
-        region: &RegionName,
-        namespace: &str,
-        name: &str,
-        id: TokenId,
-        public_key: &Bytes,
-    ) -> Result<UnixMillis, Denied> {
-        let clusters = Api::<ClusterDeployment>::namespaced(self.client.clone(), namespace);
-        let cluster = clusters.get_opt(name).await?;
-        let placed = cluster
-            .as_ref()
-            .and_then(|cluster| cluster.status.as_ref())
-            .and_then(|status| status.region.clone());
-        let placed = placed.filter(|placed| !placed.is_empty()).unwrap_or_else(|| LOCAL_REGION.to_owned());
-        let Some(cluster) = cluster.filter(|_| placed == region.as_str()) else {
-            let message = format!("ClusterDeployment {namespace}/{name} is not one of region \"{region}\"");
-            return Err(Refusal { reason: RefusalReason::Forbidden, message, retry_after_ms: None }.into());
-        };
-        let id = hex::encode(id.0);
-        let not_after = self.clock.now() + CLUSTER_TOKEN_MS;
-        let token = JoinToken {
-            metadata: ObjectMeta {
-                name: Some(format!("{name}-{}", &id[..8])),
-                namespace: Some(namespace.to_owned()),
-                labels: Some(BTreeMap::from([(TOKEN_ID.to_owned(), id.clone())])),
-                owner_references: cluster.owner_ref(&()).map(|owner| vec![owner]),
-                ..ObjectMeta::default()
-            },
-            spec: JoinTokenSpec {
-                cluster_deployment: Some(ClusterDeploymentRef {
-                    namespace: namespace.to_owned(),
-                    name: name.to_owned(),
-                }),
-                labels: cluster.labels().clone(),
-                name: Some(name.to_owned()),
-                not_after: Time(
-                    jiff::Timestamp::from_millisecond(not_after.cast_signed())
-                        .unwrap_or(jiff::Timestamp::MAX),
-                ),
-                public_key: STANDARD.encode(public_key),
-                region: region.to_string(),
-                role: JoinRole::Edge,
-                template_namespace: Some(namespace.to_owned()),
-                token_id: Some(id),
-                ..JoinTokenSpec::default()
-            },
-            status: None,
-        };
-        let tokens = Api::<JoinToken>::namespaced(self.client.clone(), namespace);
-        match tokens.create(&PostParams::default(), &token).await {
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(not_after),
-            Err(error) => Err(error.into()),
-            Ok(_) => Ok(not_after),
         }
     }
 

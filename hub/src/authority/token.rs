@@ -109,6 +109,7 @@ mod tests {
         let key = Bytes::from_static(&[7; 32]);
         let used = JoinTokenUse {
             agent_id: "region/eu".to_owned(),
+            approval: None,
             bound_at: Time(jiff::Timestamp::UNIX_EPOCH),
             spki_hash: spki_hash(&key),
         };

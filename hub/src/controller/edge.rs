@@ -16,7 +16,7 @@ use protocol::report::{ObjectHealth, ObjectReport, UnitReport, UnitState};
 
 use super::sheet::Sheet;
 use super::{since, timestamp};
-use crate::authority::quarantine;
+use crate::authority::{fingerprint, quarantine, waiting};
 use crate::observed::AgentView;
 
 /// Services that a status tells of one by one, and objects of each (the definition says the same).
@@ -62,6 +62,10 @@ pub(super) fn link(view: Option<&AgentView>, region: Option<&AgentView>) -> (Lin
 pub(super) fn status<F: Fn(&str) -> bool>(facts: &Facts<'_, F>) -> EdgeStatus {
     let before = facts.object.status.clone().unwrap_or_default();
     let mut sheet = Sheet::new(&before.conditions, facts.object.metadata.generation, facts.now);
+    approved(&mut sheet, facts.object);
+    if !facts.object.spec.is_approved() {
+        return outside(sheet, facts.object, before);
+    }
     let (state, at) = link(facts.view, facts.region);
     let region = facts.serving;
     placed(&mut sheet, facts);
@@ -102,6 +106,7 @@ pub(super) fn status<F: Fn(&str) -> bool>(facts: &Facts<'_, F>) -> EdgeStatus {
     let heard = view.map(|view| view.last_report).filter(|at| *at > 0);
     let mut next = EdgeStatus {
         conditions: sheet.ready(gravity),
+        fingerprint: fingerprint(facts.object.annotations()),
         gaps: view.filter(|_| heard.is_some()).map(|view| count_of(view.spool.gaps)).or(before.gaps),
         generation,
         kubernetes_version: view
@@ -135,6 +140,43 @@ pub(super) fn status<F: Fn(&str) -> bool>(facts: &Facts<'_, F>) -> EdgeStatus {
         next.last_seen = Some(Time(timestamp(heard)));
     }
     next
+}
+
+/// Says what a person decided, or is to decide.
+fn approved(sheet: &mut Sheet, object: &Edge) {
+    let asks = waiting(object.annotations());
+    let from = asks.as_ref().map_or("an unknown address", |asks| &asks.from);
+    match object.spec.approved {
+        None => {}
+        Some(true) => sheet.set(kind::APPROVED, status::TRUE, reason::APPROVED, ""),
+        Some(false) if object.spec.revoked => {
+            let message = format!("the device that asked from {from} was refused: spec.revoked is true");
+            sheet.set(kind::APPROVED, status::FALSE, reason::DENIED, message);
+        }
+        Some(false) => {
+            let key = fingerprint(object.annotations()).unwrap_or_default();
+            let since = asks.as_ref().map_or_else(String::new, |asks| format!(" since {}", asks.at));
+            let why = asks.as_ref().map_or("somebody set spec.approved to false", |asks| &asks.why);
+            let message = format!(
+                "a device from {from} with key SHA256:{key} waits{since}: {why}. `skein approve {name}` lets it in, `skein approve --deny {name}` does not",
+                name = object.name_any()
+            );
+            sheet.set(kind::APPROVED, status::FALSE, reason::APPROVAL_PENDING, message);
+        }
+    }
+}
+
+/// The status of one that is not let in: there is nothing else to say of it.
+fn outside(mut sheet: Sheet, object: &Edge, before: EdgeStatus) -> EdgeStatus {
+    let why = if object.spec.revoked { reason::DENIED } else { reason::APPROVAL_PENDING };
+    sheet.set(kind::ENROLLED, status::FALSE, why, "the device is not let in, see Approved");
+    EdgeStatus {
+        conditions: sheet.ready(gravity),
+        fingerprint: fingerprint(object.annotations()),
+        observed_generation: object.metadata.generation,
+        link: Some(LinkState::Unknown),
+        ..before
+    }
 }
 
 fn gravity(condition: &Condition) -> Gravity {

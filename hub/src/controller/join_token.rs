@@ -38,7 +38,12 @@ mod tests {
         assert_eq!(phase(&token, 9), Some(JoinTokenPhase::Active));
         assert_eq!(phase(&token, 10), Some(JoinTokenPhase::Expired));
         assert_eq!((expires(&token, at(9)), expires(&token, at(10))), (Some(at(10)), None));
-        let one = JoinTokenUse { agent_id: "a".into(), bound_at: Time(at(1)), spki_hash: "x".into() };
+        let one = JoinTokenUse {
+            agent_id: "a".into(),
+            approval: None,
+            bound_at: Time(at(1)),
+            spki_hash: "x".into(),
+        };
         token.status = Some(JoinTokenStatus { uses: vec![one], ..JoinTokenStatus::default() });
         assert_eq!(phase(&token, 10), Some(JoinTokenPhase::Used));
         token.spec.revoked = true;

@@ -189,7 +189,7 @@ impl Engine {
         before: Option<&TargetState>,
     ) -> Option<TargetState> {
         let edge = self.cache.edges.get(&name.namespace, &name.name)?;
-        if edge.spec.cluster_deployment.is_some() {
+        if edge.spec.cluster_deployment.is_some() || !edge.spec.is_approved() {
             return None;
         }
         let mut target = Target::of_edge(&edge, &self.settings.system_namespace);

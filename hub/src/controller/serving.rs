@@ -155,7 +155,8 @@ impl Engine {
     pub(super) fn management_edge(&self) -> Option<TargetName> {
         let edges = self.cache.edges.list();
         let edge = edges.iter().find(|edge| {
-            Target::is_of_management(edge) && !edge.spec.revoked && edge.metadata.deletion_timestamp.is_none()
+            let is_in = !edge.spec.revoked && edge.spec.is_approved();
+            Target::is_of_management(edge) && is_in && edge.metadata.deletion_timestamp.is_none()
         })?;
         Some(TargetName::new(TargetKind::Edge, &edge.namespace().unwrap_or_default(), &edge.name_any()))
     }

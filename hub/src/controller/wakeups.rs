@@ -174,7 +174,7 @@ impl Engine {
             // An edge that is gone gives its cluster back; whose it was, the target itself knows.
             self.dirty_targets.insert(target);
             self.dirty_targets.insert(own);
-            if object.is_none() {
+            if object.is_none_or(|object| !object.spec.is_approved()) {
                 let gone: Vec<_> = self.agents_gone();
                 for (name, agent) in gone {
                     self.plans.withdraw(&agent);

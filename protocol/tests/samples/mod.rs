@@ -8,6 +8,7 @@ use bytes::Bytes;
 use protocol::delegation::{EdgeRenewal, EdgeStanding, EdgeTable, Standings, TablePart};
 use protocol::enrolment::{
     JoinGrant, JoinRequest, PlanKey, Refusal, RefusalReason, RenewGrant, RenewRequest, TokenId, TrustBundle,
+    from_source,
 };
 use protocol::frame::Message;
 use protocol::id::{AgentId, Digest, EdgeId, Generation};
@@ -413,6 +414,10 @@ pub fn requests() -> Vec<(&'static str, Request)> {
     };
     vec![
         ("request-join", Request::Join(join_request())),
+        (
+            "request-join-relayed",
+            Request::Join(from_source(join_request(), "10.0.0.7:4711".parse().unwrap())),
+        ),
         ("request-renew", Request::Renew(renew_request())),
         ("request-query", Request::Query(bytes("up"))),
         ("request-cluster-token", token),

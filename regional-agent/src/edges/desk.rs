@@ -16,10 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use identity::Clock;
+use identity::join::edge_for;
 use identity::lineage::told_kept;
 use link::{CallError, DownlinkEvent, DownlinkHandle, Responder, SendError, UplinkHandle};
 use process::Process;
-use protocol::enrolment::{JoinRequest, Refusal, RefusalReason, RenewRequest};
+use protocol::enrolment::{JoinRequest, Refusal, RefusalReason, RenewRequest, from_source};
 use protocol::id::{AgentId, Digest, EdgeId};
 use protocol::inquiry::Inquiry;
 use protocol::message::{BlobPart, Control, Hello, Request, Response};
@@ -35,6 +36,7 @@ use super::session::{Outgoing, Session};
 use super::shelf::Shelf;
 use super::told_by;
 use super::upward::Upward;
+use super::waiting::{AGAIN_MS, KEEP, Seat, Waiting};
 
 /// How long the hub may take to decide about a join or renewal.
 const RELAY_DEADLINE: Duration = Duration::from_secs(20);
@@ -82,6 +84,7 @@ pub(super) struct Desk {
     pub(super) sessions: BTreeMap<EdgeId, Session>,
     pub(super) links: u64,
     pub(super) offers: Arc<AtomicU64>,
+    pub(super) waiting: Waiting,
 }
 
 impl Desk {
@@ -397,16 +400,26 @@ impl Desk {
         });
     }
 
-    fn join(&self, remote: SocketAddr, request: JoinRequest, responder: Responder) {
+    fn join(&self, remote: SocketAddr, request: JoinRequest, mut responder: Responder) {
         let (uplink, shelf) = (self.uplink.clone(), self.shelf.clone());
+        let seat = self.waiting.seat(edge_for(request.token, &request.device_key));
         self.process.tasks.spawn(async move {
-            let response = relay(&uplink, Request::Join(request)).await;
+            let request = Request::Join(from_source(request, remote));
+            let response = tokio::select! {
+                biased;
+                // Nobody is left whom to keep a seat for.
+                () = responder.given_up() => return,
+                response = patient(&uplink, request, seat) => response,
+            };
             match &response {
                 Response::Joined(grant) => {
                     tracing::info!(%remote, agent = %grant.agent, name = grant.name, "an edge joined");
                     if let Some(edge) = grant.agent.edge() {
                         shelf.name(edge, &grant.name, &grant.name);
                     }
+                }
+                Response::Refused(refusal) if refusal.reason == RefusalReason::ApprovalPending => {
+                    tracing::debug!(%remote, reason = refusal.message, "a device waits for approval");
                 }
                 Response::Refused(refusal) => {
                     tracing::warn!(%remote, reason = refusal.message, "a join was refused");
@@ -445,7 +458,27 @@ fn renew_here(
     }
 }
 
-/// Asks the hub on behalf of an edge or device.
+/// Asks the hub to let a device in; while that is to wait for approval, keeps it on its seat and asks again when there is
+/// news of it.
+async fn patient(uplink: &UplinkHandle, request: Request, seat: Option<Seat>) -> Response {
+    let kept = tokio::time::Instant::now() + KEEP;
+    let mut response = relay(uplink, request.clone()).await;
+    let Some(mut seat) = seat else { return response };
+    while let Response::Refused(refusal) = &response
+        && refusal.reason == RefusalReason::ApprovalPending
+    {
+        match tokio::time::timeout_at(kept, seat.news()).await {
+            Ok(true) => response = relay(uplink, request.clone()).await,
+            Ok(false) => break,
+            Err(_) => {
+                let refusal = Refusal { retry_after_ms: Some(AGAIN_MS), ..refusal.clone() };
+                return Response::Refused(refusal);
+            }
+        }
+    }
+    response
+}
+
 /// What an edge is told that sends what is not its to say.
 fn overstepping(edge: EdgeId, control: &Control) -> String {
     if let Control::PlanStored { edge: Some(other), .. }
@@ -458,6 +491,7 @@ fn overstepping(edge: EdgeId, control: &Control) -> String {
     "an edge may not send that message: it reports, asks for blobs and answers pings".to_owned()
 }
 
+/// Asks the hub on behalf of an edge or device.
 async fn relay(uplink: &UplinkHandle, request: Request) -> Response {
     match uplink.call(request, RELAY_DEADLINE).await {
         Ok(response) => response,

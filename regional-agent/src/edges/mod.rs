@@ -5,6 +5,7 @@
 //! - [`upward`]: merged state on its way to the hub
 //! - `admission`: which edges may link; `journal`: the shelf's file
 //!
+//! - `waiting`: devices that wait for approval
 //! - `placements`: where they link, also those that left
 //! - [`register`]: by what edges are renewed while the hub is away
 //!
@@ -19,6 +20,7 @@ pub mod register;
 mod session;
 pub mod shelf;
 pub mod upward;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +49,7 @@ use desk::{Desk, Note};
 use register::Register;
 use shelf::{Shelf, Taken};
 use upward::Upward;
+use waiting::Waiting;
 
 /// The region's edges, as the rest of the agent deals with them; clones are the same.
 #[derive(Clone)]
@@ -56,6 +59,7 @@ pub struct Edges {
     register: Arc<Register>,
     notes: mpsc::UnboundedSender<Note>,
     offers: Arc<AtomicU64>,
+    waiting: Waiting,
 }
 
 /// What edges need before they can be served.
@@ -85,7 +89,8 @@ impl Prepared {
     pub fn new(shelf: Arc<Shelf>, register: Arc<Register>) -> Self {
         let (notes, receiver) = mpsc::unbounded_channel();
         let upward = Arc::new(Upward::new(shelf.clone()));
-        Self { edges: Edges { shelf, upward, register, notes, offers: Arc::default() }, receiver }
+        let (offers, waiting) = (Arc::default(), Waiting::default());
+        Self { edges: Edges { shelf, upward, register, notes, offers, waiting }, receiver }
     }
 
     /// The handle, also before serving begins.
@@ -116,6 +121,7 @@ impl Prepared {
             sessions: BTreeMap::new(),
             links: 0,
             offers: edges.offers.clone(),
+            waiting: edges.waiting.clone(),
         };
         process.tasks.spawn(desk.run(control, receiver));
         let (upward, cancel) = (edges.upward.clone(), process.cancel.clone());
@@ -139,6 +145,7 @@ impl Edges {
             tracing::debug_span!("store").in_scope(|| self.shelf.offer(edge, offer.plan, offer.blobs));
         self.shelf.belongs_here(edge, self.register.region());
         self.taken(edge, taken);
+        self.waiting.wake(edge);
     }
 
     /// The hub says where an edge links, or all of them.
@@ -172,6 +179,7 @@ impl Edges {
         }
         self.upward.forget(edge);
         self.note(Note::Removed(edge, refusal));
+        self.waiting.wake(edge);
     }
 
     /// The hub says who the edges are: those that it denies are closed, and refused from now on.
@@ -238,6 +246,11 @@ impl Edges {
     /// Offers made to edges.
     pub fn offers(&self) -> u64 {
         self.offers.load(Ordering::Relaxed)
+    }
+
+    /// Devices that are kept until the hub says whether they are let in.
+    pub fn waiting(&self) -> usize {
+        self.waiting.count()
     }
 
     fn taken(&self, edge: EdgeId, taken: Taken) {

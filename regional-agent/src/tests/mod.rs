@@ -2,6 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test waits for one message among many")]
 
+mod approvals;
 mod control_planes;
 mod journeys;
 mod malice;

@@ -40,7 +40,7 @@ use crate::edges::register::Renewals;
 
 pub(crate) const START: u64 = 1_790_000_000_000;
 const HUB_PORT: u16 = 8443;
-const REGION_PORT: u16 = 8444;
+pub(crate) const REGION_PORT: u16 = 8444;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs a test.
