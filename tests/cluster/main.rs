@@ -1,5 +1,6 @@
 //! Tests of a whole mesh as a newcomer runs it. Run them with `tests/run cluster`.
 
+mod approvals;
 mod away;
 mod charts;
 mod full_disk;
