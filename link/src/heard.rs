@@ -7,16 +7,18 @@
 //! does not try TCP beside it; whoever hears nothing goes on to the next address as before.
 //!
 //! QUIC's library tells of a Retry to the cryptography alone, so that is where it is noticed. Anybody on the path can forge
-//! one: all that buys is that the agent waits a bounded time.
+//! one: all that buys is that the agent waits a bounded time. Once the peer has begun a handshake, that is bounded as it
+//! always is: what is lost then is soon asked for again only by a new attempt, for QUIC takes the time in line for the time
+//! that a packet travels.
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use quinn::{ClientConfig, ConnectError, ConnectionId, Side, TransportConfig};
 use quinn_proto::TransportError;
 use quinn_proto::crypto::{self, ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, Session};
 use quinn_proto::transport_parameters::TransportParameters;
+use tokio::sync::watch;
 
 /// What connections are dialled with.
 #[derive(Clone)]
@@ -25,9 +27,20 @@ pub(crate) struct Client {
     transport: Arc<TransportConfig>,
 }
 
-/// Whether an attempt was answered.
-#[derive(Clone, Default)]
-pub(crate) struct Heard(Arc<AtomicBool>);
+/// What was heard of the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Answer {
+    /// Nothing.
+    None,
+    /// It is there.
+    There,
+    /// It has begun the handshake.
+    Serving,
+}
+
+/// What an attempt has heard so far.
+#[derive(Clone)]
+pub(crate) struct Heard(Arc<watch::Sender<Answer>>);
 
 impl Client {
     pub(crate) fn new(crypto: Arc<dyn crypto::ClientConfig>, transport: Arc<TransportConfig>) -> Self {
@@ -36,7 +49,7 @@ impl Client {
 
     /// What one attempt needs, and what tells whether it was answered.
     pub(crate) fn attempt(&self) -> (ClientConfig, Heard) {
-        let heard = Heard::default();
+        let heard = Heard(Arc::new(watch::channel(Answer::None).0));
         let crypto = Listening { of: Arc::clone(&self.crypto), heard: heard.clone() };
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(Arc::clone(&self.transport));
@@ -46,16 +59,22 @@ impl Client {
 
 impl Heard {
     /// Whether anything was heard.
-    pub(crate) fn is_so(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub(crate) fn is_any(&self) -> bool {
+        *self.0.borrow() != Answer::None
     }
 
-    fn hear(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// Ends when that was heard.
+    pub(crate) async fn until(&self, answer: Answer) {
+        // The sender lives here.
+        let _ = self.0.subscribe().wait_for(|heard| *heard >= answer).await;
+    }
+
+    fn hear(&self, answer: Answer) {
+        self.0.send_if_modified(|heard| std::mem::replace(heard, answer.max(*heard)) < answer);
     }
 }
 
-/// The cryptography of an attempt, which tells of the first answer.
+/// The cryptography of an attempt, which tells what is heard.
 struct Listening {
     of: Arc<dyn crypto::ClientConfig>,
     heard: Heard,
@@ -80,14 +99,14 @@ struct Dialled {
 
 impl Session for Dialled {
     fn read_handshake(&mut self, buf: &[u8]) -> Result<bool, TransportError> {
-        self.heard.hear();
+        self.heard.hear(Answer::Serving);
         self.of.read_handshake(buf)
     }
 
     fn is_valid_retry(&self, orig_dst_cid: &ConnectionId, header: &[u8], payload: &[u8]) -> bool {
         let valid = self.of.is_valid_retry(orig_dst_cid, header, payload);
         if valid {
-            self.heard.hear();
+            self.heard.hear(Answer::There);
         }
         valid
     }

@@ -17,13 +17,14 @@ use quinn::rustls::ClientConfig as TlsClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError};
 use tokio::time::Instant;
 
-use crate::heard::{Client, Heard};
+use crate::heard::{Answer, Client, Heard};
 use crate::network::{Carrier, Carriers, Dialer, Place, TunnelError, Way};
 use crate::transport::describe;
 
 /// The shortest head start of UDP; the longest is three round trips.
 const HEAD_START: Duration = Duration::from_secs(1);
-/// How many times as long an attempt may take when the peer has answered and serves others first ([`crate::heard`]).
+/// How many times as long as for an answer an attempt waits for its turn when the peer serves others first
+/// ([`crate::heard`]).
 const QUEUED: u32 = 3;
 
 /// What a race needs.
@@ -66,7 +67,7 @@ impl Race<'_> {
         let tunnelled = async {
             tokio::time::sleep(head_start).await;
             let mut left = timeout.saturating_sub(began.elapsed());
-            if heard.is_so() {
+            if heard.is_any() {
                 // UDP gets through, and it is the peer that has much to do: no reason to give it more.
                 tokio::time::sleep(left).await;
                 left = timeout;
@@ -103,12 +104,15 @@ async fn connect(
     let connecting = dialer.endpoint.connect_with(client, to, identity::tls::SERVER_NAME);
     let connecting = connecting.map_err(|error| Lost::Silence(error.to_string()))?;
     let impatience = async {
-        tokio::time::sleep(timeout).await;
-        if !heard.is_so() {
+        let heard_within = |answer, time| tokio::time::timeout(time, heard.until(answer));
+        if heard_within(Answer::There, timeout).await.is_err() {
             return format!("no answer within {timeout:?}");
         }
-        tokio::time::sleep(timeout * (QUEUED - 1)).await;
-        format!("the peer answers, but has no time for this agent within {:?}", timeout * QUEUED)
+        if heard_within(Answer::Serving, timeout * QUEUED).await.is_err() {
+            return format!("the peer answers, but has no time for this agent within {:?}", timeout * QUEUED);
+        }
+        tokio::time::sleep(timeout).await;
+        format!("the handshake did not end within {timeout:?}")
     };
     tokio::select! {
         biased;
