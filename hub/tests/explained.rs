@@ -291,6 +291,8 @@ async fn an_order_for_tests_on_a_service_set_is_for_one_service_of_one_target() 
     };
     assert_eq!(order(), None);
     let (_, set) = told.services[0].set.split_once('/').unwrap();
+    // It is known what it is called before it is there.
+    hub.until("ServiceSet", "kcm-system", set, |_| true).await;
     let say = async |value: &str| {
         let patch = json!({"metadata": {"annotations": {"skein.dev/test": value}}});
         let object =
