@@ -180,7 +180,7 @@ impl Roster {
         let object = (edge.namespace().unwrap_or_default(), edge.name_any());
         let Some(mut listed) = listed(edge) else {
             self.remove_edge(&object.0, &object.1);
-            if waits(edge) {
+            if edge.spec.waits() {
                 self.write().waiting.insert(object);
             }
             return;
@@ -278,15 +278,10 @@ impl Roster {
     }
 }
 
-/// Whether a person is to say yes or no.
-fn waits(edge: &Edge) -> bool {
-    !edge.spec.is_approved() && !edge.spec.revoked
-}
-
 /// `None` until the object says which agent it stands for, and while that waits for approval. One that was refused is
 /// listed as revoked, so that its region hears of it.
 fn listed(edge: &Edge) -> Option<RosterEdge> {
-    if waits(edge) {
+    if edge.spec.waits() {
         return None;
     }
     let home: RegionName = edge.spec.region.parse().ok()?;

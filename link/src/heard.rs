@@ -40,7 +40,7 @@ pub(crate) enum Answer {
 
 /// What an attempt has heard so far.
 #[derive(Clone)]
-pub(crate) struct Heard(Arc<watch::Sender<Answer>>);
+pub(crate) struct Heard(watch::Sender<Answer>);
 
 impl Client {
     pub(crate) fn new(crypto: Arc<dyn crypto::ClientConfig>, transport: Arc<TransportConfig>) -> Self {
@@ -49,7 +49,7 @@ impl Client {
 
     /// What one attempt needs, and what tells whether it was answered.
     pub(crate) fn attempt(&self) -> (ClientConfig, Heard) {
-        let heard = Heard(Arc::new(watch::channel(Answer::None).0));
+        let heard = Heard(watch::channel(Answer::None).0);
         let crypto = Listening { of: Arc::clone(&self.crypto), heard: heard.clone() };
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(Arc::clone(&self.transport));

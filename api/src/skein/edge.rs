@@ -143,6 +143,11 @@ impl EdgeSpec {
     pub fn is_approved(&self) -> bool {
         self.approved != Some(false)
     }
+
+    /// Whether a person is to say yes or no.
+    pub fn waits(&self) -> bool {
+        !self.is_approved() && !self.revoked
+    }
 }
 
 /// A pause in applying new plans.

@@ -122,8 +122,7 @@ fn patch(edge: &Edge, deny: bool, fingerprint: Option<&str>) -> Result<Option<Va
 /// Those who wait, one a line.
 fn table(all: &[Edge]) -> String {
     let mut text = String::new();
-    let mut waiting: Vec<_> =
-        all.iter().filter(|edge| !edge.spec.is_approved() && !edge.spec.revoked).collect();
+    let mut waiting: Vec<_> = all.iter().filter(|edge| edge.spec.waits()).collect();
     waiting.sort_by_key(|edge| edge.creation_timestamp());
     if waiting.is_empty() {
         return "nobody waits for approval".to_owned();

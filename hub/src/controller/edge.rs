@@ -82,22 +82,7 @@ pub(super) fn status<F: Fn(&str) -> bool>(facts: &Facts<'_, F>) -> EdgeStatus {
     if let Some(cloned) = quarantine(facts.object.annotations()) {
         sheet.set(kind::QUARANTINED, status::TRUE, reason::CLONE_REFUSED, cloned);
     }
-    match (state, at) {
-        (LinkState::Up, _) => sheet.set(kind::LINKED, status::TRUE, reason::LINK_UP, ""),
-        (LinkState::Down, at) => {
-            let message = format!("the edge is away since {}", since(at.unwrap_or_default()));
-            sheet.set(kind::LINKED, status::FALSE, reason::LINK_DOWN, message);
-        }
-        (LinkState::Unknown, Some(at)) => {
-            let message =
-                format!("region {region} is away since {}; what is shown is the last known", since(at));
-            sheet.set(kind::LINKED, status::UNKNOWN, reason::REGION_DOWN, message);
-        }
-        (LinkState::Unknown, None) => {
-            let message = "the agent has not linked since the hub started";
-            sheet.set(kind::LINKED, status::UNKNOWN, reason::NEVER_CONNECTED, message);
-        }
-    }
+    linked(&mut sheet, (state, at), region);
     let generation = generation(facts, &before);
     up_to_date(&mut sheet, facts, generation.as_ref());
     let count = counted(&mut sheet, facts.services);
@@ -140,6 +125,26 @@ pub(super) fn status<F: Fn(&str) -> bool>(facts: &Facts<'_, F>) -> EdgeStatus {
         next.last_seen = Some(Time(timestamp(heard)));
     }
     next
+}
+
+/// Says whether the agent can be heard; `at` is since when not.
+fn linked(sheet: &mut Sheet, (state, at): (LinkState, Option<u64>), region: &str) {
+    match (state, at) {
+        (LinkState::Up, _) => sheet.set(kind::LINKED, status::TRUE, reason::LINK_UP, ""),
+        (LinkState::Down, at) => {
+            let message = format!("the edge is away since {}", since(at.unwrap_or_default()));
+            sheet.set(kind::LINKED, status::FALSE, reason::LINK_DOWN, message);
+        }
+        (LinkState::Unknown, Some(at)) => {
+            let message =
+                format!("region {region} is away since {}; what is shown is the last known", since(at));
+            sheet.set(kind::LINKED, status::UNKNOWN, reason::REGION_DOWN, message);
+        }
+        (LinkState::Unknown, None) => {
+            let message = "the agent has not linked since the hub started";
+            sheet.set(kind::LINKED, status::UNKNOWN, reason::NEVER_CONNECTED, message);
+        }
+    }
 }
 
 /// Says what a person decided, or is to decide.
