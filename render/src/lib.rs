@@ -10,7 +10,9 @@
 //!
 //! # Where it differs from Helm v4
 //! - Maps are walked in key order wherever Go's order is random (`keys`, `values`, schema violations).
-//! - Local time is UTC; zones are those of the bundled database.
+//! - Local time is UTC. Zones are those of the bundled database, where Helm asks the machine for its own: on machines
+//!   that keep `CET`, `MET`, `WET`, `EET`, `EST`, `MST`, `HST` and the like of `EST5EDT` as zones of fixed rules (the
+//!   database made them links to cities in 2024), years before the first rule of the city come out otherwise.
 //! - DSA keys, and certificates signed with keys that the TLS library does not take (RSA of less than 2048 bits), answer
 //!   [`RenderError::Unsupported`], for which a caller may run Helm.
 //! - Integers of rendered objects keep all 64 bits, as Kubernetes reads them; values pass through floats as in Helm.
