@@ -6,6 +6,9 @@
 //! its own: a replica that finds its own name in the lease (it was killed and came back) takes it at once,
 //! and counts one transition more. A replica that cannot renew in time ends its process: whoever led cannot go on
 //! leading beside the next one, and below nothing depends on a leader (invariant 3).
+//!
+//! Whether a lease is renewed, those who stand by see by its changes and measure with a clock of their own: what the
+//! leader's clock says counts for nothing, so replicas whose clocks differ do not take the lease from each other.
 
 use std::time::Duration;
 
@@ -13,13 +16,16 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
 use process::Process;
+use tokio::time::Instant;
 
 /// Name of the lease.
 const LEASE: &str = "skein-hub";
-/// A lease that was not renewed for this long is free.
+/// A lease that was not seen to be renewed for this long is free.
 const DURATION: Duration = Duration::from_secs(15);
-/// How often the leader renews, and how often the others look.
+/// How often the leader renews.
 const RENEWAL: Duration = Duration::from_secs(4);
+/// How often the others look.
+const LOOK: Duration = Duration::from_secs(1);
 /// A leader that could not renew for this long gives up, before anybody else may begin.
 const GIVE_UP: Duration = Duration::from_secs(11);
 
@@ -43,8 +49,9 @@ pub async fn lead(
 ) -> Result<u64, LeadershipError> {
     let leases = Api::<Lease>::namespaced(client.clone(), namespace);
     let mut waiting_for = String::new();
+    let mut seen = None;
     loop {
-        match take(&leases, replica).await {
+        match take(&leases, replica, &mut seen).await {
             Ok(Taken::Ours(lease)) => {
                 let term = term(&lease);
                 tracing::info!(term, "leading");
@@ -60,7 +67,7 @@ pub async fn lead(
         }
         tokio::select! {
             () = process.cancel.cancelled() => return Err(LeadershipError::Ended),
-            () = tokio::time::sleep(RENEWAL) => {}
+            () = tokio::time::sleep(LOOK) => {}
         }
     }
 }
@@ -70,7 +77,10 @@ enum Taken {
     Others(String),
 }
 
-async fn take(leases: &Api<Lease>, replica: &str) -> kube::Result<Taken> {
+/// A lease as it was, and since when.
+type Seen = (LeaseSpec, Instant);
+
+async fn take(leases: &Api<Lease>, replica: &str, seen: &mut Option<Seen>) -> kube::Result<Taken> {
     let now = jiff::Timestamp::now();
     let Some(mut lease) = leases.get_opt(LEASE).await? else {
         let lease = Lease {
@@ -80,21 +90,35 @@ async fn take(leases: &Api<Lease>, replica: &str) -> kube::Result<Taken> {
         return leases.create(&PostParams::default(), &lease).await.map(Box::new).map(Taken::Ours);
     };
     let spec = lease.spec.take().unwrap_or_default();
-    match free(&spec, replica, now) {
-        Ok(()) => lease.spec = Some(held(spec, replica, now)),
-        Err(holder) => return Ok(Taken::Others(holder)),
+    if let Err(holder) = free(&spec, replica, seen) {
+        return Ok(Taken::Others(holder));
     }
+    lease.spec = Some(held(spec, replica, now));
     // The resource version makes sure that of two replicas one wins.
     leases.replace(LEASE, &PostParams::default(), &lease).await.map(Box::new).map(Taken::Ours)
 }
 
-/// Whether a replica may take the lease now; else who holds it.
-fn free(spec: &LeaseSpec, replica: &str, now: jiff::Timestamp) -> Result<(), String> {
+/// Whether a replica may take the lease now; else who holds it. `seen` is what it saw before.
+fn free(spec: &LeaseSpec, replica: &str, seen: &mut Option<Seen>) -> Result<(), String> {
     let holder = spec.holder_identity.as_deref().unwrap_or_default();
-    let seconds = spec.lease_duration_seconds.map_or(DURATION.as_secs().cast_signed(), i64::from);
-    let renewed = spec.renew_time.as_ref().map(|time| time.0);
-    let expired = renewed.is_none_or(|time| now.duration_since(time).as_secs() >= seconds);
-    if holder.is_empty() || holder == replica || expired { Ok(()) } else { Err(holder.to_owned()) }
+    if holder.is_empty() || holder == replica {
+        return Ok(());
+    }
+    let lasts = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    let lasts = lasts.map_or(DURATION, Duration::from_secs);
+    match seen {
+        Some((before, since)) if before == spec => {
+            if since.elapsed() >= lasts {
+                Ok(())
+            } else {
+                Err(holder.to_owned())
+            }
+        }
+        _ => {
+            *seen = Some((spec.clone(), Instant::now()));
+            Err(holder.to_owned())
+        }
+    }
 }
 
 fn held(spec: LeaseSpec, replica: &str, now: jiff::Timestamp) -> LeaseSpec {
@@ -115,7 +139,7 @@ fn term(lease: &Lease) -> u64 {
 
 /// Renews until the process ends; ends the process when the lease is lost.
 async fn keep(leases: Api<Lease>, mut lease: Lease, process: Process) {
-    let mut renewed = tokio::time::Instant::now();
+    let mut renewed = Instant::now();
     loop {
         tokio::select! {
             () = process.cancel.cancelled() => break,
@@ -127,7 +151,7 @@ async fn keep(leases: Api<Lease>, mut lease: Lease, process: Process) {
         match tokio::time::timeout(RENEWAL, leases.replace(LEASE, &PostParams::default(), &lease)).await {
             Ok(Ok(fresh)) => {
                 lease = fresh;
-                renewed = tokio::time::Instant::now();
+                renewed = Instant::now();
             }
             Ok(Err(kube::Error::Api(status))) if status.is_conflict() => {
                 tracing::error!("another replica leads; this one ends");
@@ -167,13 +191,22 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_lease_is_free_to_its_holder_to_nobody_else_and_to_all_once_it_expired() {
-        let now = "2026-01-01T00:00:10Z".parse().unwrap();
-        assert_eq!(free(&spec("a", "2026-01-01T00:00:00Z"), "a", now), Ok(()));
-        assert_eq!(free(&spec("a", "2026-01-01T00:00:00Z"), "b", now), Err("a".to_owned()));
-        assert_eq!(free(&spec("a", "2025-12-31T23:59:55Z"), "b", now), Ok(()));
-        assert_eq!(free(&LeaseSpec::default(), "b", now), Ok(()));
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_free_to_its_holder_and_to_others_once_it_was_not_renewed_for_long_enough() {
+        // Whatever the leader's clock says: a year ago, or in a year.
+        for year in ["2025", "2027"] {
+            let renewed = |second: u8| spec("a", &format!("{year}-01-01T00:00:{second:02}Z"));
+            let (ours, others) = (&mut None, &mut None);
+            assert_eq!(free(&renewed(0), "a", ours), Ok(()));
+            for second in 0..20 {
+                assert_eq!(free(&renewed(second), "b", others), Err("a".to_owned()));
+                tokio::time::advance(Duration::from_secs(14)).await;
+                assert_eq!(free(&renewed(second), "b", others), Err("a".to_owned()));
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(free(&renewed(19), "b", others), Ok(()));
+        }
+        assert_eq!(free(&LeaseSpec::default(), "b", &mut None), Ok(()));
     }
 
     #[test]
