@@ -5,8 +5,8 @@
 //! verify their plans; what they would apply is left out. The line of most of them is cut until both ends have given the
 //! links up and every edge waits for its longest pause, as after an hour or a year; meanwhile each gets a newer plan.
 //! Some links live on: how long a plan and its receipt take on them, hub to edge and back, is measured all the time.
-//! Edges and hub run on the same processors. Prints a table and a line `BENCH {..}` for each measure; aims are judged,
-//! not enforced.
+//! Edges and hub run on the same processors. `SKEIN_LOG=link=info` shows what edges say meanwhile. Prints a table and a
+//! line `BENCH {..}` for each measure; aims are judged, not enforced.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +36,9 @@ fn main() -> std::process::ExitCode {
     if arguments.get(1).is_some_and(|first| first == AS_REGION) {
         arguments.remove(1);
         return regional_agent::main_with(arguments);
+    }
+    if let Ok(filter) = std::env::var("SKEIN_LOG") {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     }
     let given = |name: &str| {
         std::env::args().skip(1).find_map(|one| one.strip_prefix(name)?.strip_prefix('=')?.parse().ok())

@@ -86,8 +86,8 @@ pub enum Tcp {
     Require,
 }
 
-/// Socket buffers to ask the system for; it gives what it allows. Its default holds some hundred datagrams,
-/// less than arrive when a thousand edges answer at once.
+/// Socket buffers to ask the system for. Its default holds less than two hundred datagrams that begin a handshake, and
+/// many more come at once when thousands of edges return.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 impl std::str::FromStr for Tcp {
@@ -182,6 +182,7 @@ impl Network for UdpNetwork {
         tunnels: TunnelSettings,
     ) -> io::Result<Listener> {
         let (udp, door) = self.bind_both(address)?;
+        warn_if_small(&udp);
         match door {
             Some(door) => {
                 let udp = TokioRuntime.wrap_udp_socket(udp)?;
@@ -315,9 +316,34 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    // Best effort: the system caps it and says nothing.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    enlarge(&socket);
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// Gives a socket larger buffers: beyond the system's bound where the process may, else as far as that goes.
+fn enlarge(socket: &Socket) {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
+        let received = set_socket_recv_buffer_size_force(socket, SOCKET_BUFFER_BYTES);
+        if received.and_then(|()| set_socket_send_buffer_size_force(socket, SOCKET_BUFFER_BYTES)).is_ok() {
+            return;
+        }
+    }
+    // The system caps it and says nothing.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+}
+
+/// Says where a listener has a smaller buffer than a storm needs, and how to have a larger one.
+fn warn_if_small(socket: &UdpSocket) {
+    let given = socket2::SockRef::from(socket).recv_buffer_size().unwrap_or(usize::MAX);
+    if given < SOCKET_BUFFER_BYTES {
+        tracing::info!(
+            bytes = given,
+            "the listener's receive buffer is small: when thousands return at once, datagrams are lost and links take \
+             longer to come back; allow more (sysctl net.core.rmem_max={SOCKET_BUFFER_BYTES}), or give the process CAP_NET_ADMIN"
+        );
+    }
 }
