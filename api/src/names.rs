@@ -88,6 +88,8 @@ pub mod label {
     pub const TENANT: &str = "k0rdent.mirantis.com/kof-tenant-id";
     /// Name of the Cluster a Cluster API object belongs to.
     pub const CLUSTER_NAME: &str = "cluster.x-k8s.io/cluster-name";
+    /// On pods of the hub: `leader` or `standby`.
+    pub const ROLE: &str = "skein.dev/role";
     /// Provider an object belongs to, such as `infrastructure-aws`.
     pub const PROVIDER: &str = "cluster.x-k8s.io/provider";
     /// Name of the Edge an object was made for.

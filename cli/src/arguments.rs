@@ -1,8 +1,8 @@
 //! What `skein` can be asked, and who answers.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -75,9 +75,17 @@ enum Command {
     },
 }
 
+/// What [`agent`] knows.
+const AGENTS: [&str; 3] = ["hub", "regional-agent", "edge-agent"];
+
 /// Reads the arguments and does what they ask. Exit code 0, or 1 with the reason on standard error, or 2 for arguments
 /// that cannot be read.
 pub(crate) fn dispatch(arguments: Vec<OsString>) -> ExitCode {
+    // Under the name of an agent it is that agent: an image needs this one program.
+    let called = arguments.first().map(Path::new).and_then(Path::file_name).and_then(OsStr::to_str);
+    if called.is_some_and(|called| AGENTS.contains(&called)) {
+        return agent(&arguments);
+    }
     // An agent reads its arguments itself, also those that `skein` would take for its own (--state).
     if arguments.get(1).is_some_and(|first| first == "agent") {
         return agent(&arguments[2..]);
@@ -110,7 +118,7 @@ pub(crate) fn dispatch(arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn agent(arguments: &[OsString]) -> ExitCode {
-    match arguments.first().and_then(|name| name.to_str()) {
+    match arguments.first().map(Path::new).and_then(Path::file_name).and_then(OsStr::to_str) {
         Some("hub") => hub::main_with(arguments.to_vec()),
         Some("regional-agent") => regional_agent::main_with(arguments.to_vec()),
         Some("edge-agent") => edge_agent::main_with(arguments.to_vec()),

@@ -1,6 +1,6 @@
 //! The composition root: what the hub is made of and in which order it begins.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,8 +22,12 @@ use crate::inquire::{self, Inquirer};
 use crate::leadership;
 use crate::observed::Observed;
 use crate::plans::PlanBook;
+use crate::pod;
 use crate::state_management::Serving;
 use crate::would;
+
+/// Where the pages are, unless told otherwise.
+const PAGES: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
 
 /// Starts the hub: stands by until it leads, then runs on `process` until that ends. Returns the addresses bound.
 ///
@@ -56,9 +60,13 @@ pub async fn serve(
         place: arguments.webhooks_at.clone(),
         failure_policy: arguments.webhooks_failure_policy.clone(),
     });
-    let Arguments { listen, advertise, system_namespace, trust_domain, state, helm, common, .. } = arguments;
+    let Arguments { listen, advertise, system_namespace, trust_domain, state, helm, pod, common, .. } =
+        arguments;
     std::fs::create_dir_all(&state).with_context(|| format!("failed to make {}", state.display()))?;
     let starting = process.readiness.guard("start");
+    // Whoever stands by is alive, and can be asked for what it waits.
+    let http = process::http::open(&process, common.http.unwrap_or(PAGES)).await?;
+    let role = pod.map(|pod| pod::label(client.clone(), &system_namespace, pod, &process));
     let term = leadership::lead(&client, &system_namespace, replica, &process).await?;
     let authority =
         authority::load_or_create(&client, &system_namespace, &trust_domain, &*clock, &mut SystemEntropy)
@@ -104,12 +112,14 @@ pub async fn serve(
     let endpoints = if advertise.is_empty() { vec![downlink.local_addr().to_string()] } else { advertise };
     registrar.listens_at(endpoints.clone());
     authority::publish_trust(&client, &system_namespace, &authority, &endpoints).await?;
-    let http = common.http.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8080)));
     let federation = Federation::new(downlink.clone(), controllers.roster.clone(), observed.clone(), clock);
     let inquirer = Inquirer { explainer: controllers.explainer, downlink: downlink.clone(), observed };
-    let http = process::http::serve(&process, http, pages(federation, inquirer)).await?;
+    http.answer(pages(federation, inquirer));
     drop(starting);
-    let bound = Bound::by_this_process().with("http", http).with("link", downlink.local_addr());
+    if let Some(role) = role {
+        role.send_replace(pod::Role::Leader);
+    }
+    let bound = Bound::by_this_process().with("http", http.address).with("link", downlink.local_addr());
     let bound = webhooks.into_iter().fold(bound, |bound, address| bound.with("webhooks", address));
     if let Some(path) = &common.bound_file {
         bound.write(path).with_context(|| format!("failed to write {}", path.display()))?;

@@ -73,6 +73,9 @@ pub struct Arguments {
     /// Name of this replica in the lease [default: the host's name and the state folder]
     #[arg(long, value_name = "NAME", env = "SKEIN_REPLICA")]
     pub replica: Option<String>,
+    /// The pod this replica runs in, in the system namespace: its label skein.dev/role says "leader" or "standby"
+    #[arg(long, value_name = "NAME", env = "SKEIN_POD")]
+    pub pod: Option<String>,
     /// Common to all programs
     #[command(flatten)]
     pub common: Common,

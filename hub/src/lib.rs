@@ -29,6 +29,7 @@ pub mod leadership;
 pub mod observed;
 pub mod planner;
 pub mod plans;
+mod pod;
 pub mod rollout;
 pub mod roster;
 pub mod services;

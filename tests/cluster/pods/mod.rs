@@ -5,5 +5,6 @@ mod broken;
 mod deaths;
 mod helm;
 mod hooks;
+mod installed;
 mod rollouts;
 mod stage;

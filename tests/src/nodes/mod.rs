@@ -27,7 +27,7 @@ use crate::process::{Process, output, remove_at_exit};
 use crate::wait::until;
 use crate::{parts, wait};
 
-pub use image::IMAGE;
+pub use image::{IMAGE, SKEIN_IMAGE};
 
 /// The nodes.
 pub const NODES: [&str; 2] = ["node-1", "node-2"];
@@ -88,7 +88,7 @@ impl Nodes {
         let parts = parts::node_parts().context("run tests/parts/nodes/install")?;
         std::fs::create_dir_all(dir)?;
         let cgroups = cgroups::Cgroups::make(&NODES)?;
-        let image = image::write(dir)?;
+        let image = image::actor(dir)?;
         let mut network = Command::new("unshare");
         let network = held("network", network.args(["-n", "sleep", "infinity"]), dir).await?;
         let plug = |name: &'static str| {
@@ -139,6 +139,23 @@ impl Nodes {
     pub async fn revive(&mut self, index: usize) -> Result<()> {
         self.power_on(index)?;
         self.until_ready(index).await
+    }
+
+    /// Gives the nodes the image with Skein's own programs ([`SKEIN_IMAGE`]).
+    ///
+    /// # Errors
+    /// It could not be made, or a node did not take it.
+    pub fn import_skein(&self, program: &Path) -> Result<()> {
+        let dir = tempfile::Builder::new().prefix("skein-image-").tempdir_in(&self.dir)?;
+        let archive = image::skein(dir.path(), program)?;
+        for node in self.nodes.iter().flatten() {
+            // The mounts of its first process: containerd's socket is among them.
+            let mut import = Command::new("nsenter");
+            import.arg("-t").arg(node.id().to_string()).args(["-m", "--", "ctr", "--address"]);
+            import.args(["/run/containerd/containerd.sock", "--namespace", "k8s.io", "images", "import"]);
+            output(import.arg(&archive))?;
+        }
+        Ok(())
     }
 
     /// Runs a command in the network of a node.
