@@ -22,6 +22,7 @@ use crate::policy::{ChartHead, HealthRules, Leeways};
 use crate::report::Report;
 use crate::telemetry::{TelemetryAck, TelemetryContent, TelemetryItem};
 use crate::trust::{TrustChain, TrustKept};
+use crate::version::{Lacks, Speaks};
 
 /// A type that crosses the wire or is stored as it crossed.
 pub trait Wire: Serialize + DeserializeOwned {
@@ -107,6 +108,7 @@ wire! {
     JoinGrant => "join grant",
     JoinRequest => "join request",
     HealthRules => "health rules",
+    Lacks => "list of lacking features",
     Leeways => "leeways",
     PlanBody => "plan body",
     PlanHead => "plan head",
@@ -119,6 +121,7 @@ wire! {
     Request => "request",
     Response => "response",
     SignedPlan => "signed plan",
+    Speaks => "protocol version",
     Standings => "entries of a table of edges",
     TablePart => "table of edges",
     TelemetryAck => "telemetry acknowledgement",

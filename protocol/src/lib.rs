@@ -13,6 +13,7 @@
 //! - [`enrolment`]: join, renewal, trust bundles; [`recovery`]: the return after expiry; [`trust`]: how trust changes
 //! - [`message`]: everything that travels on a link, by lane
 //! - [`codec`]: values as bytes; [`blob`]: content as differences
+//! - [`version`]: major and minor versions, and what an agent of an earlier one lacks
 //! - [`lane`] and [`frame`]: kinds, limits, and how messages lie on a stream
 //! - [`session`]: the control lane as a state machine without I/O
 
@@ -35,6 +36,7 @@ pub mod sealed;
 pub mod session;
 pub mod telemetry;
 pub mod trust;
+pub mod version;
 
 /// Fields that a later minor version adds: (tag, bytes) pairs that an older reader keeps and ignores.
 ///

@@ -31,7 +31,7 @@ use crate::{Extensions, UnixMillis};
 pub struct Hello {
     /// Who it is; must be what its certificate says.
     pub agent: AgentId,
-    /// Feature bits it offers.
+    /// Feature bits it offers; see [`crate::version`].
     pub features: u64,
     /// Program and version, for people.
     pub software: String,
@@ -58,7 +58,7 @@ pub struct Hello {
 /// The upper side's answer: only now is the link up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// Feature bits both sides have.
+    /// Feature bits both sides have; see [`crate::version`].
     pub features: u64,
     /// Program and version, for people.
     pub software: String,

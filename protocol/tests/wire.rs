@@ -32,6 +32,7 @@ use protocol::report::Report;
 use protocol::session::{Session, Transmit};
 use protocol::telemetry::{TelemetryAck, TelemetryContent, TelemetryItem};
 use protocol::trust::{TrustChain, TrustKept};
+use protocol::version::{Lacks, Speaks};
 
 const LANES: [Lane; 7] =
     [Lane::Control, Lane::Telemetry, Lane::Blob, Lane::Request, Lane::Response, Lane::Join, Lane::Recover];
@@ -70,6 +71,8 @@ fn bodies() -> Vec<(&'static str, Bytes)> {
         ("body-leeways", encode(&samples::leeways())),
         ("body-plan-body", encode(&samples::plan_body())),
         ("body-signed-plan", encode(&samples::signed_plan())),
+        ("body-speaks", encode(&Speaks::of_minor(3))),
+        ("body-lacks", encode(&Lacks(vec![samples::lack()]))),
         ("body-report", encode(&samples::report())),
         ("body-trust-bundle", encode(&samples::trust())),
         ("body-findings", encode(&samples::findings())),
@@ -189,6 +192,8 @@ fn decode_as_everything(bytes: &[u8]) {
     one::<Request>(bytes);
     one::<Response>(bytes);
     one::<SignedPlan>(bytes);
+    one::<Speaks>(bytes);
+    one::<Lacks>(bytes);
     one::<TelemetryAck>(bytes);
     one::<TelemetryContent>(bytes);
     one::<TelemetryItem>(bytes);

@@ -32,6 +32,7 @@ use protocol::telemetry::{
     Gap, GapReason, StreamEpoch, TelemetryAck, TelemetryClass, TelemetryContent, TelemetryItem,
 };
 use protocol::trust::{RootSignature, SignedTrust, TrustChain, TrustKept};
+use protocol::version::Lack;
 
 const TIME: u64 = 1_790_000_000_000;
 
@@ -343,6 +344,10 @@ pub fn signed_placement() -> SignedPlacement {
 pub fn edge_renewal() -> EdgeRenewal {
     let (not_after, refusal) = (Some(TIME + 1), Some(refusal()));
     EdgeRenewal { edge: edge(), at: TIME, not_after, refusal, ext: ext() }
+}
+
+pub fn lack() -> Lack {
+    Lack { name: "dry-run".to_owned(), since: 300, lost: "it would be carried out".to_owned() }
 }
 
 pub fn trust_chain() -> TrustChain {

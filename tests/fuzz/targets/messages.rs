@@ -16,6 +16,7 @@ use protocol::policy::{ChartHead, HealthRules, Leeways};
 use protocol::report::Report;
 use protocol::session::{Close, CloseCode, Session, State, Transmit};
 use protocol::telemetry::{TelemetryAck, TelemetryContent, TelemetryItem};
+use protocol::version::{Lacks, Speaks};
 
 use super::chosen;
 
@@ -132,7 +133,7 @@ fn body<T: Wire + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
 }
 
 /// Readers of bodies, in the order in which corpora number them.
-const BODIES: [fn(&[u8]); 33] = [
+const BODIES: [fn(&[u8]); 35] = [
     body::<AgentId>,
     body::<BlobDelivery>,
     body::<BlobPart>,
@@ -166,6 +167,8 @@ const BODIES: [fn(&[u8]); 33] = [
     body::<TelemetryItem>,
     body::<TrustBundle>,
     body::<Welcome>,
+    body::<Lacks>,
+    body::<Speaks>,
 ];
 
 /// A type, and the bytes of a value.
