@@ -176,3 +176,21 @@ fn the_key_of_a_return_stays_until_it_is_answered_and_is_used_once() {
     let made = store.pending_key().unwrap();
     assert_eq!(store.pending_key().unwrap().spki_hash(), made.spki_hash());
 }
+
+#[test]
+fn an_identity_that_a_newer_program_wrote_is_read_as_far_as_it_is_known() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("edge");
+    let store = FileStore::new(&directory);
+    let mut kept = identity(store.device_key(&mut SystemEntropy).unwrap(), "till-7");
+    let later = (0xfff0, bytes::Bytes::from_static(b"what nobody knows"));
+    kept.lineage.ext.push(later.clone());
+    store.store(&kept).unwrap();
+    let path = directory.join("identity-00000001/identity.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let text = text.replacen('{', "{\"fieldOfLater\": {\"a\": [1]},", 1);
+    fs::write(&path, text.replacen("\"trust\": {", "\"trust\": {\"alsoLater\": true,", 1)).unwrap();
+    let read = store.load().unwrap().unwrap();
+    assert_eq!((read.agent, read.name.as_str()), (kept.agent, "till-7"));
+    assert_eq!((read.trust, read.lineage.ext), (kept.trust, vec![later]));
+}

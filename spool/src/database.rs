@@ -12,7 +12,8 @@ use crate::lane::{Tally, number, reason_number, reason_of};
 
 type Result<T> = rusqlite::Result<T>;
 
-const SCHEMA_VERSION: i64 = 1;
+/// Raised with every change of the schema; an older program refuses a newer file, and leaves it alone.
+pub(crate) const SCHEMA_VERSION: i64 = 1;
 
 /// `items`: a batch has a payload and no reason, a gap has a reason and no payload.
 const SCHEMA: &str = "
@@ -361,6 +362,13 @@ fn stored(row: &rusqlite::Row<'_>) -> Result<Stored> {
 /// SQLite has no unsigned integers; ours are stored by their bits.
 pub(crate) fn unsigned(value: i64) -> u64 {
     value as u64
+}
+
+/// The version of a file that a newer program wrote; nothing for one that this program knows, cannot read, or must make.
+pub(crate) fn newer(path: &Path) -> Option<i64> {
+    let file = path.exists().then(|| Connection::open(path).ok())??;
+    let version = file.pragma_query_value(None, "user_version", |row| row.get(0)).ok()?;
+    (version > SCHEMA_VERSION).then_some(version)
 }
 
 fn check_sum(payload: &[u8]) -> i64 {

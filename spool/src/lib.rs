@@ -76,6 +76,20 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// A newer program wrote it.
+    #[error(
+        "spool \"{}\" has version {version}, this program knows {known}: it was written by a newer program; start that one \
+         again, or move the file away and lose what waits in it",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: i64,
+        /// The newest version that is understood.
+        known: i64,
+    },
     /// Neither the file nor a fresh one in its place can be used.
     #[error("failed to open spool \"{}\"", path.display())]
     Open {

@@ -212,6 +212,32 @@ fn a_damaged_file_is_replaced_and_its_loss_reported() {
 }
 
 #[test]
+fn the_file_of_a_newer_program_is_refused_with_what_helps_and_keeps_what_it_holds() {
+    let (now, folder) = (Now::default(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("spool");
+    block_on(async {
+        let spool = open(&path, budgets(100_000, 500_000), &now);
+        push(&spool, METRICS, 2000, 1).await.unwrap();
+        spool.close().await;
+    });
+    let set = |version: i64| {
+        rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
+    };
+    set(7);
+    let refused = Spool::open(&path, budgets(100_000, 500_000), Arc::new(now.clone()), Box::new(|| 1));
+    let error = refused.err().unwrap().to_string();
+    for part in ["version 7", "knows 1", "newer program", "move the file away"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!folder.path().join("spool.damaged").exists());
+    set(1);
+    block_on(async {
+        let spool = open(&path, budgets(100_000, 500_000), &now);
+        assert_eq!(all(&spool, METRICS).await.len(), 1);
+    });
+}
+
+#[test]
 fn a_payload_altered_on_disk_is_a_gap_not_a_batch() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("spool");

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use crate::ballast::Ballast;
 use crate::budget::Budgets;
 use crate::command::{Batch, Command, Snapshot};
-use crate::database::{Database, Trouble};
+use crate::database::{self, Database, Trouble};
 use crate::lane::{Tally, absorb};
 use crate::quarantine::{self, Counts, Salvage};
 use crate::{Clock, Entropy, OpenError, PushError};
@@ -70,6 +70,10 @@ fn open(
             OpenError::Open { path: path.to_owned(), source: error }
         }
     };
+    if let Some(version) = database::newer(path) {
+        let known = database::SCHEMA_VERSION;
+        return Err(OpenError::Newer { path: path.to_owned(), version, known });
+    }
     match Database::open(path, budgets.file_bytes_max, &mut *entropy) {
         Ok((database, tally)) => Ok((database, tally, None)),
         Err(error) if Trouble::of(&error) == Trouble::Damaged => {

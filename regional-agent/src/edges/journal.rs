@@ -26,6 +26,10 @@ const STACK_BYTES: usize = 512 * 1024;
 /// Longest refusal or plan header that is read back.
 const RECORD_BYTES_MAX: usize = 64 * 1024;
 
+/// Raised with every change of the tables; an older program refuses a newer file, and leaves it alone. Files of before
+/// have none.
+const VERSION: i64 = 1;
+
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS plans (edge BLOB PRIMARY KEY, signed BLOB NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS blobs (digest BLOB PRIMARY KEY, content BLOB NOT NULL);
@@ -44,6 +48,18 @@ pub enum JournalError {
         path: PathBuf,
         /// What SQLite or the system says.
         detail: String,
+    },
+    /// A newer program wrote it.
+    #[error(
+        "the shelf of plans \"{}\" has version {version}, this program knows {VERSION}: it was written by a newer program; \
+         start that one again, or move the file away, then the hub sends the plans again",
+        path.display()
+    )]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        version: i64,
     },
 }
 
@@ -100,6 +116,9 @@ impl Journal {
     /// Opens or makes the file. A damaged one is put aside: it is a cache, and the hub has everything.
     pub(super) fn open(path: &Path) -> Result<(Self, Contents), JournalError> {
         let failed = |detail: String| JournalError::Open { path: path.to_owned(), detail };
+        if let Some(version) = newer(path) {
+            return Err(JournalError::Newer { path: path.to_owned(), version });
+        }
         let (connection, contents) = match open(path) {
             Ok(opened) => opened,
             Err(error) => {
@@ -132,6 +151,13 @@ impl Journal {
     }
 }
 
+/// The version of a file that a newer program wrote.
+fn newer(path: &Path) -> Option<i64> {
+    let file = path.exists().then(|| Connection::open(path).ok())??;
+    let version = file.pragma_query_value(None, "user_version", |row| row.get(0)).ok()?;
+    (version > VERSION).then_some(version)
+}
+
 fn open(path: &Path) -> rusqlite::Result<(Connection, Contents)> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
@@ -139,6 +165,7 @@ fn open(path: &Path) -> rusqlite::Result<(Connection, Contents)> {
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -1024)?;
     connection.execute_batch(SCHEMA)?;
+    connection.pragma_update(None, "user_version", VERSION)?;
     let contents = read(&connection)?;
     Ok((connection, contents))
 }
@@ -241,5 +268,33 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
             "INSERT OR REPLACE INTO names (edge, name, cluster) VALUES (?1, ?2, ?3)",
             params![edge.0, name, cluster],
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_a_newer_program_is_refused_with_what_helps_and_one_of_before_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("edges.sqlite");
+        let (journal, _) = Journal::open(&path).unwrap();
+        let edge = EdgeId([1; 16]);
+        journal.note(Change::Named { edge, name: "till".to_owned(), cluster: "shop".to_owned() });
+        drop(journal);
+        let set = |version: i64| {
+            Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
+        };
+        set(7);
+        let error = Journal::open(&path).unwrap_err().to_string();
+        for part in ["version 7", "knows 1", "newer program", "move the file away"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert!(!path.with_extension("damaged").exists());
+        // Before, nobody wrote a version.
+        set(0);
+        let (_, contents) = Journal::open(&path).unwrap();
+        assert_eq!(contents.names.get(&edge), Some(&("till".to_owned(), "shop".to_owned())));
     }
 }

@@ -11,7 +11,8 @@ use super::catalog::{Catalog, Position, Sender, StreamKey};
 
 type Result<T> = rusqlite::Result<T>;
 
-const SCHEMA_VERSION: i64 = 1;
+/// Raised with every change of the schema; an older program refuses a newer file, and leaves it alone.
+pub(super) const SCHEMA_VERSION: i64 = 1;
 
 const SCHEMA: &str = "
     CREATE TABLE senders (id INTEGER PRIMARY KEY, agent TEXT NOT NULL UNIQUE, edge TEXT NOT NULL,
@@ -327,6 +328,13 @@ fn reason_of(number: i64) -> GapReason {
         2 => GapReason::DiskFull,
         _ => GapReason::Corrupt,
     }
+}
+
+/// The version of a file that a newer program wrote; nothing for one that this program knows, cannot read, or must make.
+pub(super) fn newer(path: &Path) -> Option<i64> {
+    let file = path.exists().then(|| Connection::open(path).ok())??;
+    let version = file.pragma_query_value(None, "user_version", |row| row.get(0)).ok()?;
+    (version > SCHEMA_VERSION).then_some(version)
 }
 
 fn damaged(why: &str) -> rusqlite::Error {

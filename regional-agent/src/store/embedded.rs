@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::answer::Reader;
 use super::catalog::{Catalog, external};
-use super::disk::{Disk, is_damage, is_in_use};
+use super::disk::{self, Disk, is_damage, is_in_use};
 use super::index::Index;
 use super::writer::{Command, Writer, decoded};
 use super::{Arrival, Limits, Links, Store, StoreError};
@@ -191,6 +191,9 @@ fn open_or_replace(
             StoreError::Open { path: path.to_owned(), source: error }
         }
     };
+    if let Some(version) = disk::newer(path) {
+        return Err(StoreError::Newer { path: path.to_owned(), version, known: disk::SCHEMA_VERSION });
+    }
     match load(path, region, limits) {
         Err(error) if is_damage(&error) => {
             tracing::error!(path = %path.display(), %error, "telemetry store is damaged: moving it aside and starting anew");

@@ -94,6 +94,20 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// A newer program wrote it.
+    #[error(
+        "telemetry store \"{}\" has version {version}, this program knows {known}: it was written by a newer program; \
+         start that one again, or move the file away and lose what it holds",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: i64,
+        /// The newest version that is understood.
+        known: i64,
+    },
     /// The file cannot be used.
     #[error("failed to open telemetry store \"{}\"", path.display())]
     Open {

@@ -380,6 +380,27 @@ async fn a_damaged_store_starts_anew_and_says_so() {
 }
 
 #[tokio::test]
+async fn the_store_of_a_newer_program_is_refused_with_what_helps_and_keeps_what_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let store = open(&path);
+    ingest(&store, 1, item(1, vec![series(&[("__name__", "x")], &[(1_000, 1.0)])])).await;
+    store.close().await;
+    let set = |version: i64| {
+        rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
+    };
+    set(7);
+    let now = Arc::new(AtomicU64::new(50_000));
+    let error = Embedded::open(settings(&path, Limits::default(), &now)).err().unwrap().to_string();
+    for part in ["version 7", "knows 1", "newer program", "move the file away"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!folder.path().join("store.damaged").exists());
+    set(1);
+    assert_eq!(vector(&instant(&open(&path), "x", 1_000).await).len(), 1);
+}
+
+#[tokio::test]
 async fn bad_questions_are_answered_with_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder.path().join("store"));

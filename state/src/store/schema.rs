@@ -87,7 +87,10 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
 enum Problem {
     #[error("{0}{hint}", hint = if busy(.0) { "; another process has it open" } else { "" })]
     Sqlite(rusqlite::Error),
-    #[error("it has version {0}, this program knows {VERSION}: it was written by a newer program")]
+    #[error(
+        "it has version {0}, this program knows {VERSION}: it was written by a newer program; start that one again, or move \
+         the file away, then the plan comes again from above"
+    )]
     Newer(i64),
 }
 
@@ -207,6 +210,12 @@ mod tests {
         let path = folder.path().join("state.db");
         open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let error = open(&path).unwrap_err().to_string();
-        assert!(error.contains("newer program"), "{error}");
+        for part in ["version 99", "knows 3", "newer program", "move the file away"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let version: i64 = Connection::open(&path)
+            .and_then(|file| file.query_row("PRAGMA user_version", [], |row| row.get(0)))
+            .unwrap();
+        assert_eq!((version, std::fs::read_dir(folder.path()).unwrap().count()), (99, 1));
     }
 }
