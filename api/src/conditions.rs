@@ -97,6 +97,8 @@ pub mod kind {
     pub const PLACED: &str = "Placed";
     /// The region that stands in for this one is there.
     pub const STANDBY_READY: &str = "StandbyReady";
+    /// The agent is of the hub's version; the message names what is lost where it is of an earlier one.
+    pub const AGENT_CURRENT: &str = "AgentCurrent";
     /// The agent has applied the newest plan.
     pub const UP_TO_DATE: &str = "UpToDate";
 }
@@ -200,6 +202,14 @@ pub mod reason {
     pub const STANDBY_SERVES: &str = "StandbyServes";
     /// There is no Region of that name.
     pub const REGION_UNKNOWN: &str = "RegionUnknown";
+    /// The agent has everything that the hub has.
+    pub const AGENT_CURRENT: &str = "AgentCurrent";
+    /// The agent is of an earlier version than the hub.
+    pub const AGENT_OLDER: &str = "AgentOlder";
+    /// The agent is of another major version than what it dials, and refused.
+    pub const AGENT_INCOMPATIBLE: &str = "AgentIncompatible";
+    /// The agent is of a later version than the hub.
+    pub const AGENT_NEWER: &str = "AgentNewer";
     /// The agent joined by a token.
     pub const JOINED: &str = "Joined";
 }

@@ -17,6 +17,7 @@ use link::{HelloFacts, HelloSource, Network, Profile, Recovery, Uplink, UplinkCo
 use process::{Bound, Process};
 use protocol::plan::{PlanHeader, SignedPlan};
 use protocol::report::{ClusterReport, SpoolReport};
+use protocol::version::Speaks;
 use spool::Spool;
 use state::{Engine, EngineHandle};
 use tokio::net::TcpListener;
@@ -26,7 +27,7 @@ use crate::arguments::{LinkProfile, Run};
 use crate::cost::Costs;
 use crate::intake::{Intake, grpc, http};
 use crate::sync::{PlanSync, Surroundings};
-use crate::{delivery, enrolment, measure, owner, status};
+use crate::{delivery, enrolment, measure, owner, status, versions};
 
 /// Runs the agent on `process` until that ends. Returns the addresses bound.
 ///
@@ -71,7 +72,8 @@ pub async fn serve(
     owner::follow(state.clone(), engine.clone(), Arc::clone(&look), &process);
     owner::config_map::follow(state.clone(), client.clone(), look, &process);
     let name = identity.borrow().name.clone();
-    let hello = Hello { name, engine: engine.clone(), spool: spool.clone() };
+    let speaks = Speaks::of_minor(arguments.protocol_minor);
+    let hello = Hello { name, engine: engine.clone(), spool: spool.clone(), speaks };
     let config = UplinkConfig {
         identity: identity.clone(),
         incarnation: clock.now(),
@@ -87,11 +89,12 @@ pub async fn serve(
     };
     let (uplink, events) = Uplink::start(config, Arc::new(hello), &process.tasks, process.cancel.clone())?;
     let (acknowledged, acknowledgements) = mpsc::unbounded_channel();
-    let surroundings = Arc::new(Here { spool: spool.clone(), otlp_grpc, otlp_http });
+    let surroundings = Arc::new(Here { spool: spool.clone(), otlp_grpc, otlp_http, speaks });
     PlanSync { engine: engine.clone(), uplink: uplink.clone(), surroundings, acknowledged }
         .start(events, &process);
     delivery::start(spool.clone(), uplink.clone(), acknowledgements, &process);
     keep_certificate(&state, identity_sender, &uplink, &clock, &process);
+    versions::follow(state.clone(), &uplink, speaks, &process);
     measure::register(&process.metrics, engine.clone(), spool.clone(), uplink.clone());
     let interval = Duration::from_secs(arguments.metrics_interval);
     measure::start(intake, interval, Arc::clone(&clock), &process);
@@ -104,7 +107,7 @@ pub async fn serve(
     };
     costs.start(&process);
     let address = arguments.enroll.common.http.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let http = process::http::serve(&process, address, status::router(engine, spool, uplink)).await?;
+    let http = process::http::serve(&process, address, status::router(engine, spool, uplink, speaks)).await?;
     drop(starting);
     let bound =
         Bound::by_this_process().with("http", http).with("otlpGrpc", otlp_grpc).with("otlpHttp", otlp_http);
@@ -241,6 +244,7 @@ struct Hello {
     name: String,
     engine: EngineHandle,
     spool: Spool,
+    speaks: Speaks,
 }
 
 impl HelloSource for Hello {
@@ -250,6 +254,7 @@ impl HelloSource for Hello {
             applied: self.engine.applied(),
             streams: self.spool.streams(),
             facts: BTreeMap::from([("name".to_owned(), self.name.clone())]),
+            speaks: self.speaks,
             ..HelloFacts::default()
         }
     }
@@ -260,11 +265,16 @@ struct Here {
     spool: Spool,
     otlp_grpc: SocketAddr,
     otlp_http: SocketAddr,
+    speaks: Speaks,
 }
 
 impl Surroundings for Here {
     fn spool(&self) -> SpoolReport {
         self.spool.report()
+    }
+
+    fn speaks(&self) -> Speaks {
+        self.speaks
     }
 
     fn complete(&self, cluster: &mut ClusterReport) {

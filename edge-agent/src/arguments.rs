@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use process::{Common, Proxying};
+use protocol::version::MINOR;
 
 /// The edge agent of a Skein mesh: applies services on one cluster and streams its telemetry and cost.
 #[derive(Debug, Parser)]
@@ -28,7 +29,7 @@ pub enum Command {
     Release(Release),
     /// Set the weekly maintenance windows in which anything new may begin
     Windows(SetWindows),
-    /// Tell what is held back, and when the maintenance windows are
+    /// Tell what is held back, when the maintenance windows are, and what the agent lacks if it is of an earlier version
     Status(Status),
 }
 
@@ -165,6 +166,9 @@ pub struct Run {
     /// Bytes of telemetry kept while they cannot be sent; the oldest is dropped beyond, and recorded as a gap
     #[arg(long, value_name = "BYTES", env = "SKEIN_SPOOL_BYTES", default_value_t = 256 * 1024 * 1024)]
     pub spool_bytes: u64,
+    /// The minor version of the protocol to take part with, as an agent of that version would: to try upgrades
+    #[arg(long, value_name = "MINOR", hide = true, default_value_t = MINOR, value_parser = clap::value_parser!(u16).range(0..=i64::from(MINOR)))]
+    pub protocol_minor: u16,
     /// What the link is tuned for
     #[arg(long, value_enum, default_value_t = LinkProfile::Edge)]
     pub link_profile: LinkProfile,

@@ -25,6 +25,7 @@ pub mod measure;
 pub mod owner;
 mod status;
 pub mod sync;
+mod versions;
 
 use std::ffi::OsString;
 use std::io::Write as _;

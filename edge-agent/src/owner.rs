@@ -170,6 +170,7 @@ pub(crate) fn status(arguments: &Status, now: Timestamp) -> Result<String> {
     if lines.is_empty() {
         lines.push("nothing is held, and there are no maintenance windows".to_owned());
     }
+    lines.extend(crate::versions::kept(folder));
     Ok(lines.join("\n"))
 }
 
@@ -226,7 +227,7 @@ fn change(folder: &Path, edit: impl FnOnce(&mut Local) -> Result<()>) -> Result<
 }
 
 /// Writes a file of the folder: whole or not at all, and still there after a power cut.
-fn store(folder: &Path, name: &str, text: &str) -> std::io::Result<()> {
+pub(crate) fn store(folder: &Path, name: &str, text: &str) -> std::io::Result<()> {
     let (path, fresh) = (folder.join(name), folder.join(format!("{name}.new")));
     let mut file = std::fs::File::create(&fresh)?;
     file.write_all(text.as_bytes())?;

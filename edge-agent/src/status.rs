@@ -5,16 +5,19 @@ use axum::{Json, Router};
 use jiff::Timestamp;
 use link::UplinkHandle;
 use protocol::report::UnitState;
+use protocol::version::Speaks;
 use serde_json::{Value, json};
 use spool::Spool;
 use state::EngineHandle;
 
+use crate::versions;
+
 /// The endpoint.
-pub(crate) fn router(engine: EngineHandle, spool: Spool, uplink: UplinkHandle) -> Router {
-    Router::new().route("/status", get(async move || Json(status(&engine, &spool, &uplink))))
+pub(crate) fn router(engine: EngineHandle, spool: Spool, uplink: UplinkHandle, speaks: Speaks) -> Router {
+    Router::new().route("/status", get(async move || Json(status(&engine, &spool, &uplink, speaks))))
 }
 
-fn status(engine: &EngineHandle, spool: &Spool, uplink: &UplinkHandle) -> Value {
+fn status(engine: &EngineHandle, spool: &Spool, uplink: &UplinkHandle, speaks: Speaks) -> Value {
     let link = uplink.state();
     let metrics = engine.metrics();
     let waiting = spool.report();
@@ -28,8 +31,11 @@ fn status(engine: &EngineHandle, spool: &Spool, uplink: &UplinkHandle) -> Value 
             "carrier": link.carrier.as_str(),
             "carrierSince": time(link.carrier_since),
             "carrierReason": link.carrier_reason,
+            "protocol": link.upper.map(|upper| upper.to_string()),
             "probes": {"sent": link.probes, "answered": link.probes_answered},
         },
+        "protocol": speaks.to_string(),
+        "lacks": versions::lacks(&link.lacks),
         "generation": {
             "desired": engine.head().map(|head| head.generation.to_string()),
             "applied": engine.applied().map(|generation| generation.to_string()),

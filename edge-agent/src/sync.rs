@@ -14,6 +14,7 @@ use protocol::message::{Control, PlanOffer, Request, Response};
 use protocol::plan::SignedPlan;
 use protocol::report::{ClusterReport, Report, SpoolReport};
 use protocol::telemetry::TelemetryAck;
+use protocol::version::Speaks;
 use state::{EngineHandle, Exchange, Reporter, Upward};
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{Instrument as _, Span};
@@ -22,6 +23,8 @@ use tracing::{Instrument as _, Span};
 pub trait Surroundings: Send + Sync + 'static {
     /// Telemetry that waits.
     fn spool(&self) -> SpoolReport;
+    /// The protocol version and features of the agent.
+    fn speaks(&self) -> Speaks;
     /// Completes what the engine knows of the cluster with where telemetry is taken.
     fn complete(&self, cluster: &mut ClusterReport);
 }
@@ -177,6 +180,8 @@ impl Upward for Region {
 
     fn complete(&self, report: &mut Report) {
         report.spool = self.surroundings.spool();
+        // In every report: a region of before hands them on merged, with the extensions of the newest one.
+        report.ext.extend(self.surroundings.speaks().tell());
         if let Some(cluster) = report.cluster.as_mut() {
             self.surroundings.complete(cluster);
         }

@@ -20,6 +20,7 @@ use protocol::inquiry::{
 };
 use protocol::message::{Request, Response};
 use protocol::report::{ObjectReport, UnitReport};
+use protocol::version::Features;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -120,8 +121,16 @@ impl Inquirer {
             return Err(away.clone());
         }
         let region: RegionName = told.region.parse().map_err(|_| "its region is not known".to_owned())?;
+        let region = AgentId::Region(region);
+        for agent in [&region, &AgentId::Edge(edge)] {
+            // Whoever does not know the question would never answer.
+            let speaks = self.observed.agent(agent).and_then(|view| view.speaks);
+            if let Some(speaks) = speaks.filter(|speaks| !speaks.features.has(Features::INQUIRY)) {
+                return Err(format!("{agent}: {}", speaks.cannot(Features::INQUIRY)));
+            }
+        }
         let request = Request::Inquire { edge: Some(edge), inquiry };
-        match self.downlink.call(&AgentId::Region(region), request, DEADLINE).await {
+        match self.downlink.call(&region, request, DEADLINE).await {
             Ok(Response::Answer(bytes)) => {
                 decode::<Findings>(&bytes, FINDINGS_BYTES_MAX).map_err(|error| error.to_string())
             }

@@ -12,6 +12,7 @@ use protocol::id::{AgentId, Generation, RegionName};
 use protocol::message::PlanHead;
 use protocol::plan::UnitId;
 use protocol::report::{ClusterReport, Report, SpoolReport, UnitReport};
+use protocol::version::Speaks;
 
 use crate::changes::{Announcer, Changes};
 
@@ -33,6 +34,10 @@ pub struct AgentView {
     pub link: Link,
     /// Program and version.
     pub software: String,
+    /// Its protocol version and what it has: a region's from its Hello, an edge's from its reports.
+    pub speaks: Option<Speaks>,
+    /// Why its link was refused, when it is of another major version.
+    pub incompatible: Option<String>,
     /// Version of its cluster's API server; empty if unknown.
     pub kubernetes_version: String,
     /// The plan it has stored durably.
@@ -95,7 +100,13 @@ impl Observed {
 
     /// Takes over a report that came at `now`.
     pub fn report(&self, agent: &AgentId, report: Report, now: UnixMillis) {
-        self.update(agent, |view| view.take_over(report, now));
+        self.update(agent, |view| {
+            let before = view.speaks;
+            if agent.edge().is_some() {
+                view.speaks = Some(Speaks::told(&report.ext));
+            }
+            view.take_over(report, now) | (before != view.speaks)
+        });
     }
 
     /// Takes over a change of a link.
@@ -170,6 +181,27 @@ impl AgentView {
     /// plan reports what leaves with it until it is gone, however long the rest of the plan takes.
     pub fn obeys(&self, plan: Option<Generation>) -> bool {
         self.applied >= plan || self.complete && self.reported >= plan
+    }
+}
+
+/// Most pairs of version and program that are counted on their own: agents say of themselves what they are.
+const VERSIONS_MAX: usize = 64;
+
+/// Counts agents by version.
+pub(crate) fn versions(observed: &Observed, gathering: &mut process::metrics::Gathering) {
+    let mut counts: BTreeMap<(&'static str, String, String), u64> = BTreeMap::new();
+    for (agent, view) in observed.0.views.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        let Some(speaks) = view.speaks else { continue };
+        let tier = if agent.edge().is_some() { "edge" } else { "region" };
+        let mut kind = (tier, speaks.to_string(), view.software.clone());
+        if counts.len() >= VERSIONS_MAX && !counts.contains_key(&kind) {
+            kind = (tier, "other".to_owned(), "other".to_owned());
+        }
+        *counts.entry(kind).or_default() += 1;
+    }
+    for ((tier, protocol, software), count) in &counts {
+        let labels = [("tier", *tier), ("protocol", protocol.as_str()), ("software", software.as_str())];
+        gathering.gauge("skein_hub_agents", "Agents by their version.", &labels, *count as f64);
     }
 }
 

@@ -96,6 +96,7 @@ async fn a_hold_of_an_edge_travels_in_its_plan() {
     let hub = Hub::start().await;
     let hold = json!({"reason": "stocktaking", "until": "2999-01-01T00:00:00Z"});
     let edge = hub.enrol("store-1", "kcm-system", "eu", 7, json!({"hold": hold}), json!({})).await;
+    hub.link(&edge, true);
     hub.plan(&edge, <[_]>::is_empty).await;
     let plan = hub.plans.get(&edge).unwrap();
     let told = plan.content.body().settings[protocol::policy::HOLD].parse::<serde_json::Value>().unwrap();

@@ -26,8 +26,9 @@ use protocol::delegation::{EdgeRenewal, EdgeStanding, EdgeTable, ISSUER_EXTENSIO
 use protocol::enrolment::{Refusal, RefusalReason, RenewGrant};
 use protocol::id::{AgentId, Digest, EdgeId};
 use protocol::message::{Control, EdgeLink, Request, Response};
+use protocol::version::Speaks;
 use serde_json::{Value, json};
-use support::{Hub, PATIENCE};
+use support::{Hub, PATIENCE, condition};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -113,6 +114,11 @@ impl Stage {
     }
 
     async fn region(&self, name: &str) -> Region {
+        self.region_of(name, Speaks::HERE).await
+    }
+
+    /// A region whose agent speaks that.
+    async fn region_of(&self, name: &str, speaks: Speaks) -> Region {
         let identity = self.identity(AgentId::Region(name.parse().unwrap()), name, 99);
         let key =
             base64::Engine::encode(&base64::engine::general_purpose::STANDARD, identity.device.public());
@@ -131,7 +137,7 @@ impl Stage {
             entropy: Box::new(SystemEntropy),
             recovery: None,
         };
-        let source = Arc::new(HelloFacts::default);
+        let source = Arc::new(move || HelloFacts { speaks, ..HelloFacts::default() });
         let (link, events) = Uplink::start(config, source, &TaskTracker::new(), cancel.clone()).unwrap();
         let mut region = Region { identity, link, events, _identity: sender, _cancel: cancel.drop_guard() };
         region.expect(|event| matches!(event, UplinkEvent::Up(_)).then_some(())).await;
@@ -272,6 +278,41 @@ async fn whoever_is_revoked_or_deleted_is_named_to_its_region_and_a_deleted_regi
         .await;
     assert!(reason.contains("no Region \"eu\" here any more"), "{reason}");
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_region_lacks_and_an_edge_that_it_refused_for_its_version_are_shown() {
+    let stage = stage().await;
+    stage.enrol("one", "eu", 1).await;
+    let region = stage.region_of("eu", Speaks::of_minor(1)).await;
+    let older = |it: &Value| {
+        let current = condition(it, "AgentCurrent");
+        let message = current["message"].as_str().unwrap_or_default();
+        current["reason"] == "AgentOlder"
+            && message.contains("\"region/1\" speaks protocol 1.1, this hub 1.3")
+            && message.contains("delegated-renewal (1.2)")
+            && !message.contains("dry-run")
+    };
+    let shown = stage.hub.until("Region", "", "eu", older).await;
+    assert_eq!(shown["status"]["agent"]["protocol"], "1.1");
+    let lacks = ["return", "delegated-renewal", "placement", "trust-chain", "version"];
+    assert_eq!(shown["status"]["agent"]["lacks"], json!(lacks));
+    let lacking: Vec<_> = region.link.state().lacks.0.into_iter().map(|lack| lack.name).collect();
+    assert_eq!(lacking, lacks);
+    // The region refuses an edge of another major version, and says so.
+    let message = "\"regional-agent 1\" speaks protocol 1 and the agent protocol 2".to_owned();
+    let refusal = Refusal { reason: RefusalReason::Incompatible, message, retry_after_ms: None };
+    let edge = Some(EdgeId([1; 16]));
+    region.link.send(Control::PlanRefused { edge, generation: None, refusal }).await.unwrap();
+    let refused = |it: &Value| {
+        let current = condition(it, "AgentCurrent");
+        let message = current["message"].as_str().unwrap_or_default();
+        current["reason"] == "AgentIncompatible" && message.contains("the agent protocol 2")
+    };
+    stage.hub.until("Edge", "kcm-system", "one", refused).await;
+    // It links after all.
+    region.list(&[1]).await;
+    stage.hub.until("Edge", "kcm-system", "one", |it| condition(it, "AgentCurrent").is_null()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,6 +34,9 @@ use crate::trust::{Anchors, Trust, TrustError};
 
 /// Protocol of links.
 pub const ALPN_LINK: &[u8] = b"skein/1";
+/// Links of other major versions, which listeners take up only to refuse them by name.
+const ALPN_OTHERS: [&[u8]; 8] =
+    [b"skein/2", b"skein/3", b"skein/4", b"skein/5", b"skein/6", b"skein/7", b"skein/8", b"skein/9"];
 /// Protocol of joining.
 pub const ALPN_JOIN: &[u8] = b"skein-join/1";
 /// Protocol of the return after expiry.
@@ -118,7 +121,8 @@ pub fn server_config(
         .map_err(TlsError::Configure)?
         .with_client_cert_verifier(Arc::new(LowerVerifier { trust, accepts, own: own_region(identity) }))
         .with_cert_resolver(Arc::new(resolver));
-    config.alpn_protocols = vec![ALPN_LINK.to_vec(), ALPN_JOIN.to_vec(), ALPN_RECOVER.to_vec()];
+    let ours = [ALPN_LINK, ALPN_JOIN, ALPN_RECOVER];
+    config.alpn_protocols = ours.iter().chain(&ALPN_OTHERS).map(|name| name.to_vec()).collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
@@ -152,6 +156,11 @@ pub fn recover_config(identity: &AgentIdentity, clock: Arc<dyn Clock>) -> Result
     let mut config = client_builder(Arc::new(verifier), clock)?.with_no_client_auth();
     finish_client(&mut config, ALPN_RECOVER);
     Ok(config)
+}
+
+/// The major version of a link's ALPN; nothing for what is no link.
+pub fn link_major(alpn: &[u8]) -> Option<u16> {
+    std::str::from_utf8(alpn.strip_prefix(b"skein/")?).ok()?.parse().ok()
 }
 
 /// A newcomer's configuration: believes the roots that the token pins, and shows nothing.

@@ -45,7 +45,7 @@ pub(crate) fn join_client(
     quic_client(join_config(token, clock)?, profile, entropy)
 }
 
-fn quic_client(
+pub(crate) fn quic_client(
     tls: quinn::rustls::ClientConfig,
     profile: &Profile,
     entropy: &mut dyn Entropy,
@@ -137,7 +137,9 @@ fn alert(code: u64) -> Option<&'static str> {
         48 => Some("the certificate's authority is not trusted (unknown_ca)"),
         49 => Some("access denied (access_denied)"),
         116 => Some("a client certificate is required (certificate_required)"),
-        120 => Some("no common protocol version (no_application_protocol)"),
+        120 => Some(
+            "it knows no version that this end speaks, which is protocol 1: install versions of one major version on both ends (no_application_protocol)",
+        ),
         _ => None,
     }
 }

@@ -10,6 +10,7 @@ use protocol::codec::DecodeError;
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::{AgentId, RegionName};
 use protocol::message::Response;
+use protocol::version::{Lacks, Speaks};
 use quinn::EndpointConfig;
 use quinn_proto::HashedConnectionIdGenerator;
 use tokio::sync::oneshot;
@@ -90,6 +91,10 @@ pub struct LinkState {
     pub since: UnixMillis,
     /// The peer's program and version, the last one while down.
     pub software: String,
+    /// The protocol version of the peer, the last one while down; nothing before the first link.
+    pub upper: Option<Speaks>,
+    /// What this agent lacks, as the peer told it last.
+    pub lacks: Lacks,
     /// The region that an edge is linked to, the last one while down; its own unless another one stands in.
     pub region: Option<RegionName>,
     /// The peer's address, the last one while down.
@@ -123,6 +128,8 @@ pub struct PeerState {
     pub since: UnixMillis,
     /// Program and version.
     pub software: String,
+    /// Its protocol version, and what it has.
+    pub speaks: Speaks,
     /// From where.
     pub remote: SocketAddr,
     /// What carries it.

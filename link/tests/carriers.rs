@@ -252,7 +252,7 @@ impl Mesh {
             trust: Trust::new(authority.trust()).unwrap(),
             accepts: Accepts::Edges,
             software: "above/1".to_owned(),
-            features: 0,
+            speaks: protocol::version::Speaks::HERE,
             profile: Profile::edge(),
             peers_max: 10,
             keys: None,

@@ -79,7 +79,7 @@ fn an_idle_link_costs_at_most_sixty_kibibytes_on_each_side() {
             trust: Trust::new(authority.trust()).unwrap(),
             accepts: Accepts::Edges,
             software: "above/1".to_owned(),
-            features: 0,
+            speaks: protocol::version::Speaks::HERE,
             profile: Profile::edge(),
             peers_max: 10_000,
             keys: None,

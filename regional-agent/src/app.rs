@@ -22,6 +22,7 @@ use link::{
 use process::{Bound, Process};
 use protocol::enrolment::TELLS_SOURCE;
 use protocol::id::{AgentId, RegionName};
+use protocol::version::Speaks;
 use state::{Engine, EngineHandle};
 use tokio::sync::watch;
 
@@ -87,6 +88,8 @@ pub struct Settings {
     pub control_planes: bool,
     /// How old the hub's table of edges may be for the region to renew their certificates; zero: it never does.
     pub table_age_max: Duration,
+    /// The protocol version and features that it takes part with, to the hub and to edges.
+    pub speaks: Speaks,
 }
 
 impl Settings {
@@ -105,6 +108,7 @@ impl Settings {
             metrics_interval: None,
             control_planes: false,
             table_age_max: Duration::from_millis(TABLE_AGE_MAX_MS),
+            speaks: Speaks::HERE,
         }
     }
 }
@@ -203,7 +207,7 @@ pub async fn serve(
     let recovery = Recovery { store: keystore.clone(), identity: publish.clone() };
     let (uplink, events) = Uplink::start(
         uplink_config(&settings, &world, published.clone(), recovery),
-        Arc::new(hello(engine.clone(), endpoints.clone())),
+        Arc::new(hello(engine.clone(), endpoints.clone(), settings.speaks)),
         &process.tasks,
         process.cancel.clone(),
     )?;
@@ -244,6 +248,7 @@ pub async fn serve(
             uplink: uplink.clone(),
             edges: edges.clone(),
             engine: engine.clone(),
+            speaks: settings.speaks,
         };
         bound = bound.with("http", process::http::serve(&process, address, status.router()).await?);
     }
@@ -368,7 +373,7 @@ async fn listen(
         trust: trust.clone(),
         accepts: Accepts::Edges,
         software: software(),
-        features: 0,
+        speaks: settings.speaks,
         profile: settings.edge_profile.clone(),
         peers_max: EDGES_MAX,
         keys: Some(EndpointKeys::from_secret(secret)),
@@ -411,7 +416,11 @@ fn endpoints(settings: &Settings, downlink: &DownlinkHandle) -> Vec<String> {
 }
 
 /// What the region tells the hub about itself at each connection.
-fn hello(engine: EngineHandle, endpoints: Vec<String>) -> impl Fn() -> HelloFacts + Send + Sync + 'static {
+fn hello(
+    engine: EngineHandle,
+    endpoints: Vec<String>,
+    speaks: Speaks,
+) -> impl Fn() -> HelloFacts + Send + Sync + 'static {
     let mut facts = enrolment::facts();
     facts.insert(TELLS_SOURCE.to_owned(), "true".to_owned());
     move || HelloFacts {
@@ -419,7 +428,8 @@ fn hello(engine: EngineHandle, endpoints: Vec<String>) -> impl Fn() -> HelloFact
         applied: engine.applied(),
         endpoints: endpoints.clone(),
         facts: facts.clone(),
-        ..HelloFacts::default()
+        streams: Vec::new(),
+        speaks,
     }
 }
 

@@ -4,6 +4,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use link::UplinkHandle;
 use protocol::UnixMillis;
+use protocol::version::{Lack, MAJOR, Speaks};
 use serde::Serialize;
 use state::EngineHandle;
 
@@ -20,6 +21,8 @@ pub struct Status {
     pub edges: Edges,
     /// The region's own plan.
     pub engine: EngineHandle,
+    /// The protocol version of this agent.
+    pub speaks: Speaks,
 }
 
 /// The JSON of `/status`.
@@ -27,6 +30,8 @@ pub struct Status {
 #[serde(rename_all = "camelCase")]
 pub struct View {
     region: String,
+    protocol: String,
+    lacks: Vec<Lacking>,
     link: Link,
     edges: Edge,
     generation: Generations,
@@ -40,9 +45,18 @@ struct Link {
     state: &'static str,
     since: String,
     reason: String,
+    protocol: Option<String>,
     carrier: &'static str,
     carrier_since: String,
     carrier_reason: String,
+}
+
+/// A feature that the hub has and the region has not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Lacking {
+    feature: String,
+    since: String,
+    lost: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -76,7 +90,10 @@ impl Status {
         let units = self.engine.metrics().units;
         View {
             region: self.region.clone(),
+            protocol: self.speaks.to_string(),
+            lacks: link.lacks.0.into_iter().map(lacking).collect(),
             link: Link {
+                protocol: link.upper.map(|upper| upper.to_string()),
                 state: if link.up { "up" } else { "down" },
                 since: time(link.since),
                 reason: link.reason,
@@ -96,6 +113,10 @@ impl Status {
             plans: self.edges.shelf().fill().plans,
         }
     }
+}
+
+fn lacking(lack: Lack) -> Lacking {
+    Lacking { feature: lack.name, since: format!("{MAJOR}.{}", lack.since), lost: lack.lost }
 }
 
 /// RFC 3339; empty for a time that is none.

@@ -107,6 +107,7 @@ impl Disk {
         });
         HelloFacts {
             stored: self.head,
+            speaks: super::world::versions::of_edge(self.edge),
             streams: streams.collect(),
             facts: BTreeMap::from([("name".to_owned(), format!("edge-{}", self.edge))]),
             ..HelloFacts::default()
@@ -308,13 +309,18 @@ impl Program {
 
     async fn report(&mut self) {
         self.sequence += 1;
-        let generation = self.disk.lock().unwrap().head.map(|head| head.generation);
+        let (edge, head) = {
+            let disk = self.disk.lock().unwrap();
+            (disk.edge, disk.head)
+        };
+        let generation = head.map(|head| head.generation);
         let report = Report {
             sequence: self.sequence,
             at: super::world::START,
             full: true,
             stored: generation,
             applied: generation,
+            ext: super::world::versions::of_edge(edge).tell().into_iter().collect(),
             ..Report::default()
         };
         self.send(Control::Report { edge: None, report: Box::new(report) }).await;

@@ -103,7 +103,7 @@ pub(crate) async fn cheat(world: &mut World) -> Result<(), String> {
         trust: Trust::new(world.authority.trust()).unwrap(),
         accepts: Accepts::Edges,
         software: "evil/1".to_owned(),
-        features: 0,
+        speaks: protocol::version::Speaks::HERE,
         profile: Profile::near(),
         peers_max: 10,
         keys: None,
@@ -146,6 +146,7 @@ pub(crate) async fn cheat(world: &mut World) -> Result<(), String> {
                 | DownlinkEvent::Telemetry { .. }
                 | DownlinkEvent::Request { .. }
                 | DownlinkEvent::Join { .. }
+                | DownlinkEvent::Incompatible { .. }
                 | DownlinkEvent::Recover { .. } => {}
             }
         }

@@ -1,5 +1,7 @@
 //! The parts: how they start, how they end, and what is between them.
 
+pub(crate) mod versions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -385,6 +387,7 @@ impl World {
             let listen = SocketAddr::new(region_address(region), REGION_PORT);
             let settings = Settings {
                 edge_profile: self.profile.clone(),
+                speaks: versions::of_region(region),
                 ..Settings::new(place.folder.path().to_owned(), listen)
             };
             let surroundings = Surroundings {
@@ -514,7 +517,7 @@ impl World {
                     "the hub believes that {id} applied {applied:?}, link {link}; it is {newest:?}"
                 ));
             }
-            None
+            versions::misjudged(&hub.observed, id)
         })
     }
 

@@ -166,9 +166,15 @@ pub struct RegionAgent {
     /// State of the link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkState>,
+    /// Features of the hub's protocol version that the agent lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
     /// What the region waits for, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The protocol version that the agent speaks, as MAJOR.MINOR.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
     /// When the link last went up or down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,

@@ -86,6 +86,13 @@ use crate::schema::{conditions, is_false, rules};
         description = "The agent's version"
     ),
     printcolumn(
+        name = "Protocol",
+        type_ = "string",
+        json_path = ".status.protocol",
+        priority = 1,
+        description = "The protocol version that the agent speaks"
+    ),
+    printcolumn(
         name = "Spool",
         type_ = "integer",
         json_path = ".status.spool.items",
@@ -169,7 +176,8 @@ pub struct EdgeStatus {
     /// The agent's identity, a UUID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
-    /// What is true of the edge: Ready, Approved, Linked, Enrolled, ServicesInReadyState.
+    /// What is true of the edge: Ready, Approved, Linked, Enrolled, ServicesInReadyState,
+    /// AgentCurrent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
@@ -185,6 +193,10 @@ pub struct EdgeStatus {
     /// Kubernetes version of the edge's cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes_version: Option<String>,
+    /// Features of the hub's protocol version that the agent lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub lacks: Vec<String>,
     /// The last time anything was heard of the edge, as of the last change of this status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Time>,
@@ -197,6 +209,9 @@ pub struct EdgeStatus {
     /// Addresses on the edge that take OTLP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub otlp: Option<OtlpEndpoints>,
+    /// The protocol version that the agent speaks, as MAJOR.MINOR.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
     /// How many services are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<ReadyCount>,

@@ -20,6 +20,7 @@ use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::{AgentId, EdgeId, RegionName};
 use protocol::message::Control;
 use protocol::placement::{ENDPOINTS_MAX, Placement, Site};
+use protocol::version::Features;
 
 use super::ledger::Place;
 use super::session::{Session, Shared};
@@ -53,6 +54,9 @@ impl Session {
         region: &RegionName,
     ) -> Result<bool, SendError> {
         let Shared { downlink, authority, clock, .. } = &self.shared;
+        if !self.features.has(Features::PLACEMENT) {
+            return Ok(false);
+        }
         let Some(place) = self.shared.place_of(region) else { return Ok(false) };
         if self.ledger.is_placed(agent, &place) {
             return Ok(true);

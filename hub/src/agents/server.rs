@@ -21,6 +21,7 @@ use protocol::message::{Control, EdgeLink, Hello, Request, Response};
 use protocol::recovery::remote;
 use protocol::report::Report;
 use protocol::trust::TrustKept;
+use protocol::version::Speaks;
 use tokio::sync::{Semaphore, watch};
 
 use super::admission::RegionsOnly;
@@ -90,7 +91,7 @@ impl Server {
             trust,
             accepts: Accepts::Regions,
             software: format!("hub {}", env!("CARGO_PKG_VERSION")),
-            features: 0,
+            speaks: Speaks::HERE,
             profile: Profile::region(),
             peers_max: PEERS_MAX,
             keys: Some(EndpointKeys::from_secret(self.authority.link_secret())),
@@ -115,6 +116,7 @@ impl Server {
         let links = Arc::new(AtomicU64::new(0));
         let read = links.clone();
         let tunnels = downlink.tunnels();
+        let (handle, observed) = (downlink.clone(), self.observed.clone());
         process.metrics.source(move |gathering| {
             if let Some(tunnels) = &tunnels {
                 let help = "Tunnels of regions through TCP.";
@@ -124,6 +126,10 @@ impl Server {
             }
             let up = read.load(Ordering::Relaxed) as f64;
             gathering.gauge("skein_hub_links", "Regions that are linked.", &[], up);
+            let (help, refused) =
+                ("Links refused: the agent is of another major version.", handle.incompatible());
+            gathering.counter("skein_hub_links_incompatible_total", help, &[], refused as f64);
+            crate::observed::versions(&observed, gathering);
         });
         self.registrar.counts(self.roster.clone(), process);
         let known = (self.roster.clone(), self.observed.clone(), self.plans.clone());
@@ -274,6 +280,7 @@ impl Router {
                     responder.respond(returning(&registrar, &remote.to_string(), *request).await);
                 });
             }
+            DownlinkEvent::Incompatible { peer, reason } => self.incompatible(&peer, reason),
             DownlinkEvent::Control { peer, .. } | DownlinkEvent::Telemetry { peer, .. } => {
                 let message = "only regions link here, and telemetry stays in its region".to_owned();
                 let refusal = Refusal { reason: RefusalReason::Forbidden, message, retry_after_ms: None };
@@ -282,9 +289,23 @@ impl Router {
         }
     }
 
+    /// An agent is of another major version: it stays away until it or what it dials is another one.
+    fn incompatible(&self, agent: &AgentId, reason: String) {
+        let known = match agent {
+            AgentId::Region(region) => self.shared.roster.has_region(region),
+            AgentId::Edge(edge) => self.shared.roster.edge(edge).is_some(),
+        };
+        if known {
+            self.shared
+                .observed
+                .update(agent, |view| view.incompatible.replace(reason.clone()) != Some(reason));
+        }
+    }
+
     fn up(&mut self, peer: AgentId, hello: Hello) {
         let AgentId::Region(region) = &peer else { return };
         tracing::info!(%peer, software = hello.software, "link up");
+        let speaks = Speaks::told(&hello.ext);
         let has = (hello.stored, hello.trust_sequence);
         if let Some(kept) = told_kept(&hello.ext) {
             self.shared.keepers.hear(&peer, &kept, &self.shared.roster);
@@ -298,13 +319,15 @@ impl Router {
         self.shared.observed.update(&peer, |view| {
             view.link = Link { up: true, since: now, address: String::new() };
             view.software = hello.software;
+            view.speaks = Some(speaks);
+            view.incompatible = None;
             view.endpoints = hello.endpoints;
             view.stored = hello.stored;
             view.applied = hello.applied;
             true
         });
         let (handle, session) =
-            Session::begin(self.shared.clone(), region.clone(), has, &self.process.cancel);
+            Session::begin(self.shared.clone(), (region.clone(), speaks.features), has, &self.process.cancel);
         self.process.tasks.spawn(session);
         // Dropping the session of an older link ends it.
         self.sessions.insert(region.clone(), handle);
@@ -360,6 +383,9 @@ impl Router {
                 let generation = generation.map(|generation| generation.to_string());
                 tracing::warn!(%region, ?edge, generation, message = refusal.message, "a plan was refused");
                 session.refused(edge);
+                if let (Some(edge), None, RefusalReason::Incompatible) = (edge, generation, refusal.reason) {
+                    self.incompatible(&AgentId::Edge(edge), refusal.message);
+                }
             }
             Control::Goodbye(refusal) => {
                 tracing::info!(%region, message = refusal.message, "the region says goodbye")
@@ -409,6 +435,9 @@ impl Router {
             self.shared.observed.update(&AgentId::Edge(edge), |view| {
                 let before = (view.link.clone(), view.stored, view.region.clone());
                 view.link = Link { up, since, address: String::new() };
+                if up {
+                    view.incompatible = None;
+                }
                 view.region = Some(region.clone());
                 view.stored = stored.or(view.stored);
                 if !software.is_empty() {

@@ -11,6 +11,7 @@ use protocol::id::{AgentId, Digest, EdgeId, Generation, RegionName};
 use protocol::message::{Control, PlanHead};
 use protocol::offer::{self, Content};
 use protocol::plan::PlanBody;
+use protocol::version::Features;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -68,6 +69,8 @@ pub(super) struct Session {
     pub(super) shared: Shared,
     pub(super) peer: AgentId,
     pub(super) region: RegionName,
+    /// What the region has: what it would not understand it is not sent.
+    pub(super) features: Features,
     pub(super) ledger: Arc<Ledger>,
 }
 
@@ -75,13 +78,18 @@ impl Session {
     /// A session for a region that just linked and holds `stored`.
     pub(super) fn begin(
         shared: Shared,
-        region: RegionName,
+        (region, features): (RegionName, Features),
         (stored, trust): (Option<PlanHead>, u64),
         cancel: &CancellationToken,
     ) -> (Handle, impl Future<Output = ()> + use<>) {
         let (ledger, cancel) = (Arc::new(Ledger::new(&region, stored, trust)), cancel.child_token());
-        let session =
-            Self { shared, peer: AgentId::Region(region.clone()), region, ledger: Arc::clone(&ledger) };
+        let session = Self {
+            shared,
+            peer: AgentId::Region(region.clone()),
+            region,
+            features,
+            ledger: Arc::clone(&ledger),
+        };
         let handle = Handle { ledger, cancel: cancel.clone() };
         (handle, async move {
             tokio::select! {
@@ -107,6 +115,9 @@ impl Session {
     }
 
     async fn send_table(&self) -> Result<(), SendError> {
+        if !self.features.has(Features::DELEGATED_RENEWAL) {
+            return Ok(());
+        }
         let Shared { downlink, authority, roster, clock, .. } = &self.shared;
         let generation = self.shared.next_generation();
         for part in tables::parts(authority, roster, &self.region, generation, &**clock) {
@@ -172,7 +183,7 @@ impl Session {
     /// Tells the region, and by it its edges, whom to trust from now on.
     async fn tell_trust(&self) -> Result<(), SendError> {
         let sequence = self.shared.authority.keyring().sequence();
-        if self.ledger.trusts(sequence) {
+        if self.ledger.trusts(sequence) || !self.features.has(Features::TRUST_CHAIN) {
             return Ok(());
         }
         match self.shared.authority.chain() {

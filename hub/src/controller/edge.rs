@@ -10,12 +10,13 @@ use api::skein::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt as _;
-use protocol::id::RegionName;
+use protocol::id::{AgentId, RegionName};
 use protocol::message::PlanHead;
 use protocol::report::{ObjectHealth, ObjectReport, UnitReport, UnitState};
+use protocol::version::Features;
 
 use super::sheet::Sheet;
-use super::{since, timestamp};
+use super::{since, timestamp, versions};
 use crate::authority::{fingerprint, quarantine, waiting};
 use crate::observed::AgentView;
 
@@ -87,6 +88,7 @@ pub(super) fn status<F: Fn(&str) -> bool>(facts: &Facts<'_, F>) -> EdgeStatus {
     up_to_date(&mut sheet, facts, generation.as_ref());
     let count = counted(&mut sheet, facts.services);
     let view = facts.view;
+    let (protocol, lacks) = version(&mut sheet, facts, &before);
     let cluster = view.and_then(|view| view.cluster.as_ref());
     let heard = view.map(|view| view.last_report).filter(|at| *at > 0);
     let mut next = EdgeStatus {
@@ -98,11 +100,13 @@ pub(super) fn status<F: Fn(&str) -> bool>(facts: &Facts<'_, F>) -> EdgeStatus {
             .map(|view| view.kubernetes_version.clone())
             .filter(|version| !version.is_empty())
             .or_else(|| before.kubernetes_version.clone()),
+        lacks,
         link: Some(state),
         observed_generation: facts.object.metadata.generation,
         otlp: cluster
             .map(|cluster| OtlpEndpoints { grpc: some(&cluster.otlp_grpc), http: some(&cluster.otlp_http) })
             .or_else(|| before.otlp.clone()),
+        protocol,
         services: Some(count),
         since: at.map(|at| Time(timestamp(at))).or_else(|| before.since.clone()),
         spool: spool(view.filter(|_| heard.is_some()), &before),
@@ -125,6 +129,19 @@ pub(super) fn status<F: Fn(&str) -> bool>(facts: &Facts<'_, F>) -> EdgeStatus {
         next.last_seen = Some(Time(timestamp(heard)));
     }
     next
+}
+
+/// Says whether the agent is of this hub's version; gives what the status keeps of that.
+fn version<F: Fn(&str) -> bool>(
+    sheet: &mut Sheet,
+    facts: &Facts<'_, F>,
+    before: &EdgeStatus,
+) -> versions::Told {
+    let known = (before.protocol.clone(), before.lacks.clone());
+    let id = before.agent_id.as_ref().and_then(|id| id.parse().ok()).map(AgentId::Edge);
+    let Some(id) = id else { return known };
+    versions::current(sheet, &id, facts.view);
+    versions::told(&id, facts.view.and_then(|view| view.speaks), known)
 }
 
 /// Says whether the agent can be heard; `at` is since when not.
@@ -188,7 +205,9 @@ fn gravity(condition: &Condition) -> Gravity {
     match condition.type_.as_str() {
         kind::SERVICES_IN_READY_STATE => Gravity::Warning(format!("Services ready: {}", condition.message)),
         // An edge that is away works on what it has.
-        kind::LINKED | kind::UP_TO_DATE | kind::PLACED => Gravity::Warning(condition.message.clone()),
+        kind::LINKED | kind::UP_TO_DATE | kind::PLACED | kind::AGENT_CURRENT => {
+            Gravity::Warning(condition.message.clone())
+        }
         _ => Gravity::error(condition),
     }
 }
@@ -202,7 +221,11 @@ fn placed<F: Fn(&str) -> bool>(sheet: &mut Sheet, facts: &Facts<'_, F>) {
         let message = format!("there is no Region \"{home}\"{stays}");
         sheet.set(kind::PLACED, status::FALSE, reason::REGION_UNKNOWN, message);
     } else if seen.is_some_and(|seen| seen != serving) {
-        let message = format!("it is to link to region \"{serving}\", and has not yet{stays} until then");
+        let speaks = facts.view.and_then(|view| view.speaks);
+        let deaf = speaks.filter(|speaks| !speaks.features.has(Features::PLACEMENT));
+        let why = deaf.map_or_else(String::new, |speaks| format!(": {}", speaks.cannot(Features::PLACEMENT)));
+        let message =
+            format!("it is to link to region \"{serving}\", and has not yet{stays} until then{why}");
         sheet.set(kind::PLACED, status::FALSE, reason::MOVING, message);
     } else if home != serving {
         let message = format!("region \"{home}\" is declared lost: region \"{serving}\" serves the edge");

@@ -227,6 +227,7 @@ impl Engine {
             at: view.as_ref().map_or((None, None), |view| {
                 (view.stored.map(|head| head.generation).max(view.applied), view.applied)
             }),
+            speaks: view.as_ref().and_then(|view| view.speaks),
             report: view.as_ref().and_then(|view| view.units.get(&service.id)),
         })
     }

@@ -42,6 +42,7 @@ mod sets;
 mod sheet;
 mod template;
 mod turn;
+mod versions;
 mod wakeups;
 mod way;
 mod would;

@@ -120,7 +120,8 @@ impl Engine {
             let units = next.resolution.sets.iter().flat_map(|set| &set.services);
             let weights = units.filter_map(|service| service.built.as_ref().map(|built| built.weight));
             let large = planner::too_large(weights);
-            next.held = next.held.or(large);
+            next.held = next.held.or(large).or_else(|| self.unheld(&next.target));
+            next.resolution.needs = next.resolution.needs.and(self.needed_by_settings(&next.target));
             self.publish(&next);
             self.rollout_planned(&next);
             self.list(name, &next);
@@ -240,6 +241,12 @@ impl Engine {
             }
         }
         for service in resolution.sets.iter_mut().flat_map(|set| &mut set.services) {
+            if let Some(needs) = service.built.as_ref().map(|built| built.needs) {
+                resolution.needs = resolution.needs.and(needs);
+                if let Some(withheld) = self.withheld(target, needs) {
+                    (service.built, service.problem) = (None, Some(withheld));
+                }
+            }
             let Some(problem) = &service.problem else { continue };
             if service.built.is_some() || problem.withdraw {
                 continue;
@@ -252,6 +259,7 @@ impl Engine {
                     .flat_map(|set| &set.services)
                     .find(|one| one.id == service.id)
                     .and_then(|one| one.built.clone())
+                    .filter(|built| self.withheld(target, built.needs).is_none())
             });
             if last.is_none() && held.is_none() && known.is_there(&service.id) {
                 held = Some(format!(
@@ -325,7 +333,7 @@ impl Engine {
         }
     }
 
-    fn edge_settings(&self, target: &Target) -> BTreeMap<String, String> {
+    pub(super) fn edge_settings(&self, target: &Target) -> BTreeMap<String, String> {
         let mut settings = BTreeMap::new();
         if let Some(book) = self.cache.price_books.list().first()
             && let Some(text) = prices::setting(&book.spec, target.region.as_deref(), &target.labels)

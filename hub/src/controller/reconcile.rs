@@ -371,6 +371,7 @@ impl Engine {
             }
             None => TargetName::new(TargetKind::Edge, &key.namespace, &key.name),
         };
+        self.hold_over(&target, &object);
         let (services, _) = merged(&self.states(&target));
         let agent = AgentId::Edge(id);
         let view = self.observed.agent(&agent);

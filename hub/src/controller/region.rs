@@ -6,10 +6,11 @@ use api::skein::{Generation, LinkState};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
+use protocol::id::AgentId;
 use protocol::message::PlanHead;
 
 use super::sheet::Sheet;
-use super::{since, timestamp};
+use super::{since, timestamp, versions};
 use crate::observed::AgentView;
 
 /// What a region's status is made from.
@@ -38,7 +39,17 @@ pub(super) fn status(facts: &Facts<'_>) -> RegionStatus {
         Some(view) if view.link.up => LinkState::Up,
         Some(_) => LinkState::Down,
     };
+    let id = facts.object.name_any().parse().ok().map(AgentId::Region);
+    let (protocol, lacks) = match &id {
+        Some(id) => versions::told(id, view.and_then(|view| view.speaks), (known.protocol, known.lacks)),
+        None => (known.protocol, known.lacks),
+    };
+    if let Some(id) = &id {
+        versions::current(&mut sheet, id, facts.view);
+    }
     let agent = RegionAgent {
+        lacks,
+        protocol,
         endpoints: view
             .map(|view| view.endpoints.clone())
             .filter(|list| !list.is_empty())

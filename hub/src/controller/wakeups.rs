@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use protocol::id::{AgentId, Generation, RegionName};
 use protocol::plan::UnitId;
 use protocol::report::UnitReport;
+use protocol::version::Speaks;
 
 use super::engine::Engine;
 use crate::cache::{Change, Key, Kind};
@@ -28,6 +29,7 @@ pub(super) struct Seen {
     applied: Option<Generation>,
     reported: Option<Generation>,
     complete: bool,
+    speaks: Option<Speaks>,
     units: HashMap<UnitId, u64>,
 }
 
@@ -234,10 +236,12 @@ impl Engine {
             applied: view.applied,
             reported: view.reported,
             complete: view.complete,
+            speaks: view.speaks,
             units: view.units.iter().map(|(id, unit)| (id.clone(), fingerprint(unit))).collect(),
         };
         let linked = before.link != seen.link;
         let settled = before.applied != seen.applied || before.complete != seen.complete;
+        let changed = before.speaks != seen.speaks;
         // Of interest to what leaves, and nobody else.
         let obeys = before.reported != seen.reported;
         let units: Vec<UnitId> = seen
@@ -258,6 +262,10 @@ impl Engine {
                     }
                     None => TargetName::new(TargetKind::Edge, &edge.namespace, &edge.name),
                 };
+                let needs = self.targets.get(&target).map(|state| state.resolution.needs);
+                if changed && needs.is_some_and(|needs| !needs.is_empty()) {
+                    self.dirty_targets.insert(target.clone());
+                }
                 if linked || settled || !units.is_empty() {
                     self.target_reported(&target, &units);
                 } else if obeys {

@@ -5,6 +5,7 @@ use api::skein::{Hold, LinkState};
 use protocol::UnixMillis;
 use protocol::id::Generation;
 use protocol::report::{ObjectHealth, UnitReport, UnitState};
+use protocol::version::{self, Lacks, Speaks};
 
 use super::since;
 use crate::explain::{ObjectTold, SourceTold, Standing, Step};
@@ -50,6 +51,8 @@ pub(super) struct Facts<'a> {
     pub heard: UnixMillis,
     /// The plan that the agent has stored, and the one it has carried out.
     pub at: (Option<Generation>, Option<Generation>),
+    /// What the agent speaks.
+    pub speaks: Option<Speaks>,
     /// What the agent reported of the service.
     pub report: Option<&'a UnitReport>,
 }
@@ -66,6 +69,7 @@ pub(super) fn way(facts: &Facts<'_>) -> Vec<Step> {
     steps.push(linked(facts));
     steps.extend(delivered(facts));
     steps.push(deployed(facts));
+    steps.extend(lacking(facts));
     steps
 }
 
@@ -284,6 +288,15 @@ fn linked(facts: &Facts<'_>) -> Step {
             "look at the region's agent; the edge goes on with the plan it has",
         ),
     }
+}
+
+/// What the agent does not do for the service because it is of an earlier version.
+fn lacking(facts: &Facts<'_>) -> Option<Step> {
+    let speaks = facts.speaks?;
+    let lacking = version::asked(&facts.service.built.as_ref()?.unit()).without(speaks.features);
+    let text = || format!("the agent speaks protocol {speaks}; without {}", Lacks::of(lacking));
+    let cure = format!("install version {} or newer on the edge", env!("CARGO_PKG_VERSION"));
+    (!lacking.is_empty()).then(|| open("version", Standing::Wrong, text(), cure))
 }
 
 fn delivered(facts: &Facts<'_>) -> Vec<Step> {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use protocol::UnixMillis;
 use protocol::id::Digest;
 use protocol::plan::{Unit, UnitId};
+use protocol::version::{Features, needed};
 
 use super::origin::Origin;
 use super::resolve::Renderer;
@@ -37,6 +38,8 @@ pub struct Built {
     pub weight: usize,
     /// Where it came from.
     pub origin: Arc<Origin>,
+    /// What an agent must have to be sent it.
+    pub needs: Features,
     /// When this content was first decided on, in milliseconds since 1970; the caller says it.
     pub since: UnixMillis,
     encoded: Bytes,
@@ -96,6 +99,7 @@ impl Built {
             version: unit.version.as_str().into(),
             depends_on: unit.depends_on.clone(),
             weight: weight(unit),
+            needs: needed(unit),
             encoded: encode(unit),
             content: bundle.parcel(),
             origin,

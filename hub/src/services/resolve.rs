@@ -14,6 +14,7 @@ use api::k0rdent::{
 };
 use protocol::plan::{UnitId, UnitKind};
 use protocol::policy::Leeways;
+use protocol::version::Features;
 
 use super::built::{Built, Sealed};
 use super::chain::path;
@@ -66,6 +67,8 @@ pub trait Knowledge {
 pub struct Resolution {
     /// Its sets, in the order of the claims.
     pub sets: Vec<SetPlan>,
+    /// What its plan needs of the agent, whether it is there or not.
+    pub needs: Features,
 }
 
 /// One set of a target.
@@ -161,7 +164,7 @@ pub fn resolve(
         );
     }
     hold_back(&mut sets, known);
-    Resolution { sets }
+    Resolution { sets, needs: Features::default() }
 }
 
 /// One claim and what is around it.

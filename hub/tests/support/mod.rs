@@ -21,6 +21,7 @@ use protocol::codec::encode;
 use protocol::id::{AgentId, EdgeId, Generation};
 use protocol::plan::{KeyId, PlanHeader, SignedPlan, UnitId};
 use protocol::report::{ClusterReport, Report, UnitReport, UnitState};
+use protocol::version::Speaks;
 use serde_json::{Value, json};
 
 /// Nothing takes longer; a test that waits longer has failed.
@@ -288,6 +289,11 @@ impl Hub {
     /// The agent's link is up.
     pub(crate) fn link(&self, agent: &AgentId, up: bool) {
         self.observed.link(agent, Link { up, since: 1_700_000_000_000, address: String::new() });
+        // Whoever links reports at once, and tells its version.
+        self.observed.update(agent, |view| {
+            view.speaks.get_or_insert(Speaks::HERE);
+            true
+        });
     }
 
     /// Waits until the agent's plan is as `holds` says; returns the names of its units.
@@ -320,6 +326,7 @@ impl Hub {
     /// The agent has stored its newest plan and reports how far its units are, with the last plan it carried out.
     pub(crate) fn report(&self, agent: &AgentId, state: UnitState, applied: Option<Generation>) {
         let plan = self.plans.get(agent).unwrap();
+        let speaks = self.observed.agent(agent).and_then(|view| view.speaks).unwrap_or_default();
         let units = plan
             .content
             .body()
@@ -350,6 +357,7 @@ impl Hub {
                 reachable: true,
                 ..ClusterReport::default()
             }),
+            ext: speaks.tell().into_iter().collect(),
             ..Report::default()
         };
         self.observed.report(agent, report, 1_700_000_000_000);

@@ -35,6 +35,7 @@ use protocol::enrolment::{JoinRequest, Refusal, RefusalReason, TrustBundle};
 use protocol::id::{AgentId, EdgeId};
 use protocol::message::{BlobDelivery, BlobPart, Control, Hello, Request, Response};
 use protocol::telemetry::{TelemetryAck, TelemetryItem};
+use protocol::version::Speaks;
 use quinn::{Endpoint, ServerConfig, VarInt};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -74,8 +75,8 @@ pub struct DownlinkConfig {
     pub accepts: Accepts,
     /// Program and version, for people.
     pub software: String,
-    /// Feature bits to offer.
-    pub features: u64,
+    /// The protocol version and features to offer.
+    pub speaks: Speaks,
     /// How links behave.
     pub profile: Profile,
     /// Most live links; further peers are told to come back.
@@ -172,6 +173,13 @@ pub enum DownlinkEvent {
         /// Where the answer goes.
         responder: Responder,
     },
+    /// An agent of another major version was refused; its certificate says who it is.
+    Incompatible {
+        /// Who.
+        peer: AgentId,
+        /// Why, for a person: names both versions.
+        reason: String,
+    },
     /// A newcomer.
     Join {
         /// From where.
@@ -231,7 +239,7 @@ struct Shared {
     accepts: Accepts,
     trust: Arc<Trust>,
     software: String,
-    features: u64,
+    speaks: Speaks,
     profile: Profile,
     peers_max: usize,
     clock: Arc<dyn Clock>,
@@ -279,7 +287,7 @@ impl Downlink {
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> Result<(DownlinkHandle, DownlinkEvents), BindError> {
-        let DownlinkConfig { listen, identity, trust, accepts, software, features, .. } = config;
+        let DownlinkConfig { listen, identity, trust, accepts, software, speaks, .. } = config;
         let DownlinkConfig { profile, peers_max, keys, network, clock, .. } = config;
         profile.check().map_err(BindError::Profile)?;
         let server = quic_server(&identity, &trust, accepts, &clock, &profile).map_err(BindError::Tls)?;
@@ -299,7 +307,7 @@ impl Downlink {
             accepts,
             trust,
             software,
-            features,
+            speaks,
             profile,
             peers_max,
             clock,
@@ -400,9 +408,19 @@ impl DownlinkHandle {
         peers
     }
 
+    /// What a linked peer speaks; nothing without a link.
+    pub fn speaks(&self, peer: &AgentId) -> Option<Speaks> {
+        self.shared.registry.find(peer).map(|entry| entry.speaks)
+    }
+
     /// How many peers were not let in since it began to listen.
     pub fn refusals(&self) -> u64 {
         self.shared.refusals.total()
+    }
+
+    /// How many of them were of another major version.
+    pub fn incompatible(&self) -> u64 {
+        self.shared.refusals.versions()
     }
 
     /// The tunnels through TCP; nothing where there are none.

@@ -5,13 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use identity::PeerCertificate;
-use identity::tls::{ALPN_JOIN, ALPN_LINK, ALPN_RECOVER};
+use identity::tls::{ALPN_JOIN, ALPN_LINK, ALPN_RECOVER, link_major};
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::frame::Message;
 use protocol::id::AgentId;
 use protocol::lane::Lane;
 use protocol::message::{Hello, Request, Welcome};
 use protocol::session::{Close, CloseCode, Event, Session};
+use protocol::version::{Lacks, MAJOR, Speaks};
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connection, Incoming};
 use rustls_pki_types::CertificateDer;
@@ -64,10 +65,29 @@ pub(super) async fn serve(shared: Arc<Shared>, incoming: Incoming, permit: Owned
             stranger(&shared, connection, Lane::Recover, 2).await;
         }
         Some(ALPN_LINK) => link(&shared, connection, permit).await,
-        Some(_) | None => {
-            shared.refusals.tell(remote, None, "no common protocol");
-            crate::transport::close(&connection, &refused("no common protocol"));
-        }
+        other @ (Some(_) | None) => stray(&shared, &connection, other.and_then(link_major)),
+    }
+}
+
+/// Refuses somebody of another major version, by name, or somebody who wants nothing that there is.
+fn stray(shared: &Shared, connection: &Connection, major: Option<u16>) {
+    let (remote, _) = shared.origin(connection.remote_address());
+    let Some(major) = major else {
+        shared.refusals.tell(remote, None, "no common protocol");
+        return crate::transport::close(connection, &refused("no common protocol"));
+    };
+    let who = if major > MAJOR { "this end" } else { "the agent" };
+    let reason = format!(
+        "\"{}\" speaks protocol {MAJOR} and the agent protocol {major}: both ends must be of one major version, install a \
+         newer version of {who}",
+        shared.software
+    );
+    let peer = identify(shared, connection).ok().map(|(peer, _)| peer);
+    shared.refusals.tell_version(remote, peer.as_ref(), &reason);
+    crate::transport::close(connection, &refused(reason.clone()));
+    if let Some(peer) = peer {
+        // Told again with the next attempt, if nobody has time now.
+        let _ = shared.events.try_send(DownlinkEvent::Incompatible { peer, reason });
     }
 }
 
@@ -207,10 +227,13 @@ async fn admit(
     let admitted = shared.admission.admit(&peer, hello).await?;
     let (live, commands) = Live::new(Arc::clone(carrier));
     let now = shared.clock.now();
+    let (speaks, here) = (Speaks::told(&hello.ext), shared.speaks);
+    let lacks = Lacks::of(speaks.lacking(&peer, here));
     let entry = Arc::new(Entry {
         peer,
         incarnation: hello.incarnation,
         software: hello.software.clone(),
+        speaks,
         since: now,
         certificate,
         live,
@@ -221,12 +244,12 @@ async fn admit(
     });
     enter(shared, &entry).await?;
     let welcome = Welcome {
-        features: shared.features & hello.features,
+        features: here.features.0 & hello.features,
         software: shared.software.clone(),
         acknowledged: admitted.acknowledged,
         time: now,
         trust_sequence: shared.trust.bundle().sequence,
-        ext: Vec::new(),
+        ext: here.tell().map_or_else(Vec::new, |version| [version].into_iter().chain(lacks.tell()).collect()),
     };
     Ok((entry, commands, welcome))
 }
@@ -268,7 +291,7 @@ async fn live(
     welcome: &Welcome,
 ) {
     let peer = entry.peer.clone();
-    tracing::info!(%peer, software = %hello.software, "link is up");
+    tracing::info!(%peer, software = %hello.software, protocol = %entry.speaks, "link is up");
     let up = DownlinkEvent::Up { peer: peer.clone(), hello };
     // The owner knows of the link before the peer does, so it cannot miss the peer's first message.
     let told = tell(shared, up).await;

@@ -26,6 +26,7 @@ struct Told {
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     total: AtomicU64,
+    versions: AtomicU64,
     told: Mutex<Option<Told>>,
 }
 
@@ -36,6 +37,17 @@ impl Refusals {
         let Some(untold) = self.untold() else { return };
         let peer = peer.map_or_else(|| "unknown".to_owned(), ToString::to_string);
         tracing::warn!(%remote, peer, %reason, untold, "link refused");
+    }
+
+    /// Another one was refused for its major version.
+    pub(crate) fn tell_version(&self, remote: SocketAddr, peer: Option<&AgentId>, reason: impl Display) {
+        self.versions.fetch_add(1, Ordering::Relaxed);
+        self.tell(remote, peer, reason);
+    }
+
+    /// How many of them were refused for their major version.
+    pub(crate) fn versions(&self) -> u64 {
+        self.versions.load(Ordering::Relaxed)
     }
 
     /// How many there were.

@@ -9,6 +9,7 @@ use protocol::UnixMillis;
 use protocol::enrolment::Refusal;
 use protocol::id::AgentId;
 use protocol::session::{Close, CloseCode};
+use protocol::version::Speaks;
 use tokio_util::sync::CancellationToken;
 
 use crate::lanes::Live;
@@ -20,6 +21,7 @@ pub(crate) struct Entry {
     pub(crate) peer: AgentId,
     pub(crate) incarnation: u64,
     pub(crate) software: String,
+    pub(crate) speaks: Speaks,
     pub(crate) since: UnixMillis,
     pub(crate) certificate: PeerCertificate,
     pub(crate) live: Arc<Live>,
@@ -106,6 +108,7 @@ impl Registry {
                 peer: entry.peer.clone(),
                 since: entry.since,
                 software: entry.software.clone(),
+                speaks: entry.speaks,
                 remote: connection.remote_address(),
                 carrier: Carrier::Udp,
                 rtt: connection.rtt(),

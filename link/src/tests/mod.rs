@@ -9,4 +9,5 @@ mod returns;
 mod security;
 mod storm;
 mod strangers;
+mod versions;
 mod world;

@@ -8,6 +8,7 @@ use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::AgentId;
 use protocol::message::{BlobPart, Control, Request, Response};
 use protocol::telemetry::{StreamEpoch, TelemetryClass, TelemetryContent, TelemetryItem};
+use protocol::version::Speaks;
 use tokio::time::Instant;
 
 use super::world::{World, address, edge, region, simulate};
@@ -31,7 +32,7 @@ fn a_link_is_up_on_both_sides_with_the_features_that_both_have() {
         let mut above = world.region().await;
         let mut below = world.below(2);
         match below.next().await {
-            UplinkEvent::Up(welcome) => assert_eq!(welcome.features, 0b10),
+            UplinkEvent::Up(welcome) => assert_eq!(welcome.features, Speaks::HERE.features.0),
             other => panic!("{other:?}"),
         }
         let (peer, hello) = above.up().await;

@@ -15,6 +15,7 @@ use identity::{
 use protocol::enrolment::Refusal;
 use protocol::id::{AgentId, EdgeId, RegionName};
 use protocol::message::Hello;
+use protocol::version::Speaks;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -69,6 +70,8 @@ pub(crate) struct World {
     pub(crate) entropy: SeededEntropy,
     pub(crate) gate: Arc<Gate>,
     pub(crate) profile: Profile,
+    /// What listeners and diallers speak that begin from now on.
+    pub(crate) speaks: (Speaks, Speaks),
     pub(crate) tasks: TaskTracker,
 }
 
@@ -101,6 +104,7 @@ impl World {
             entropy,
             gate: Arc::default(),
             profile: Profile::edge(),
+            speaks: (Speaks::HERE, Speaks::HERE),
             tasks: TaskTracker::new(),
         }
     }
@@ -153,7 +157,7 @@ impl World {
             trust: Trust::new(self.authority.trust()).unwrap(),
             accepts,
             software: "above/1".to_owned(),
-            features: 0b11,
+            speaks: self.speaks.0,
             profile: self.profile.clone(),
             peers_max: 1000,
             keys: Some(EndpointKeys::from_secret(self.authority.link_secret())),
@@ -197,7 +201,8 @@ impl World {
             entropy: Box::new(SeededEntropy::new(self.entropy.below(u64::MAX))),
             recovery: store.map(|store| Recovery { store, identity: sender.clone() }),
         };
-        let source = Arc::new(|| HelloFacts { features: 0b110, ..HelloFacts::default() });
+        let speaks = self.speaks.1;
+        let source = Arc::new(move || HelloFacts { speaks, ..HelloFacts::default() });
         let (handle, events) = Uplink::start(config, source, &self.tasks, cancel.clone()).unwrap();
         Below { agent, handle, events, cancel, identity: sender }
     }

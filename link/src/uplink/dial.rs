@@ -268,8 +268,11 @@ impl Runner {
     fn hello(&self, identity: &AgentIdentity, kept: &TrustKept) -> Hello {
         let edge = matches!(identity.agent, AgentId::Edge(_));
         let placed = identity.placed.generation.filter(|_| edge).map(told);
-        let ext = placed.into_iter().chain([kept_extension(kept)]).collect();
-        let HelloFacts { features, stored, applied, streams, endpoints, facts } = self.source.hello();
+        let HelloFacts { speaks, stored, applied, streams, endpoints, facts } = self.source.hello();
+        let told = speaks.tell();
+        // Programs of before set no bit.
+        let features = told.as_ref().map_or(0, |_| speaks.features.0);
+        let ext = placed.into_iter().chain([kept_extension(kept)]).chain(told).collect();
         Hello {
             agent: identity.agent.clone(),
             features,

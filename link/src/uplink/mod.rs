@@ -37,6 +37,7 @@ use protocol::lane::Lane;
 use protocol::message::{BlobDelivery, BlobPart, Control, PlanHead, Request, Response, StreamHead, Welcome};
 use protocol::session::Event;
 use protocol::telemetry::TelemetryItem;
+use protocol::version::{Lacks, Speaks};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -84,8 +85,8 @@ pub struct UplinkConfig {
 /// What an agent tells about itself at each connection.
 #[derive(Debug, Clone, Default)]
 pub struct HelloFacts {
-    /// Feature bits it offers.
-    pub features: u64,
+    /// The protocol version and features it offers.
+    pub speaks: Speaks,
     /// The plan it has stored.
     pub stored: Option<PlanHead>,
     /// The plan it has carried out.
@@ -165,6 +166,8 @@ impl Uplink {
             up: false,
             since: config.clock.now(),
             software: String::new(),
+            upper: None,
+            lacks: Lacks::default(),
             region: None,
             remote: None,
             rtt: None,
@@ -357,6 +360,7 @@ impl Runner {
         self.shared.set_live(Some(Arc::clone(&live)));
         let since = self.config.clock.now();
         tracing::info!(%remote, %region, software = %welcome.software, carrier = means.as_str(), "uplink is up");
+        self.publish_versions(&welcome);
         self.publish(since, Some((&welcome.software, remote, &region)), String::new());
         self.publish_means(means, since);
         let handover = Handover::new(region.clone(), self.config.identity.clone(), told);
@@ -409,6 +413,25 @@ impl Runner {
                 Means::Udp => String::new(),
                 Means::Tcp => "UDP gave no answer when the peer was dialled".to_owned(),
             };
+        });
+    }
+
+    /// Takes over what the peer speaks and what it says this agent lacks; tells it once, not with every connection.
+    fn publish_versions(&self, welcome: &Welcome) {
+        let (upper, lacks) = (Speaks::told(&welcome.ext), Lacks::told(&welcome.ext));
+        self.shared.state.send_if_modified(|state| {
+            let news = state.upper != Some(upper) || state.lacks != lacks;
+            if !news {
+                return false;
+            }
+            let here = self.source.hello().speaks;
+            if !lacks.0.is_empty() {
+                tracing::warn!(software = %welcome.software, protocol = %upper, ours = %here, %lacks, "this agent lacks what its peer has: install the version of the peer");
+            } else if upper.minor < here.minor {
+                tracing::info!(software = %welcome.software, protocol = %upper, ours = %here, "the peer is of an earlier version than this agent");
+            }
+            (state.upper, state.lacks) = (Some(upper), lacks);
+            true
         });
     }
 

@@ -23,11 +23,12 @@ use process::Process;
 use protocol::enrolment::{JoinRequest, Refusal, RefusalReason, RenewRequest, from_source};
 use protocol::id::{AgentId, Digest, EdgeId};
 use protocol::inquiry::Inquiry;
-use protocol::message::{BlobPart, Control, Hello, Request, Response};
+use protocol::message::{BlobPart, Control, Hello, PlanHead, Request, Response};
 use protocol::placement::{self, SignedPlacement};
 use protocol::recovery::from_remote;
 use protocol::telemetry::TelemetryAck;
 use protocol::trust::TrustChain;
+use protocol::version::{Features, Speaks};
 use tokio::sync::mpsc;
 use tracing::Span;
 
@@ -113,7 +114,7 @@ impl Desk {
 
     fn note(&mut self, note: Note) {
         match note {
-            Note::Offer(edge) => self.with(edge, Session::offer),
+            Note::Offer(edge) => self.offer(edge),
             Note::Placed(Some(edge), signed) => self.with(edge, |session| session.place(signed)),
             Note::Placed(None, signed) => {
                 let all = self.sessions.keys().filter(|edge| !self.shelf.is_placed(**edge));
@@ -176,6 +177,16 @@ impl Desk {
             DownlinkEvent::Recover { remote, request, responder } => {
                 self.relay_return(remote, *request, responder);
             }
+            DownlinkEvent::Incompatible { peer, reason } => {
+                if let Some(edge) = peer.edge() {
+                    let refusal = Refusal {
+                        reason: RefusalReason::Incompatible,
+                        message: reason,
+                        retry_after_ms: None,
+                    };
+                    self.upward.refused(edge, None, refusal);
+                }
+            }
             // Telemetry has a channel of its own.
             DownlinkEvent::Telemetry { .. } => {}
         }
@@ -185,7 +196,7 @@ impl Desk {
         let Some(edge) = peer.edge() else { return };
         let now = self.clock.now();
         self.links += 1;
-        let mut session = Session::new(self.links, now);
+        let mut session = Session::new(self.links, now, Speaks::told(&hello.ext));
         // What the hub granted counts; what the edge says of itself is better than its id.
         if let Some(name) = hello.facts.get("name").filter(|_| !self.shelf.is_named(edge)) {
             let cluster = hello.facts.get("cluster").unwrap_or(name);
@@ -201,15 +212,13 @@ impl Desk {
             session.place(signed);
         }
         self.shelf.stored(edge, hello.stored.map(|head| head.body));
-        if self
-            .shelf
-            .head(edge)
-            .is_some_and(|held| hello.stored.is_none_or(|stored| held.generation > stored.generation))
-        {
-            session.offer();
-        }
+        let newer = |held: PlanHead| hello.stored.is_none_or(|stored| held.generation > stored.generation);
+        let offer = self.shelf.head(edge).is_some_and(newer);
         self.upward.link_up(edge, session.since, &hello.software, hello.stored);
         self.sessions.insert(edge, session);
+        if offer {
+            self.offer(edge);
+        }
         self.flush(edge);
     }
 
@@ -261,6 +270,23 @@ impl Desk {
                 let message = overstepping(edge, &control);
                 let refusal = Refusal { reason: RefusalReason::Malformed, message, retry_after_ms: None };
                 self.downlink.close(&AgentId::Edge(edge), refusal);
+            }
+        }
+    }
+
+    /// Offers an edge its plan. One that asks for what the edge has not would be carried out wrongly: it is kept here, and
+    /// the hub, which may not know yet who is there, hears why.
+    fn offer(&mut self, edge: EdgeId) {
+        let Some(session) = self.sessions.get(&edge) else { return };
+        let speaks = session.speaks();
+        match self.shelf.beyond(edge, speaks.features) {
+            None => self.with(edge, Session::offer),
+            Some((generation, lacking)) => {
+                let message = speaks.cannot(lacking);
+                tracing::warn!(%edge, %generation, message, "an edge is not offered its plan");
+                let reason = RefusalReason::Incompatible;
+                let refusal = Refusal { reason, message, retry_after_ms: None };
+                self.upward.refused(edge, Some(generation), refusal);
             }
         }
     }
@@ -346,9 +372,14 @@ impl Desk {
     /// Relays a question to an edge; while that is away, nobody else knows the answer.
     fn inquire(&self, edge: EdgeId, inquiry: Inquiry, responder: Responder) {
         let downlink = self.downlink.clone();
+        let peer = AgentId::Edge(edge);
+        if let Some(speaks) = downlink.speaks(&peer).filter(|speaks| !speaks.features.has(Features::INQUIRY))
+        {
+            return responder.refuse(RefusalReason::Incompatible, speaks.cannot(Features::INQUIRY));
+        }
         self.process.tasks.spawn(async move {
             let request = Request::Inquire { edge: None, inquiry };
-            match downlink.call(&AgentId::Edge(edge), request, INQUIRY_DEADLINE).await {
+            match downlink.call(&peer, request, INQUIRY_DEADLINE).await {
                 Ok(response) => responder.respond(response),
                 Err(error) => {
                     responder

@@ -17,6 +17,7 @@ use protocol::offer::reminder;
 use protocol::placement::SignedPlacement;
 use protocol::telemetry::TelemetryAck;
 use protocol::trust::TrustChain;
+use protocol::version::{Features, Speaks};
 
 use super::shelf::Shelf;
 
@@ -29,6 +30,8 @@ pub(super) struct Session {
     /// Tells this link of the edge from the one before.
     pub(super) link: u64,
     pub(super) since: UnixMillis,
+    /// What the edge has: what it would not understand it is not sent.
+    speaks: Speaks,
     /// A task waits for the link to take a message.
     pub(super) waiting: bool,
     /// Blobs on their way on streams of their own; they need not be sent again.
@@ -59,8 +62,12 @@ pub(super) struct Outgoing {
 }
 
 impl Session {
-    pub(super) fn new(link: u64, since: UnixMillis) -> Self {
-        Self { link, since, waiting: false, in_flight: BTreeSet::new(), outbox: Outbox::default() }
+    pub(super) fn new(link: u64, since: UnixMillis, speaks: Speaks) -> Self {
+        Self { link, since, speaks, waiting: false, in_flight: BTreeSet::new(), outbox: Outbox::default() }
+    }
+
+    pub(super) fn speaks(&self) -> Speaks {
+        self.speaks
     }
 
     pub(super) fn offer(&mut self) {
@@ -91,11 +98,15 @@ impl Session {
     }
 
     pub(super) fn trust(&mut self, chain: TrustChain) {
-        self.outbox.trust = Some(Box::new(chain));
+        if self.speaks.features.has(Features::TRUST_CHAIN) {
+            self.outbox.trust = Some(Box::new(chain));
+        }
     }
 
     pub(super) fn place(&mut self, signed: SignedPlacement) {
-        self.outbox.placement = Some(Box::new(signed));
+        if self.speaks.features.has(Features::PLACEMENT) {
+            self.outbox.placement = Some(Box::new(signed));
+        }
     }
 
     pub(super) fn pong(&mut self, nonce: u64) {

@@ -21,6 +21,7 @@ use protocol::message::{BlobPart, PlanHead, PlanOffer};
 use protocol::offer::{self, Content, INLINE_BYTES_MAX, Prepared};
 use protocol::placement::SignedPlacement;
 use protocol::plan::{PlanBody, SignedPlan};
+use protocol::version::{self, Features};
 
 use super::journal::{Change, Contents, Journal, JournalError};
 use super::placements::{Kept, Placements};
@@ -197,6 +198,18 @@ impl Shelf {
             let previous = slot.previous.take();
             inner.drop_held(previous, &self.journal);
         }
+    }
+
+    /// The current plan for an edge, and what it asks for that is not among these features; nothing when it asks for no
+    /// more.
+    pub fn beyond(&self, edge: EdgeId, features: Features) -> Option<(Generation, Features)> {
+        if features.has(version::NEEDED) {
+            return None;
+        }
+        let inner = self.lock();
+        let current = inner.slots.get(&edge)?.current.as_ref()?;
+        let lacking = version::needed_by(&current.body()).without(features);
+        (!lacking.is_empty()).then_some((current.head.generation, lacking))
     }
 
     /// The offer of the current plan for an edge, as the difference to what the edge is assumed to have.

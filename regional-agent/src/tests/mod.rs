@@ -9,4 +9,5 @@ mod malice;
 mod moves;
 mod renewals;
 mod returns;
+mod versions;
 mod world;

@@ -30,6 +30,7 @@ use protocol::plan::{
     DriftMode, ObjectEntry, ObjectKey, PlanBody, PlanHeader, Removal, SignedPlan, Unit, UnitId, UnitKind,
 };
 use protocol::report::{Report, UnitReport, UnitState};
+use protocol::version::Speaks;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -119,6 +120,8 @@ pub(crate) struct World {
     pub(crate) folder: TempDir,
     cluster: kube_local::Cluster,
     pub(crate) region_identity: AgentIdentity,
+    /// What edges speak that begin from now on.
+    pub(crate) speaks: Speaks,
 }
 
 impl World {
@@ -138,6 +141,7 @@ impl World {
             folder,
             cluster: kube_local::Cluster::open(kube_local::Options::default()).await.unwrap(),
             region_identity,
+            speaks: Speaks::HERE,
         }
     }
 
@@ -148,6 +152,17 @@ impl World {
 
     /// A plan of configuration maps with these contents.
     pub(crate) fn plan(&self, agent: AgentId, generation: u64, contents: &[&str]) -> Plan {
+        self.plan_with(agent, generation, contents, |_| {})
+    }
+
+    /// The same with its unit changed before it is signed.
+    pub(crate) fn plan_with(
+        &self,
+        agent: AgentId,
+        generation: u64,
+        contents: &[&str],
+        change: impl FnOnce(&mut Unit),
+    ) -> Plan {
         let text = str::to_owned;
         let bytes = |content: &&str| Bytes::from(content.as_bytes().to_vec());
         let blobs = contents.iter().map(|content| (Digest::of(content.as_bytes()), bytes(content))).collect();
@@ -161,7 +176,7 @@ impl World {
             },
             digest: Digest::of(content.as_bytes()),
         });
-        let unit = Unit {
+        let mut unit = Unit {
             id: unit_id("web"),
             kind: UnitKind::Resources,
             template: text("web"),
@@ -178,6 +193,7 @@ impl World {
             timeout_ms: 0,
             ext: Vec::new(),
         };
+        change(&mut unit);
         let body = PlanBody { units: vec![unit], ..PlanBody::default() };
         let encoded = body.encode();
         let head =
@@ -206,7 +222,7 @@ impl World {
             trust: Trust::new(self.authority.trust()).unwrap(),
             accepts: Accepts::Regions,
             software: "hub/1".to_owned(),
-            features: 0,
+            speaks: Speaks::HERE,
             profile: Profile::near(),
             peers_max: 10,
             keys: Some(EndpointKeys::from_secret(self.authority.link_secret())),
@@ -270,7 +286,9 @@ impl World {
             recovery: None,
         };
         let facts = BTreeMap::from([("name".to_owned(), format!("edge-{number}"))]);
-        let source = Arc::new(move || HelloFacts { stored, facts: facts.clone(), ..HelloFacts::default() });
+        let speaks = self.speaks;
+        let source =
+            Arc::new(move || HelloFacts { stored, facts: facts.clone(), speaks, ..HelloFacts::default() });
         let (handle, events) = Uplink::start(config, source, &TaskTracker::new(), cancel.clone()).unwrap();
         Edge { handle, events, cancel, identity: sender }
     }
