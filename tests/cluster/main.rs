@@ -12,3 +12,4 @@ mod rollouts;
 mod secrets;
 mod services;
 mod transcript;
+mod versions;
