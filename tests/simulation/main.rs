@@ -77,6 +77,10 @@ use link::network::simulated::runtime;
 use script::Size;
 use skein_tests::measure::{Aim, Table};
 
+/// As the programs have it whose parts run here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// No story takes longer than its time and this, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
