@@ -139,7 +139,8 @@ impl Receiver {
             | Control::Ping { .. }
             | Control::Trust(_)
             | Control::TrustChain(_)
-            | Control::Placement { .. } => {}
+            | Control::Placement { .. }
+            | Control::Endpoints { .. } => {}
             Control::PlanStored { .. }
             | Control::PlanRefused { .. }
             | Control::BlobsWanted { .. }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use process::Common;
+use protocol::endpoints::Endpoint;
 
 use crate::admission::Place;
 
@@ -26,9 +27,10 @@ pub struct Arguments {
     /// the port is taken), require
     #[arg(long, value_name = "WHEN", env = "SKEIN_LINK_TCP", default_value = "prefer")]
     pub link_tcp: link::Tcp,
-    /// Addresses that regional agents are told to dial, joined by commas [default: the address bound]
-    #[arg(long, value_name = "HOST:PORT", env = "SKEIN_ADVERTISE", value_delimiter = ',')]
-    pub advertise: Vec<String>,
+    /// Addresses of this replica that regional agents are told to dial, joined by commas; the lowest priority is dialled
+    /// first, equal ones as each agent draws, 10 when none is given [default: the address bound]
+    #[arg(long, value_name = "HOST:PORT[=PRIORITY]", env = "SKEIN_ADVERTISE", value_delimiter = ',')]
+    pub advertise: Vec<Endpoint>,
     /// Namespace of shared templates, tokens and the hub's own objects
     #[arg(long, value_name = "NAMESPACE", env = "SKEIN_SYSTEM_NAMESPACE", default_value = api::names::SYSTEM_NAMESPACE)]
     pub system_namespace: String,

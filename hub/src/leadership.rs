@@ -16,6 +16,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
 use process::Process;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Name of the lease.
@@ -37,7 +38,8 @@ pub enum LeadershipError {
     Ended,
 }
 
-/// Stands by until this replica leads, keeps leading in the background, and returns the term.
+/// Stands by until this replica leads, keeps leading in the background, and returns the term. Meanwhile `leader` is told the
+/// name of the one that leads.
 ///
 /// # Errors
 /// [`LeadershipError::Ended`] when the process ends first.
@@ -45,6 +47,7 @@ pub async fn lead(
     client: &kube::Client,
     namespace: &str,
     replica: &str,
+    leader: &watch::Sender<String>,
     process: &Process,
 ) -> Result<u64, LeadershipError> {
     let leases = Api::<Lease>::namespaced(client.clone(), namespace);
@@ -60,6 +63,7 @@ pub async fn lead(
             }
             Ok(Taken::Others(holder)) if holder != waiting_for => {
                 tracing::info!(holder, "standing by");
+                leader.send_replace(holder.clone());
                 waiting_for = holder;
             }
             Ok(Taken::Others(_)) => {}

@@ -7,6 +7,7 @@
 //! - [`state_management`]: serving the ServiceSets of another k0rdent
 //! - [`content`]: charts and manifests out of what the crate `source` fetches
 //! - [`admission`]: k0rdent's webhooks
+//! - [`leadership`], [`replicas`]: which replica leads, and where each of them listens
 //! - [`authority`], [`agents`]: who becomes an agent, and the links to them
 //! - [`rollout`]: how a new revision of services reaches a fleet; pure
 //! - [`explain`]: why a service is what it is
@@ -30,6 +31,7 @@ pub mod observed;
 pub mod planner;
 pub mod plans;
 mod pod;
+pub mod replicas;
 pub mod rollout;
 pub mod roster;
 pub mod services;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::UnixMillis;
+use protocol::endpoints::{Endpoint, listed};
 use protocol::id::{AgentId, Generation, RegionName};
 use protocol::message::PlanHead;
 use protocol::plan::UnitId;
@@ -53,7 +54,7 @@ pub struct AgentView {
     /// Telemetry that waits at the agent.
     pub spool: SpoolReport,
     /// Where a region's edges can dial it.
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<Endpoint>,
     /// When the last report came, by the hub's clock; 0 if none did.
     pub last_report: UnixMillis,
     /// Whether a full report came since the hub started: only then absence of a unit means anything.
@@ -70,6 +71,13 @@ pub struct Observed(Arc<Shared>);
 struct Shared {
     views: RwLock<BTreeMap<AgentId, Arc<AgentView>>>,
     announcer: Announcer<AgentId>,
+}
+
+impl AgentView {
+    /// The addresses where a region's edges can dial it, the best first.
+    pub fn addresses(&self) -> Vec<String> {
+        listed(self.endpoints.iter().cloned()).into_iter().map(|endpoint| endpoint.address).collect()
+    }
 }
 
 impl Observed {

@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use protocol::codec::encode;
 use protocol::delegation::{EdgeTable, Standings, TABLE_CONTEXT, TablePart};
+use protocol::endpoints::{ENDPOINTS_CONTEXT, EndpointList, SignedEndpoints};
 use protocol::enrolment::{TRUST_EXTENSION, TrustBundle, trust_statement};
 use protocol::id::AgentId;
 use protocol::placement::{PLACEMENT_CONTEXT, Placement, SignedPlacement};
@@ -315,6 +316,14 @@ impl Authority {
         let keyring = self.keyring();
         let signature = keyring.plan_key.sign(&[PLACEMENT_CONTEXT, &placement[..]].concat());
         SignedPlacement { placement, key_id: key_id(&keyring.plan_key.public()), signature, ext: Vec::new() }
+    }
+
+    /// Signs a list of endpoints.
+    pub fn sign_endpoints(&self, list: &EndpointList) -> SignedEndpoints {
+        let list = encode(list);
+        let keyring = self.keyring();
+        let signature = keyring.plan_key.sign(&[ENDPOINTS_CONTEXT, &list[..]].concat());
+        SignedEndpoints { list, key_id: key_id(&keyring.plan_key.public()), signature, ext: Vec::new() }
     }
 
     /// Signs a plan.

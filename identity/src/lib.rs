@@ -11,6 +11,7 @@
 //! - [`authority`], [`join`], [`renewal`], [`recovery`]: how it gets it, keeps it and gets it back; certificates
 //!   follow policy, never the request
 //! - [`issuer`]: how a region renews its edges while the hub is away, and what it cannot do with that
+//! - [`placement`], [`endpoints`]: where an agent dials, as the hub signed it
 //! - [`keyring`]: how root and plan key are replaced; [`lineage`]: how agents follow
 //! - [`plan`]: signatures of plans; [`sealing`]: content that only its recipient reads
 //! - [`trust`], [`certificate`], [`tls`]: whom a link talks to: TLS 1.3 only, no resumption, no 0-RTT
@@ -25,6 +26,7 @@ pub mod agent;
 pub mod approval;
 pub mod authority;
 pub mod certificate;
+pub mod endpoints;
 pub mod entropy;
 pub mod issuer;
 pub mod join;
@@ -46,6 +48,7 @@ pub mod trust;
 pub use agent::AgentIdentity;
 pub use authority::{Authority, LinkIdentity};
 pub use certificate::PeerCertificate;
+pub use endpoints::{EndpointsError, Listed};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use issuer::RegionIssuer;
 pub use join::{JoinDecision, TokenRecord, TokenUse, check_join, make_join_request};

@@ -9,15 +9,18 @@ use protocol::id::{AgentId, EdgeId, Generation};
 use protocol::placement::{Placement, STANDBYS_MAX, SignedPlacement, Site};
 
 use crate::agent::AgentIdentity;
+use crate::endpoints::Listed;
 use crate::plan::{PlanError, PlanVerifier};
 
-/// What an edge keeps of its last placement, beside its region and where that listens.
+/// What an agent keeps of where it dials, beside its region and what its grants and placements named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Placed {
     /// Which one it was; nothing before the first.
     pub generation: Option<Generation>,
     /// Regions that it may dial while its own does not answer, in order of preference.
     pub elsewhere: Vec<Site>,
+    /// What was said last of where it dials: of its region for an edge, of the hub for a region.
+    pub listed: Option<Listed>,
 }
 
 /// Why a placement is not taken.
@@ -76,14 +79,17 @@ impl AgentIdentity {
             elsewhere.push(left);
         }
         debug_assert!(elsewhere.len() <= STANDBYS_MAX + 1, "a placement's size is checked");
-        let placed = Placed { generation: Some(generation), elsewhere };
+        let listed = self.placed.listed.clone().filter(|_| home.region == self.region);
+        let placed = Placed { generation: Some(generation), elsewhere, listed };
         Ok(Some(Self { region: home.region, endpoints: home.endpoints, placed, ..self.clone() }))
     }
 
     /// The same agent as it dials another region's listener.
     #[must_use]
     pub fn towards(&self, site: &Site) -> Self {
-        Self { region: site.region.clone(), endpoints: site.endpoints.clone(), ..self.clone() }
+        // What is listed is of the agent's own region.
+        let placed = Placed { listed: None, ..self.placed.clone() };
+        Self { region: site.region.clone(), endpoints: site.endpoints.clone(), placed, ..self.clone() }
     }
 
     /// Whether this certificate was issued by the region, which no other region believes.

@@ -2,6 +2,7 @@
 
 use protocol::codec::{DecodeError, decode};
 use protocol::delegation::{EdgeTable, TABLE_BYTES_MAX, TABLE_CONTEXT, TablePart};
+use protocol::endpoints::{ENDPOINTS_CONTEXT, EndpointList, LIST_BYTES_MAX, SignedEndpoints};
 use protocol::enrolment::TrustBundle;
 use protocol::id::AgentId;
 use protocol::placement::{PLACEMENT_BYTES_MAX, PLACEMENT_CONTEXT, Placement, SignedPlacement};
@@ -105,6 +106,22 @@ impl PlanVerifier {
             return Err(PlanError::Signature(signed.key_id));
         }
         Ok(decode(&signed.placement, PLACEMENT_BYTES_MAX)?)
+    }
+
+    /// The list of endpoints, if the hub signed it.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn verify_endpoints(&self, signed: &SignedEndpoints) -> Result<EndpointList, PlanError> {
+        let (_, key) = self
+            .keys
+            .iter()
+            .find(|(id, _)| *id == signed.key_id)
+            .ok_or(PlanError::UnknownKey(signed.key_id))?;
+        if !ed25519_verifies(key, &[ENDPOINTS_CONTEXT, &signed.list[..]].concat(), &signed.signature) {
+            return Err(PlanError::Signature(signed.key_id));
+        }
+        Ok(decode(&signed.list, LIST_BYTES_MAX)?)
     }
 
     /// The header, if the hub signed it for that agent.

@@ -24,6 +24,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use protocol::UnixMillis;
 use protocol::codec::{decode, encode};
+use protocol::endpoints::Endpoint;
 use protocol::enrolment::{PlanKey, TrustBundle};
 use protocol::id::Generation;
 use protocol::placement::Site;
@@ -32,6 +33,7 @@ use protocol::trust::{CHAIN_BYTES_MAX, TrustChain};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::AgentIdentity;
+use crate::endpoints::Listed;
 use crate::entropy::Entropy;
 use crate::issuer::RegionIssuer;
 use crate::key::{DeviceKey, ED25519_KEY_BYTES, TlsKey};
@@ -339,6 +341,8 @@ struct Record {
     clock_ahead_ms: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     placed: Option<PlacedRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    listed: Option<ListedRecord>,
     trust: TrustRecord,
     /// The encoded [`TrustChain`], base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -361,6 +365,32 @@ struct SiteRecord {
     endpoints: Vec<String>,
 }
 
+/// The list of endpoints that was taken last.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedRecord {
+    term: u64,
+    counter: u64,
+    /// As they are told on a command line.
+    endpoints: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    before: Vec<String>,
+}
+
+impl ListedRecord {
+    fn of(listed: &Listed) -> Self {
+        let Listed { generation: Generation { term, counter }, endpoints, before } = listed.clone();
+        Self { term, counter, endpoints: endpoints.iter().map(Endpoint::to_string).collect(), before }
+    }
+
+    fn listed(self) -> Result<Listed, String> {
+        let Self { term, counter, endpoints, before } = self;
+        let read = |text: &String| text.parse().map_err(|error| format!("listed: {error}"));
+        let endpoints = endpoints.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(Listed { generation: Generation { term, counter }, endpoints, before })
+    }
+}
+
 impl PlacedRecord {
     fn of(placed: &Placed) -> Option<Self> {
         let Generation { term, counter } = placed.generation?;
@@ -376,7 +406,7 @@ impl PlacedRecord {
             Ok::<_, String>(Site { region, endpoints: site.endpoints })
         };
         let elsewhere = self.elsewhere.into_iter().map(site).collect::<Result<_, _>>()?;
-        Ok(Placed { generation, elsewhere })
+        Ok(Placed { generation, elsewhere, listed: None })
     }
 }
 
@@ -414,6 +444,7 @@ impl Record {
             returns: identity.returns,
             clock_ahead_ms: identity.clock_ahead_ms,
             placed: PlacedRecord::of(&identity.placed),
+            listed: identity.placed.listed.as_ref().map(ListedRecord::of),
             trust: TrustRecord {
                 sequence: trust.sequence,
                 trust_domain: trust.trust_domain.clone(),
@@ -458,7 +489,10 @@ impl Record {
             not_after: self.not_after,
             returns: self.returns,
             clock_ahead_ms: self.clock_ahead_ms,
-            placed: self.placed.map(PlacedRecord::placed).transpose()?.unwrap_or_default(),
+            placed: Placed {
+                listed: self.listed.map(ListedRecord::listed).transpose()?,
+                ..self.placed.map(PlacedRecord::placed).transpose()?.unwrap_or_default()
+            },
         })
     }
 }

@@ -97,6 +97,8 @@ pub struct LinkState {
     pub lacks: Lacks,
     /// The region that an edge is linked to, the last one while down; its own unless another one stands in.
     pub region: Option<RegionName>,
+    /// The endpoint that it was dialled by, the last one while down; empty before the first link.
+    pub endpoint: String,
     /// The peer's address, the last one while down.
     pub remote: Option<SocketAddr>,
     /// Smoothed round-trip time, while up.
@@ -113,6 +115,10 @@ pub struct LinkState {
     pub carrier_reason: String,
     /// How often a live link moved from one carrier to the other, since the start.
     pub moves: u64,
+    /// How often a link was lost and the next one is by another endpoint, since the start.
+    pub failovers: u64,
+    /// How often a live link moved to another endpoint, or another region, since the start.
+    pub handovers: u64,
     /// Probes by UDP while a tunnel was in use, since the start.
     pub probes: u64,
     /// Those of them that had an answer.

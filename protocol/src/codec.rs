@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::delegation::{EdgeTable, Standings, TablePart};
+use crate::endpoints::{EndpointList, Priorities, SignedEndpoints};
 use crate::enrolment::{JoinGrant, JoinRequest, Refusal, RenewGrant, RenewRequest, TrustBundle};
 use crate::id::AgentId;
 use crate::inquiry::{Findings, Inquiry};
@@ -100,6 +101,9 @@ wire! {
     ChartHead => "chart head",
     Control => "control message",
     EdgeTable => "header of a table of edges",
+    EndpointList => "list of endpoints",
+    Priorities => "priorities of endpoints",
+    SignedEndpoints => "signed list of endpoints",
     Placement => "placement",
     SignedPlacement => "signed placement",
     Findings => "findings",

@@ -27,7 +27,7 @@ pub const REQUEST: u16 = 0x0400;
 pub const RESPONSE: u16 = 0x0500;
 
 /// Variants of [`Control`].
-const CONTROL_KINDS: u16 = 18;
+const CONTROL_KINDS: u16 = 19;
 /// Variants of [`Request`].
 const REQUEST_KINDS: u16 = 7;
 /// Variants of [`Response`].
@@ -195,6 +195,7 @@ impl Framed for Control {
                 Self::Placement { .. } => 15,
                 Self::TrustChain(_) => 16,
                 Self::TrustKept(_) => 17,
+                Self::Endpoints { .. } => 18,
             }
     }
     fn limit() -> usize {

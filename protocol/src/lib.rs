@@ -20,6 +20,7 @@
 pub mod blob;
 pub mod codec;
 pub mod delegation;
+pub mod endpoints;
 pub mod enrolment;
 pub mod frame;
 pub mod id;

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::delegation::{EdgeRenewal, TablePart};
+use crate::endpoints::SignedEndpoints;
 use crate::enrolment::{JoinGrant, JoinRequest, Refusal, RenewGrant, RenewRequest};
 use crate::id::{AgentId, Digest, EdgeId, Generation};
 use crate::placement::SignedPlacement;
@@ -186,6 +187,13 @@ pub enum Control {
     TrustChain(TrustChain),
     /// Up: which bundles are stored; a region tells that of its edges too.
     TrustKept(Vec<TrustKept>),
+    /// Down: where the sender listens, or, to a region, where its edges find it.
+    Endpoints {
+        /// Whether it is for the receiver's edges; else for the receiver itself.
+        edges: bool,
+        /// Where.
+        list: SignedEndpoints,
+    },
 }
 
 /// A plan on its way down.

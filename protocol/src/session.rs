@@ -380,7 +380,8 @@ impl Session {
             | Control::EdgeRenewed(_)
             | Control::Placement { .. }
             | Control::TrustChain(_)
-            | Control::TrustKept(_)) => self.events.push_back(Event::Control(other)),
+            | Control::TrustKept(_)
+            | Control::Endpoints { .. }) => self.events.push_back(Event::Control(other)),
         }
     }
 

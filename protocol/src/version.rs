@@ -109,7 +109,7 @@ use Tier::{Both, Edge, Region};
 use Without::{Sent, Withheld};
 
 /// All features, by bit.
-pub const FEATURES: [Feature; 18] = [
+pub const FEATURES: [Feature; 19] = [
     row(
         ("rollback", 0, 1),
         Edge,
@@ -213,6 +213,12 @@ pub const FEATURES: [Feature; 18] = [
         (Nothing, Sent),
         "it does not tell its version: it is taken for one of 1.2, and does not show what it lacks",
     ),
+    row(
+        ("endpoints", 18, 3),
+        Both,
+        (Control(&[18]), Withheld),
+        "it hears of other endpoints only with its next certificate or placement, and dials them in turn",
+    ),
 ];
 
 /// A set of features.
@@ -228,6 +234,8 @@ impl Features {
     pub const DELEGATED_RENEWAL: Self = Self(1 << 14);
     /// Word of where an edge links.
     pub const PLACEMENT: Self = Self(1 << 15);
+    /// Signed lists of where hub and regions listen.
+    pub const ENDPOINTS: Self = Self(1 << 18);
     /// Signed trust bundles on their way down.
     pub const TRUST_CHAIN: Self = Self(1 << 16);
 

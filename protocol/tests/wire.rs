@@ -15,6 +15,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use protocol::codec::{Wire, decode, encode};
 use protocol::delegation::{EdgeTable, Standings, TablePart};
+use protocol::endpoints::{EndpointList, Priorities, SignedEndpoints};
 use protocol::enrolment::{
     JoinGrant, JoinRequest, Refusal, RenewGrant, RenewRequest, SOURCE_EXTENSION, TrustBundle, from_source,
     source,
@@ -66,6 +67,8 @@ fn bodies() -> Vec<(&'static str, Bytes)> {
         ("body-plan-header", encode(&samples::plan_header())),
         ("body-edge-table", encode(&samples::edge_table())),
         ("body-placement", encode(&samples::placement())),
+        ("body-endpoint-list", encode(&samples::endpoint_list())),
+        ("body-endpoint-priorities", encode(&Priorities(vec![0, 10, 300]))),
         ("body-standings", encode(&samples::standings())),
         ("body-chart-head", encode(&samples::chart_head())),
         ("body-leeways", encode(&samples::leeways())),
@@ -172,6 +175,9 @@ fn decode_as_everything(bytes: &[u8]) {
     one::<BlobPart>(bytes);
     one::<Control>(bytes);
     one::<EdgeTable>(bytes);
+    one::<EndpointList>(bytes);
+    one::<Priorities>(bytes);
+    one::<SignedEndpoints>(bytes);
     one::<Placement>(bytes);
     one::<SignedPlacement>(bytes);
     one::<Standings>(bytes);

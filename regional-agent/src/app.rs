@@ -20,6 +20,7 @@ use link::{
     Recovery, Uplink, UplinkConfig,
 };
 use process::{Bound, Process};
+use protocol::endpoints::{Endpoint, listed};
 use protocol::enrolment::TELLS_SOURCE;
 use protocol::id::{AgentId, RegionName};
 use protocol::version::Speaks;
@@ -69,7 +70,7 @@ pub struct Settings {
     /// Where edges dial in.
     pub listen: SocketAddr,
     /// Addresses that edges are told to dial; the address bound when empty.
-    pub advertise: Vec<String>,
+    pub advertise: Vec<Endpoint>,
     /// Where HTTP is served, if it is.
     pub http: Option<SocketAddr>,
     /// How the link to the hub behaves.
@@ -407,18 +408,19 @@ fn software() -> String {
     format!("regional-agent {}", env!("CARGO_PKG_VERSION"))
 }
 
-fn endpoints(settings: &Settings, downlink: &DownlinkHandle) -> Vec<String> {
+/// Where edges find the region, the best first.
+fn endpoints(settings: &Settings, downlink: &DownlinkHandle) -> Vec<Endpoint> {
     if settings.advertise.is_empty() {
-        vec![downlink.local_addr().to_string()]
+        vec![Endpoint::new(downlink.local_addr().to_string())]
     } else {
-        settings.advertise.clone()
+        listed(settings.advertise.iter().cloned())
     }
 }
 
 /// What the region tells the hub about itself at each connection.
 fn hello(
     engine: EngineHandle,
-    endpoints: Vec<String>,
+    endpoints: Vec<Endpoint>,
     speaks: Speaks,
 ) -> impl Fn() -> HelloFacts + Send + Sync + 'static {
     let mut facts = enrolment::facts();
@@ -468,13 +470,14 @@ fn control_planes(
     world: &World,
     uplink: &link::UplinkHandle,
     region: &RegionName,
-    endpoints: Vec<String>,
+    endpoints: Vec<Endpoint>,
     identity: watch::Receiver<Arc<AgentIdentity>>,
     process: &Process,
 ) -> Result<()> {
     if !settings.control_planes {
         return Ok(());
     }
+    let endpoints: Vec<_> = endpoints.into_iter().map(|endpoint| endpoint.address).collect();
     let host = settings.embedded_host.as_deref().map(EmbeddedHost::new).transpose()?;
     let join = move || {
         let identity = Arc::clone(&identity.borrow());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use process::{Common, Proxying};
+use protocol::endpoints::Endpoint;
 
 /// The regional agent of a Skein mesh: serves a region's edges and runs its control planes, also while the hub is away.
 ///
@@ -62,9 +63,10 @@ pub struct Run {
     /// Where edges dial in (UDP, and TCP unless --link-tcp off)
     #[arg(long, value_name = "IP:PORT", env = "SKEIN_LISTEN", default_value = "0.0.0.0:8444")]
     pub listen: SocketAddr,
-    /// Addresses that edges are told to dial, joined by commas [default: the address bound]
-    #[arg(long, value_name = "HOST:PORT", env = "SKEIN_ADVERTISE", value_delimiter = ',')]
-    pub advertise: Vec<String>,
+    /// Addresses that edges are told to dial, joined by commas; the lowest priority is dialled first, equal ones as each
+    /// edge draws, 10 when none is given [default: the address bound]
+    #[arg(long, value_name = "HOST:PORT[=PRIORITY]", env = "SKEIN_ADVERTISE", value_delimiter = ',')]
+    pub advertise: Vec<Endpoint>,
     /// Unix socket of the host of embedded control planes; `skein up` has one
     #[arg(long, value_name = "SOCKET", env = "SKEIN_EMBEDDED_HOST")]
     pub embedded_host: Option<PathBuf>,

@@ -65,6 +65,7 @@ impl HubLink {
             }
             Control::EdgeTable(part) => self.edges.table(part).await,
             Control::Placement { edge, placement } => self.edges.placed(edge, placement),
+            Control::Endpoints { edges: true, list } => self.edges.listed(list),
             Control::Trust(bundle) => {
                 tracing::warn!(sequence = bundle.sequence, "a trust bundle that nobody signed is not taken");
             }
@@ -75,7 +76,7 @@ impl HubLink {
             // The lane is ordered and everything is told again after each connection: nothing waits for these.
             Control::ReportAck { .. } | Control::TelemetryAcks(_) | Control::Ping { reply: true, .. } => {}
             // The link itself takes these; edges are told by whoever follows the identity.
-            Control::TrustChain(_) => {}
+            Control::TrustChain(_) | Control::Endpoints { edges: false, .. } => {}
             Control::Goodbye(refusal) => tracing::info!(message = refusal.message, "the hub says goodbye"),
             Control::PlanStored { .. }
             | Control::PlanRefused { .. }

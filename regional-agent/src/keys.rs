@@ -3,9 +3,11 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use identity::PlanVerifier;
+use identity::endpoints::{EndpointsError, read_endpoints};
 use identity::placement::{PlacementError, read_placement};
 use identity::plan::PlanError;
 use protocol::delegation::{EdgeTable, TablePart};
+use protocol::endpoints::{EndpointList, Listener, SignedEndpoints};
 use protocol::enrolment::TrustBundle;
 use protocol::id::AgentId;
 use protocol::placement::{Placement, SignedPlacement};
@@ -65,6 +67,18 @@ impl PlanKeys {
     /// [`PlacementError`].
     pub fn verify_placement(&self, signed: &SignedPlacement) -> Result<Placement, PlacementError> {
         read_placement(&self.0.read().unwrap_or_else(PoisonError::into_inner), signed)
+    }
+
+    /// A list of endpoints, if the hub signed it for that listener and it is of a form that is accepted.
+    ///
+    /// # Errors
+    /// [`EndpointsError`].
+    pub fn verify_endpoints(
+        &self,
+        of: &Listener,
+        signed: &SignedEndpoints,
+    ) -> Result<EndpointList, EndpointsError> {
+        read_endpoints(&self.0.read().unwrap_or_else(PoisonError::into_inner), of, signed)
     }
 }
 

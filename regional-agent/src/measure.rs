@@ -79,6 +79,10 @@ fn carrier_metrics(gathering: &mut process::metrics::Gathering, link: &LinkState
     gathering.gauge("skein_link_carrier", "Whether the link is up, by what carries it.", &labels, up);
     let help = "How often the live link moved between UDP and TCP.";
     gathering.counter("skein_link_carrier_moves_total", help, &[], link.moves as f64);
+    let help = "How often a link was lost and the next one went to another endpoint.";
+    gathering.counter("skein_link_failovers_total", help, &[], link.failovers as f64);
+    let help = "How often the live link moved to another endpoint, or region.";
+    gathering.counter("skein_link_handovers_total", help, &[], link.handovers as f64);
     let lost = link.probes.saturating_sub(link.probes_answered);
     for (result, count) in [("answered", link.probes_answered), ("lost", lost)] {
         let help = "Probes by UDP while the link went through TCP.";

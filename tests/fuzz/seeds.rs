@@ -30,6 +30,8 @@ const LANES: [(&str, u8); 9] = [
 const BODIES: [(&str, u8); 13] = [
     ("body-chart-head", 3),
     ("body-edge-table", 5),
+    ("body-endpoint-list", 35),
+    ("body-endpoint-priorities", 36),
     ("body-findings", 8),
     ("body-lacks", 33),
     ("body-leeways", 14),
@@ -127,6 +129,7 @@ fn identities() -> Vec<Seed> {
         wire("signed", "plan", Some(0), &mesh.plan),
         wire("signed", "table", Some(1), &mesh.table),
         wire("signed", "placement", Some(2), &mesh.placement),
+        wire("signed", "endpoints", Some(3), &mesh.endpoints),
         seed("sealed", "sound", mesh.sealed.to_vec()),
     ]
 }

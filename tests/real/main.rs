@@ -8,6 +8,7 @@ mod kubelet;
 mod path;
 mod private_git;
 mod refused;
+mod replicas;
 mod servers;
 mod sources;
 mod state_management;

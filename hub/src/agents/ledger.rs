@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use protocol::endpoints::Known;
 use protocol::id::{AgentId, Digest, EdgeId, RegionName};
 use protocol::message::{EdgeLink, PlanHead};
 use protocol::placement::Site;
@@ -42,6 +43,8 @@ struct Inner {
     placed: BTreeMap<AgentId, Place>,
     /// Sequence of the trust bundle that the region has, or was sent.
     trust: u64,
+    /// Whether the region takes lists of endpoints, and which it was told or has: the hub's, and its own for its edges.
+    lists: Option<[Option<Known>; 2]>,
     /// The agent last looked at: the next one is after it, so that none waits for one that changes all the time.
     turn: Option<AgentId>,
 }
@@ -210,9 +213,29 @@ impl Ledger {
         self.lock().trust = sequence;
     }
 
+    /// The region takes lists of endpoints, and has that one of the hub's.
+    pub(super) fn takes_lists(&self, hub: Option<Known>) {
+        self.lock().lists = Some([hub, None]);
+    }
+
+    /// Whether the region is to be told a list: the hub's, or its own for its edges.
+    pub(super) fn wants_list(&self, edges: bool, list: Known) -> bool {
+        self.lock().lists.is_some_and(|lists| Known::wants(lists[usize::from(edges)], list))
+    }
+
+    /// The region is told a list.
+    pub(super) fn listed(&self, edges: bool, list: Known) {
+        if let Some(lists) = &mut self.lock().lists {
+            lists[usize::from(edges)] = Some(list);
+        }
+    }
+
     /// What was signed with the key before is to be signed anew.
     pub(super) fn forget_places(&self) {
         self.write(|inner| {
+            if let Some([_, edges]) = &mut inner.lists {
+                *edges = None;
+            }
             let placed = std::mem::take(&mut inner.placed);
             inner.dirty.extend(placed.into_keys());
         });

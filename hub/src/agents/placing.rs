@@ -19,7 +19,7 @@ use link::SendError;
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::{AgentId, EdgeId, RegionName};
 use protocol::message::Control;
-use protocol::placement::{ENDPOINTS_MAX, Placement, Site};
+use protocol::placement::{Placement, Site};
 use protocol::version::Features;
 
 use super::ledger::Place;
@@ -29,8 +29,7 @@ use crate::roster::RosterEdge;
 impl Shared {
     fn site(&self, region: &RegionName) -> Option<Site> {
         let view = self.observed.agent(&AgentId::Region(region.clone()))?;
-        let mut endpoints = view.endpoints.clone();
-        endpoints.truncate(ENDPOINTS_MAX);
+        let endpoints = view.addresses();
         (!endpoints.is_empty()).then(|| Site { region: region.clone(), endpoints })
     }
 

@@ -6,26 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use identity::lineage::told_kept;
-use identity::tls::Accepts;
-use identity::{Authority, Clock, Trust};
+use identity::{Authority, Clock};
 use link::downlink::BindError;
-use link::{
-    Downlink, DownlinkConfig, DownlinkEvent, DownlinkEvents, DownlinkHandle, EndpointKeys, Network, Profile,
-    Responder,
-};
+use link::{DownlinkEvent, DownlinkEvents, DownlinkHandle, Network, Responder};
 use process::Process;
 use protocol::delegation::EdgeRenewal;
+use protocol::endpoints::{self, Endpoint, Known};
 use protocol::enrolment::{Refusal, RefusalReason, TELLS_SOURCE, from_source, source};
 use protocol::id::{AgentId, EdgeId, RegionName};
 use protocol::message::{Control, EdgeLink, Hello, Request, Response};
 use protocol::recovery::remote;
 use protocol::report::Report;
 use protocol::trust::TrustKept;
-use protocol::version::Speaks;
+use protocol::version::{Features, Speaks};
 use tokio::sync::{Semaphore, watch};
 
-use super::admission::RegionsOnly;
-use super::session::{Handle, Session, Shared};
+use super::listing::Lists;
+use super::session::{Handle, Has, Session, Shared};
+use super::standby::Door;
 use crate::authority::{Asked, Keepers, Registrar, Rotor, Verdict, Verdicts};
 use crate::changes::Changes;
 use crate::observed::{Link, Observed};
@@ -34,8 +32,6 @@ use crate::roster::Roster;
 
 /// Most renewals by regions that are noted at once; more are counted only.
 const NOTING_MAX: usize = 16;
-/// Most regions that link at once.
-const PEERS_MAX: usize = 4_096;
 
 /// Why the link server cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +39,9 @@ pub enum StartError {
     /// The hub has no certificate for itself.
     #[error("failed to make the hub's own certificate")]
     Identity(#[source] identity::authority::AuthorityError),
+    /// Key and certificate do not fit.
+    #[error("failed to show the hub's own certificate")]
+    Tls(#[source] identity::tls::TlsError),
     /// The authority's own root is not usable.
     #[error("failed to trust the hub's own authority")]
     Trust(#[source] identity::trust::TrustError),
@@ -81,27 +80,25 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub async fn start(self, listen: SocketAddr, process: &Process) -> Result<DownlinkHandle, StartError> {
-        let mut entropy = identity::SystemEntropy;
-        let identity =
-            self.authority.hub_identity(self.clock.now(), &mut entropy).map_err(StartError::Identity)?;
-        let trust = Trust::new(self.authority.trust()).map_err(StartError::Trust)?;
-        let config = DownlinkConfig {
-            listen,
-            identity,
-            trust,
-            accepts: Accepts::Regions,
-            software: format!("hub {}", env!("CARGO_PKG_VERSION")),
-            speaks: Speaks::HERE,
-            profile: Profile::region(),
-            peers_max: PEERS_MAX,
-            keys: Some(EndpointKeys::from_secret(self.authority.link_secret())),
-            network: self.network.clone(),
-            clock: self.clock.clone(),
-        };
-        let admission = Arc::new(RegionsOnly(self.roster.clone()));
-        let (downlink, events) = Downlink::bind(config, admission, &process.tasks, process.cancel.clone())
-            .await
-            .map_err(|source| StartError::Bind { address: listen, source })?;
+        let (network, clock) = (self.network.clone(), self.clock.clone());
+        let door = Door::open(listen, &self.authority, network, clock, process).await?;
+        let (_, nowhere) = watch::channel(Vec::new());
+        self.serve(door, nowhere, process)
+    }
+
+    /// The same at a door that is open already; regions are told where the hub listens.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn serve(
+        self,
+        door: Door,
+        hub: watch::Receiver<Vec<Endpoint>>,
+        process: &Process,
+    ) -> Result<DownlinkHandle, StartError> {
+        door.shown().renew(&self.authority, &*self.clock)?;
+        door.unlock(self.roster.clone());
+        let Door { downlink, events, .. } = door;
         let shared = Shared {
             downlink: downlink.clone(),
             plans: self.plans.clone(),
@@ -111,6 +108,7 @@ impl Server {
             keepers: Keepers::default(),
             clock: self.clock.clone(),
             signed: Arc::default(),
+            lists: Lists::new(hub.clone()),
         };
         let reports = process.metrics.counter("skein_hub_reports_total", "Reports received from agents.");
         let links = Arc::new(AtomicU64::new(0));
@@ -138,6 +136,7 @@ impl Server {
             changed_plans: self.plans.subscribe(),
             changed_roster: self.roster.subscribe(),
             stepped: shared.keepers.steps(),
+            moved: hub,
             shared,
             registrar: self.registrar,
             clock: self.clock,
@@ -164,6 +163,8 @@ struct Router {
     changed_plans: Changes<AgentId>,
     changed_roster: Changes<AgentId>,
     stepped: watch::Receiver<()>,
+    /// Where the hub listens.
+    moved: watch::Receiver<Vec<Endpoint>>,
     sessions: BTreeMap<RegionName, Handle>,
     /// Where each edge was last offered a plan, so that a region hears when an edge leaves it.
     places: BTreeMap<EdgeId, RegionName>,
@@ -186,6 +187,7 @@ impl Router {
                 changed = self.changed_plans.next() => { self.mark(changed); }
                 changed = self.changed_roster.next() => self.roster_changed(changed),
                 Ok(()) = self.stepped.changed() => self.keys_changed(),
+                Ok(()) = self.moved.changed() => self.hub_moved(),
                 event = events.recv() => match event {
                     Some(event) => self.handle(event),
                     None => return,
@@ -216,10 +218,18 @@ impl Router {
 
     /// There is another trust bundle: every region hears of it, and has anew what the key of before has signed.
     fn keys_changed(&self) {
+        self.shared.lists.forget();
         for (region, session) in &self.sessions {
             session.forget_places();
             session.mark([AgentId::Region(region.clone())]);
             session.edge_changed();
+        }
+    }
+
+    /// The hub listens elsewhere, or a replica came or went: every region hears of it.
+    fn hub_moved(&self) {
+        for (region, session) in &self.sessions {
+            session.mark([AgentId::Region(region.clone())]);
         }
     }
 
@@ -306,7 +316,8 @@ impl Router {
         let AgentId::Region(region) = &peer else { return };
         tracing::info!(%peer, software = hello.software, "link up");
         let speaks = Speaks::told(&hello.ext);
-        let has = (hello.stored, hello.trust_sequence);
+        let listed = speaks.features.has(Features::ENDPOINTS).then(|| Known::told(&hello.ext));
+        let has = Has { stored: hello.stored, trust: hello.trust_sequence, listed };
         if let Some(kept) = told_kept(&hello.ext) {
             self.shared.keepers.hear(&peer, &kept, &self.shared.roster);
         }
@@ -321,7 +332,7 @@ impl Router {
             view.software = hello.software;
             view.speaks = Some(speaks);
             view.incompatible = None;
-            view.endpoints = hello.endpoints;
+            view.endpoints = endpoints::named(&hello.endpoints, &hello.ext);
             view.stored = hello.stored;
             view.applied = hello.applied;
             true
@@ -406,7 +417,8 @@ impl Router {
             | Control::EdgeTable(_)
             | Control::Placement { .. }
             | Control::Trust(_)
-            | Control::TrustChain(_) => {
+            | Control::TrustChain(_)
+            | Control::Endpoints { .. } => {
                 let message = "that message only travels down".to_owned();
                 let refusal = Refusal { reason: RefusalReason::Malformed, message, retry_after_ms: None };
                 self.shared.downlink.close(&AgentId::Region(region.clone()), refusal);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use identity::{Authority, Clock};
 use link::{DownlinkHandle, SendError};
+use protocol::endpoints::Known;
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::{AgentId, Digest, EdgeId, Generation, RegionName};
 use protocol::message::{Control, PlanHead};
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::ledger::{Due, Ledger};
+use super::listing::Lists;
 use super::tables;
 use crate::authority::Keepers;
 use crate::observed::Observed;
@@ -52,16 +54,29 @@ pub(super) struct Shared {
     pub(super) authority: Arc<Authority>,
     pub(super) keepers: Keepers,
     pub(super) clock: Arc<dyn Clock>,
-    /// Tables of edges and placements signed so far, of any region.
+    /// Tables of edges, placements and lists of endpoints signed so far, of any region.
     pub(super) signed: Arc<AtomicU64>,
+    /// Where hub and regions listen.
+    pub(super) lists: Lists,
 }
 
 impl Shared {
-    /// The generation of the next table of edges or placement: fenced by the term, as those of plans are.
+    /// The generation of the next table of edges, placement or list of endpoints: fenced by the term, as those of plans are.
     pub(super) fn next_generation(&self) -> Generation {
         let counter = self.signed.fetch_add(1, Ordering::Relaxed) + 1;
         Generation { term: self.plans.term(), counter }
     }
+}
+
+/// What a region said that it has when it linked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Has {
+    /// Its own plan.
+    pub(super) stored: Option<PlanHead>,
+    /// Sequence of its trust bundle.
+    pub(super) trust: u64,
+    /// The hub's list of endpoints; nothing of a region that takes none.
+    pub(super) listed: Option<Option<Known>>,
 }
 
 /// One region's session.
@@ -75,14 +90,17 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session for a region that just linked and holds `stored`.
+    /// A session for a region that just linked.
     pub(super) fn begin(
         shared: Shared,
         (region, features): (RegionName, Features),
-        (stored, trust): (Option<PlanHead>, u64),
+        Has { stored, trust, listed }: Has,
         cancel: &CancellationToken,
     ) -> (Handle, impl Future<Output = ()> + use<>) {
         let (ledger, cancel) = (Arc::new(Ledger::new(&region, stored, trust)), cancel.child_token());
+        if let Some(hub) = listed {
+            ledger.takes_lists(hub);
+        }
         let session = Self {
             shared,
             peer: AgentId::Region(region.clone()),
@@ -166,6 +184,7 @@ impl Session {
             }
         } else {
             self.tell_trust().await?;
+            self.tell_endpoints().await?;
             self.place(agent, None, &self.region).await?;
         }
         let Some(plan) = self.shared.plans.get(agent) else { return Ok(()) };

@@ -9,7 +9,7 @@
 //! written with the resource version that was read, so of two devices with one token one wins.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use api::k0rdent::{ClusterDeployment, ClusterDeploymentRef};
 use api::names::label;
@@ -45,7 +45,7 @@ pub struct Registrar {
     pub(super) client: kube::Client,
     namespace: String,
     pub(super) authority: Arc<Authority>,
-    endpoints: Arc<OnceLock<Vec<String>>>,
+    endpoints: Arc<RwLock<Vec<String>>>,
     /// Held while a token is bound; within, the token bound last, as it then was.
     turn: Arc<tokio::sync::Mutex<Option<JoinToken>>>,
     tokens: Arc<OnceLock<Store<JoinToken>>>,
@@ -121,11 +121,9 @@ impl Registrar {
         self
     }
 
-    /// Says where the hub listens, once that is known; regions that join are told so.
+    /// Says where the hub listens, all its replicas; regions that join or renew are told so.
     pub fn listens_at(&self, endpoints: Vec<String>) {
-        if self.endpoints.set(endpoints).is_err() {
-            tracing::error!("the hub's endpoints are told twice");
-        }
+        *self.endpoints.write().unwrap_or_else(PoisonError::into_inner) = endpoints;
     }
 
     /// Lends the watched tokens, so that a join does not list those of the whole cluster. Without them, and where
@@ -157,11 +155,11 @@ impl Registrar {
 
     /// Whether it is known where the hub listens.
     pub(super) fn is_listening(&self) -> bool {
-        self.endpoints.get().is_some()
+        !self.hub_endpoints().is_empty()
     }
 
     pub(super) fn hub_endpoints(&self) -> Vec<String> {
-        self.endpoints.get().cloned().unwrap_or_default()
+        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Answers a join.

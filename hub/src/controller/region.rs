@@ -50,10 +50,7 @@ pub(super) fn status(facts: &Facts<'_>) -> RegionStatus {
     let agent = RegionAgent {
         lacks,
         protocol,
-        endpoints: view
-            .map(|view| view.endpoints.clone())
-            .filter(|list| !list.is_empty())
-            .unwrap_or(known.endpoints),
+        endpoints: view.map(AgentView::addresses).filter(|list| !list.is_empty()).unwrap_or(known.endpoints),
         generation: generation(facts, known.generation),
         id: view.map(|_| format!("region/{}", facts.object.name_any())).or(known.id),
         link: Some(link),

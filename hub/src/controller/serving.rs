@@ -303,7 +303,7 @@ impl Engine {
         let link = if view.link.up { LinkState::Up } else { LinkState::Down };
         let told = registration::region_correction(
             &record,
-            &view.endpoints,
+            &view.addresses(),
             &format!("{link:?}"),
             &since(view.link.since),
         );

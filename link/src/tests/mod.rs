@@ -1,6 +1,7 @@
 //! Links over real QUIC in memory, in virtual time.
 
 mod carriers;
+mod endpoints;
 mod joins;
 mod paths;
 mod peers;

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use identity::authority::{BACKDATE_MS, LEAF_VALIDITY_MS};
 use identity::recovery::{Barred, Returns, check_recovery};
+use identity::tls::Accepts;
 use identity::{AgentIdentity, Clock, FileStore, KeyStore, MeshClock};
 use protocol::enrolment::{Refusal, RefusalReason, RenewGrant};
+use protocol::id::AgentId;
 use protocol::message::{Request, Response};
 use protocol::recovery::RecoverGrant;
 
-use super::world::{Above, Below, START, World, edge, region, simulate};
+use super::world::{Above, Below, PORT, START, World, address, edge, region, simulate};
 use crate::DownlinkEvent;
 use crate::network::simulated::{Conditions, VirtualClock};
 
@@ -119,6 +121,32 @@ fn an_edge_that_was_off_for_a_year_comes_back_by_itself() {
         assert_ne!(returned.tls.spki_hash(), identity.tls.spki_hash());
         assert_eq!(returned.tls.spki_hash(), hub.returns.unwrap().key);
         assert_eq!(below.identity.borrow().chain, returned.chain);
+    });
+}
+
+#[test]
+fn who_returns_asks_each_endpoint_and_not_only_a_replica_that_stands_by() {
+    simulate(async {
+        let mut world = World::new(90, Conditions::default());
+        let mut above = world.region().await;
+        let shown = world.identity(&AgentId::Region(region("eu"))).link_identity();
+        let mut standby = world.above_at(3, shown, Accepts::Edges).await;
+        let away = async move {
+            while let Some(event) = standby.events.recv().await {
+                if let DownlinkEvent::Recover { responder, .. } = event {
+                    responder.refuse(RefusalReason::Unavailable, "this replica stands by");
+                }
+            }
+        };
+        world.tasks.spawn(away);
+        let mut identity = world.identity_of(&edge(2), "eu", START - YEAR_MS);
+        identity.endpoints.push(format!("{}:{PORT}", address(3)));
+        let (_directory, store) = kept(&identity);
+        let mut hub = Hub::of(&identity);
+        let mut below = back(&mut world, identity, &store, 2);
+        hub.serve(&mut world, &mut above).await;
+        below.up().await;
+        assert_eq!((hub.returns.unwrap().count, below.handle.state().attempts), (1, 0));
     });
 }
 

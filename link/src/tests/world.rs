@@ -150,9 +150,14 @@ impl World {
     }
 
     pub(crate) async fn above(&mut self, identity: LinkIdentity, accepts: Accepts) -> Above {
+        self.above_at(1, identity, accepts).await
+    }
+
+    /// A listener on node `number`.
+    pub(crate) async fn above_at(&mut self, number: u8, identity: LinkIdentity, accepts: Accepts) -> Above {
         let cancel = CancellationToken::new();
         let config = DownlinkConfig {
-            listen: (address(1), PORT).into(),
+            listen: (address(number), PORT).into(),
             identity,
             trust: Trust::new(self.authority.trust()).unwrap(),
             accepts,
@@ -161,7 +166,7 @@ impl World {
             profile: self.profile.clone(),
             peers_max: 1000,
             keys: Some(EndpointKeys::from_secret(self.authority.link_secret())),
-            network: self.network.node(address(1)),
+            network: self.network.node(address(number)),
             clock: Arc::new(self.clock.clone()),
         };
         let admission = Arc::clone(&self.gate) as Arc<dyn Admission>;

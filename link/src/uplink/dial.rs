@@ -6,7 +6,8 @@ use std::time::Duration;
 use identity::AgentIdentity;
 use identity::lineage::kept_extension;
 use identity::tls::tunnel_config;
-use protocol::enrolment::Refusal;
+use protocol::endpoints::{self, Endpoint};
+use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::{AgentId, RegionName};
 use protocol::lane::Framed as _;
 use protocol::message::{Hello, Welcome};
@@ -16,8 +17,9 @@ use protocol::trust::TrustKept;
 use quinn::Connection;
 use quinn::rustls::ClientConfig as TlsClientConfig;
 
+use super::choice::{self, Rank};
 use super::trust::Told;
-use super::{HelloFacts, Reach, Runner, UplinkConfig, error_chain};
+use super::{HelloFacts, Reach, Runner, UplinkConfig, error_chain, is_final};
 use crate::driver::{Carrier, Driver};
 use crate::heard::Client;
 use crate::network::{Carrier as Means, Dialer, Place};
@@ -35,6 +37,10 @@ pub(super) struct Connected {
     pub(super) carrier: Arc<Carrier>,
     pub(super) welcome: Welcome,
     pub(super) place: Place,
+    /// The endpoint that was dialled.
+    pub(super) endpoint: String,
+    /// Whether it was dialled because it is better than that of a link that is up.
+    pub(super) climbed: bool,
     /// What is around tunnels to there.
     pub(super) tls: Arc<TlsClientConfig>,
     pub(super) means: Means,
@@ -54,17 +60,28 @@ pub(super) struct Shown {
     kept: TrustKept,
 }
 
+/// Of two refusals the one after which it is sooner worth while to come again.
+fn sooner(one: Option<Refusal>, other: Option<Refusal>) -> Option<Refusal> {
+    let patience = |refusal: &Refusal| (is_final(refusal.reason), refusal.retry_after_ms.unwrap_or(0));
+    one.into_iter().chain(other).min_by_key(patience)
+}
+
 /// Why there is no link, and when to try again if the peer said so.
 pub(crate) struct Failure {
     pub(crate) reason: String,
     pub(crate) refusal: Option<Refusal>,
     /// Where a link failed for the time alone: there the agent may return.
-    pub(crate) untimely: Option<Box<Place>>,
+    pub(crate) untimely: Vec<Place>,
 }
 
 impl Failure {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), refusal: None, untimely: None }
+        Self { reason: reason.into(), refusal: None, untimely: Vec::new() }
+    }
+
+    /// Whether somebody answered who cannot serve now.
+    pub(super) fn is_for_now(&self) -> bool {
+        self.refusal.as_ref().is_some_and(|refusal| refusal.reason == RefusalReason::Unavailable)
     }
 }
 
@@ -99,17 +116,17 @@ impl Runner {
     pub(super) async fn dial_site(&mut self, site: Option<&Site>) -> Result<Connected, Failure> {
         let identity = self.facing(site);
         let mut attempt = self.dial_all(&identity).await;
-        if let Err(Failure { untimely: Some(place), .. }) = &attempt
-            && let Some(recovery) = self.config.recovery.clone()
-        {
-            let place = place.clone();
-            attempt = match self.recover(&recovery, &identity, &place).await {
+        let Some(recovery) = self.config.recovery.clone() else { return attempt };
+        let untimely = attempt.as_mut().err().map(|failure| std::mem::take(&mut failure.untimely));
+        // Not each of them may be one that serves now.
+        for place in untimely.unwrap_or_default() {
+            match self.recover(&recovery, &identity, &place).await {
                 Ok(()) => {
                     let identity = self.facing(site);
-                    self.dial_all(&identity).await
+                    return self.dial_all(&identity).await;
                 }
-                Err(failure) => Err(failure),
-            };
+                Err(failure) => attempt = Err(failure),
+            }
         }
         attempt
     }
@@ -120,29 +137,54 @@ impl Runner {
         site.map_or(Arc::clone(&identity), |site| Arc::new(identity.towards(site)))
     }
 
+    /// The same of endpoints that are better than the one of a link that is up.
+    pub(super) async fn dial_better(&mut self, than: Rank) -> Result<Connected, Failure> {
+        let identity = self.facing(None);
+        let endpoints = choice::better(&identity, than, &mut *self.config.entropy);
+        let connected = self.dial_these(&identity, &endpoints).await?;
+        Ok(Connected { climbed: true, ..connected })
+    }
+
     async fn dial_all(&mut self, identity: &Arc<AgentIdentity>) -> Result<Connected, Failure> {
+        let endpoints = choice::round(identity, &self.choice, self.failures, &mut *self.config.entropy);
+        self.dial_these(identity, &endpoints).await
+    }
+
+    async fn dial_these(
+        &mut self,
+        identity: &Arc<AgentIdentity>,
+        endpoints: &[String],
+    ) -> Result<Connected, Failure> {
         let mut last = Failure::new("the identity names no endpoint to dial");
-        for endpoint in &identity.endpoints {
+        for endpoint in endpoints {
             let addresses = match self.config.network.resolve(endpoint).await {
                 Ok(addresses) => addresses,
                 Err(error) => {
-                    last = Failure::new(format!("failed to resolve \"{endpoint}\": {error}"));
+                    let reason = format!("failed to resolve \"{endpoint}\": {error}");
+                    last = Failure { reason, ..last };
                     continue;
                 }
             };
+            let mut silent = true;
             for address in addresses {
                 match self.dial_place(identity, Place::new(endpoint, address)).await {
-                    Ok(connected) => return Ok(connected),
+                    Ok(connected) => return Ok(Connected { endpoint: endpoint.clone(), ..connected }),
                     Err(failure) => {
                         let reason = format!("{endpoint}: {}", failure.reason);
-                        let untimely = failure.untimely.or(last.untimely);
-                        last = Failure { reason, untimely, ..failure };
+                        silent &= failure.refusal.is_none();
+                        let mut untimely = last.untimely;
+                        untimely.extend(failure.untimely);
+                        let refusal = sooner(failure.refusal, last.refusal);
+                        last = Failure { reason, refusal, untimely };
                         if self.config.network.way(address) != self.reach.way {
                             // Those tried before may be within reach now.
                             return Err(last);
                         }
                     }
                 }
+            }
+            if silent {
+                self.choice.silent(endpoint);
             }
         }
         Err(last)
@@ -206,7 +248,7 @@ impl Runner {
         match connected {
             Ok(connected) => Ok(connected),
             Err(Lost::Answer(error)) => {
-                let untimely = is_untimely(&error).then(|| Box::new(place.clone()));
+                let untimely = is_untimely(&error).then(|| place.clone()).into_iter().collect();
                 Err(Failure { untimely, ..Failure::new(describe(&error)) })
             }
             Err(Lost::Silence(reason)) => Err(Failure::new(reason)),
@@ -229,14 +271,15 @@ impl Runner {
                 self.shown = None;
                 let region = identity.region.clone();
                 let told = Told::by(identity, &kept);
-                Ok(Connected { driver, carrier, welcome, place, tls, means, region, told })
+                let (endpoint, climbed) = (String::new(), false);
+                Ok(Connected { driver, carrier, welcome, place, endpoint, climbed, tls, means, region, told })
             }
             Err(failure) => {
                 // The peer reads the certificate after this side thinks that all is well.
                 let untimely =
                     carrier.end().is_some_and(|end| is_untimely(end) || is_of_elsewhere(identity, end));
                 carrier.fail(Close::new(CloseCode::Done, "not welcome"));
-                Err(Failure { untimely: untimely.then(|| Box::new(place)), ..failure })
+                Err(Failure { untimely: untimely.then_some(place).into_iter().collect(), ..failure })
             }
         }
     }
@@ -268,11 +311,15 @@ impl Runner {
     fn hello(&self, identity: &AgentIdentity, kept: &TrustKept) -> Hello {
         let edge = matches!(identity.agent, AgentId::Edge(_));
         let placed = identity.placed.generation.filter(|_| edge).map(told);
+        let listed = identity.placed.listed.as_ref().map(|listed| listed.known().extension());
         let HelloFacts { speaks, stored, applied, streams, endpoints, facts } = self.source.hello();
         let told = speaks.tell();
         // Programs of before set no bit.
         let features = told.as_ref().map_or(0, |_| speaks.features.0);
-        let ext = placed.into_iter().chain([kept_extension(kept)]).chain(told).collect();
+        let priorities = (!endpoints.is_empty()).then(|| endpoints::priorities(&endpoints));
+        let known = [kept_extension(kept)].into_iter().chain(listed).chain(priorities);
+        let ext = placed.into_iter().chain(known).chain(told).collect();
+        let endpoints = endpoints.into_iter().map(|Endpoint { address, .. }| address).collect();
         Hello {
             agent: identity.agent.clone(),
             features,

@@ -13,11 +13,15 @@
 //! When the machine has its network back, or another one, and its system says so ([`Network::rerouted`]), nothing
 //! waits for its time: a pause ends, an attempt begins anew, and a live link goes on from another socket.
 //!
-//! # Another region
-//! See `handover`: an edge that is linked elsewhere than where it belongs looks for its own region, and changes over
-//! once that has welcomed it.
+//! # Which endpoint
+//! See `choice`: the hub tells which endpoints there are, and which are preferred ([`protocol::endpoints`]).
+//!
+//! # Another region, a better endpoint
+//! See `handover`: an agent that is linked elsewhere than where it belongs looks for that, and changes over once that has
+//! welcomed it.
 
 mod carriage;
+mod choice;
 mod dial;
 mod handover;
 mod trust;
@@ -30,6 +34,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use identity::{AgentIdentity, Clock, Entropy};
 use protocol::UnixMillis;
+use protocol::endpoints::Endpoint;
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::frame::Message;
 use protocol::id::{EdgeId, Generation, RegionName};
@@ -43,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::carriage::Carriage;
+use self::choice::Choice;
 use self::dial::Connected;
 pub(crate) use self::dial::Failure;
 use self::handover::{Due, Handover, STANDBY_AFTER};
@@ -93,8 +99,8 @@ pub struct HelloFacts {
     pub applied: Option<Generation>,
     /// Its telemetry streams.
     pub streams: Vec<StreamHead>,
-    /// Addresses at which a region's edges can dial it; empty for edges.
-    pub endpoints: Vec<String>,
+    /// Where a region's edges can dial it; empty for edges.
+    pub endpoints: Vec<Endpoint>,
     /// What it is: `os`, `arch`, `kubernetes`.
     pub facts: BTreeMap<String, String>,
 }
@@ -169,6 +175,7 @@ impl Uplink {
             upper: None,
             lacks: Lacks::default(),
             region: None,
+            endpoint: String::new(),
             remote: None,
             rtt: None,
             reason: "not connected yet".to_owned(),
@@ -177,6 +184,8 @@ impl Uplink {
             carrier_since: config.clock.now(),
             carrier_reason: String::new(),
             moves: 0,
+            failovers: 0,
+            handovers: 0,
             probes: 0,
             probes_answered: 0,
         });
@@ -195,6 +204,7 @@ impl Uplink {
             shown: None,
             next: None,
             standby_from: tokio::time::Instant::now() + STANDBY_AFTER,
+            choice: Choice::default(),
         };
         tasks.spawn(runner.run());
         Ok((UplinkHandle { shared }, receiver))
@@ -268,6 +278,8 @@ struct Runner {
     next: Option<Box<Connected>>,
     /// From when on regions that stand in are dialled.
     standby_from: tokio::time::Instant,
+    /// What is remembered of endpoints.
+    choice: Choice,
 }
 
 impl Runner {
@@ -285,7 +297,10 @@ impl Runner {
             };
             let failure = match attempt {
                 Ok(connected) => self.serve(connected).await,
-                Err(failure) => failure,
+                Err(failure) => {
+                    self.failed(&failure);
+                    failure
+                }
             };
             if self.next.is_some() {
                 continue;
@@ -353,7 +368,8 @@ impl Runner {
     /// Serves a link to its end.
     async fn serve(&mut self, connected: Connected) -> Failure {
         let carriage = self.carriage(&connected);
-        let Connected { mut driver, carrier, welcome, place, means, region, told, .. } = connected;
+        let Connected { mut driver, carrier, welcome, place, endpoint, climbed, means, region, told, .. } =
+            connected;
         let remote = place.address;
         let began = tokio::time::Instant::now();
         let (live, commands) = Live::new(Arc::clone(&carrier));
@@ -363,7 +379,8 @@ impl Runner {
         self.publish_versions(&welcome);
         self.publish(since, Some((&welcome.software, remote, &region)), String::new());
         self.publish_means(means, since);
-        let handover = Handover::new(region.clone(), self.config.identity.clone(), told);
+        self.publish_endpoint(&endpoint, climbed);
+        let handover = Handover::new(region.clone(), endpoint, self.config.identity.clone(), told);
         let (first, keep) = (UplinkEvent::Up(welcome), carriage.map(|carriage| carriage.keep().boxed()));
         let reason = self.pump(&mut driver, &carrier, commands, first, (keep, handover)).await;
         if let Some(carriers) = self.dialer_now().and_then(|dialer| dialer.carriers) {
@@ -374,6 +391,9 @@ impl Runner {
         self.publish(since, None, reason.to_string());
         if began.elapsed() >= SETTLED {
             self.failures = 0;
+        }
+        if self.next.is_none() {
+            self.choice.lost(began.elapsed(), matches!(reason, Reason::Lost(_)));
         }
         let away = self.config.identity.borrow().region != region;
         let wait = if away { Duration::ZERO } else { STANDBY_AFTER };
@@ -514,7 +534,7 @@ impl Runner {
                     Some(Event::Control(control)) => {
                         pending = self.take(control).await.map(UplinkEvent::Control);
                     }
-                    Some(Event::Closed(reason)) => return reason,
+                    Some(Event::Closed(reason)) => return self.catch_up(&mut handover, reason).await,
                     Some(Event::Hello(_) | Event::Up(_)) | None => {}
                 },
                 command = commands.recv(), if driver.has_room() => match command {

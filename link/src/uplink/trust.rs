@@ -37,6 +37,12 @@ impl Runner {
             self.take_placement(placement).await;
             return None;
         }
+        if let Control::Endpoints { edges: false, list } = &control
+            && self.config.recovery.is_some()
+        {
+            self.take_endpoints(list).await;
+            return None;
+        }
         if let Control::TrustChain(chain) = &control
             && self.config.recovery.is_some()
         {

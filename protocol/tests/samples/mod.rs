@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use protocol::delegation::{EdgeRenewal, EdgeStanding, EdgeTable, Standings, TablePart};
+use protocol::endpoints::{EndpointList, Listener, SignedEndpoints};
 use protocol::enrolment::{
     JoinGrant, JoinRequest, PlanKey, Refusal, RefusalReason, RenewGrant, RenewRequest, TokenId, TrustBundle,
     from_source,
@@ -341,6 +342,21 @@ pub fn signed_placement() -> SignedPlacement {
     }
 }
 
+pub fn endpoint_list() -> EndpointList {
+    let endpoints = vec!["eu.example:4433=0".parse().unwrap(), "[2001:db8::3]:4433=300".parse().unwrap()];
+    let of = Listener::Region("eu".parse().unwrap());
+    EndpointList { of, endpoints, generation: generation(), issued_at: TIME, ext: ext() }
+}
+
+pub fn signed_endpoints() -> SignedEndpoints {
+    SignedEndpoints {
+        list: protocol::codec::encode(&endpoint_list()),
+        key_id: KeyId([5; 8]),
+        signature: Bytes::from(vec![6; 64]),
+        ext: ext(),
+    }
+}
+
 pub fn edge_renewal() -> EdgeRenewal {
     let (not_after, refusal) = (Some(TIME + 1), Some(refusal()));
     EdgeRenewal { edge: edge(), at: TIME, not_after, refusal, ext: ext() }
@@ -395,6 +411,7 @@ pub fn controls() -> Vec<(&'static str, Control)> {
         ("control-placement", Control::Placement { edge, placement: signed_placement() }),
         ("control-trust-chain", Control::TrustChain(trust_chain())),
         ("control-trust-kept", Control::TrustKept(vec![trust_kept()])),
+        ("control-endpoints", Control::Endpoints { edges: true, list: signed_endpoints() }),
     ]
 }
 

@@ -20,6 +20,7 @@ use identity::join::edge_for;
 use identity::lineage::told_kept;
 use link::{CallError, DownlinkEvent, DownlinkHandle, Responder, SendError, UplinkHandle};
 use process::Process;
+use protocol::endpoints::{Known, SignedEndpoints};
 use protocol::enrolment::{JoinRequest, Refusal, RefusalReason, RenewRequest, from_source};
 use protocol::id::{AgentId, Digest, EdgeId};
 use protocol::inquiry::Inquiry;
@@ -56,6 +57,8 @@ pub(super) enum Note {
     Offer(EdgeId),
     /// There is news of where an edge links, or all of them.
     Placed(Option<EdgeId>, SignedPlacement),
+    /// The hub says where the region listens.
+    Listed(SignedEndpoints),
     /// The edge is not of this region any more.
     Removed(EdgeId, Refusal),
     /// Telemetry is durable.
@@ -121,6 +124,12 @@ impl Desk {
                 let edges: Vec<EdgeId> = all.copied().collect();
                 for edge in edges {
                     self.with(edge, |session| session.place(signed.clone()));
+                }
+            }
+            Note::Listed(signed) => {
+                let edges: Vec<EdgeId> = self.sessions.keys().copied().collect();
+                for edge in edges {
+                    self.with(edge, |session| session.list(signed.clone()));
                 }
             }
             Note::Removed(edge, refusal) => self.downlink.close(&AgentId::Edge(edge), refusal),
@@ -211,6 +220,9 @@ impl Desk {
         if let Some(signed) = self.shelf.placement_for(edge, placement::said(&hello.ext)) {
             session.place(signed);
         }
+        if let Some(signed) = self.shelf.list_for(Known::told(&hello.ext)) {
+            session.list(signed);
+        }
         self.shelf.stored(edge, hello.stored.map(|head| head.body));
         let newer = |held: PlanHead| hello.stored.is_none_or(|stored| held.generation > stored.generation);
         let offer = self.shelf.head(edge).is_some_and(newer);
@@ -266,7 +278,8 @@ impl Desk {
             | Control::Placement { .. }
             | Control::Trust(_)
             | Control::TrustChain(_)
-            | Control::TrustKept(_)) => {
+            | Control::TrustKept(_)
+            | Control::Endpoints { .. }) => {
                 let message = overstepping(edge, &control);
                 let refusal = Refusal { reason: RefusalReason::Malformed, message, retry_after_ms: None };
                 self.downlink.close(&AgentId::Edge(edge), refusal);

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::codec::{decode, encode};
+use protocol::endpoints::SignedEndpoints;
 use protocol::enrolment::Refusal;
 use protocol::id::{Digest, EdgeId};
 use protocol::placement::SignedPlacement;
@@ -35,6 +36,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS blobs (digest BLOB PRIMARY KEY, content BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS removed (edge BLOB PRIMARY KEY, refusal BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS placements (edge BLOB PRIMARY KEY, signed BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS endpoints (one INTEGER PRIMARY KEY CHECK (one = 1), signed BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS names (edge BLOB PRIMARY KEY, name TEXT NOT NULL, cluster TEXT NOT NULL) WITHOUT ROWID;
 ";
 
@@ -80,6 +82,8 @@ pub(super) enum Change {
     Placed { edge: Option<EdgeId>, signed: SignedPlacement },
     /// Where an edge links is not of interest any more.
     Unplaced(EdgeId),
+    /// Where the region listens.
+    Listed(SignedEndpoints),
     /// What an edge is called.
     Named { edge: EdgeId, name: String, cluster: String },
 }
@@ -92,6 +96,7 @@ pub(super) struct Contents {
     pub(super) removed: BTreeMap<EdgeId, Refusal>,
     pub(super) names: BTreeMap<EdgeId, (String, String)>,
     pub(super) placements: Vec<(Option<EdgeId>, SignedPlacement)>,
+    pub(super) endpoints: Option<SignedEndpoints>,
 }
 
 /// Sends changes to the writer thread. Dropping it waits until the thread has written all of them: whoever opens
@@ -208,6 +213,8 @@ fn read(connection: &Connection) -> rusqlite::Result<Contents> {
             contents.placements.push((edge.try_into().ok().map(EdgeId), signed));
         }
     }
+    let signed = connection.query_row("SELECT signed FROM endpoints", [], |row| row.get::<_, Vec<u8>>(0));
+    contents.endpoints = signed.optional()?.and_then(|signed| decode(&signed, RECORD_BYTES_MAX).ok());
     Ok(contents)
 }
 
@@ -264,6 +271,9 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()>
             params![edge.as_ref().map_or(&[][..], |edge| &edge.0[..]), &encode(signed)[..]],
         ),
         Change::Unplaced(edge) => run("DELETE FROM placements WHERE edge = ?1", params![edge.0]),
+        Change::Listed(signed) => {
+            run("INSERT OR REPLACE INTO endpoints (one, signed) VALUES (1, ?1)", params![&encode(signed)[..]])
+        }
         Change::Named { edge, name, cluster } => run(
             "INSERT OR REPLACE INTO names (edge, name, cluster) VALUES (?1, ?2, ?3)",
             params![edge.0, name, cluster],

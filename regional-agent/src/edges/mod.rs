@@ -30,6 +30,7 @@ use identity::Clock;
 use link::{Admission, DownlinkEvents, DownlinkHandle, Responder, UplinkHandle};
 use process::Process;
 use protocol::delegation::TablePart;
+use protocol::endpoints::SignedEndpoints;
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::EdgeId;
 use protocol::inquiry::Inquiry;
@@ -154,6 +155,15 @@ impl Edges {
             Ok(true) => self.note(Note::Placed(edge, signed)),
             Ok(false) => {}
             Err(error) => tracing::warn!(?edge, %error, "a placement from the hub is not taken"),
+        }
+    }
+
+    /// The hub says where the region listens.
+    pub fn listed(&self, signed: SignedEndpoints) {
+        match self.shelf.list(self.register.region(), signed.clone()) {
+            Ok(true) => self.note(Note::Listed(signed)),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "a list of endpoints from the hub is not taken"),
         }
     }
 

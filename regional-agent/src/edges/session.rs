@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 
 use protocol::UnixMillis;
+use protocol::endpoints::SignedEndpoints;
 use protocol::id::{Digest, EdgeId};
 use protocol::message::{BlobPart, Control};
 use protocol::offer::reminder;
@@ -50,6 +51,7 @@ struct Outbox {
     wanted: Vec<Digest>,
     trust: Option<Box<TrustChain>>,
     placement: Option<Box<SignedPlacement>>,
+    endpoints: Option<Box<SignedEndpoints>>,
     ping: Option<u64>,
 }
 
@@ -109,6 +111,13 @@ impl Session {
         }
     }
 
+    /// Where the region listens; for edges that take that.
+    pub(super) fn list(&mut self, signed: SignedEndpoints) {
+        if self.speaks.features.has(Features::ENDPOINTS) {
+            self.outbox.endpoints = Some(Box::new(signed));
+        }
+    }
+
     pub(super) fn pong(&mut self, nonce: u64) {
         self.outbox.ping = Some(nonce);
     }
@@ -136,6 +145,9 @@ impl Session {
         }
         if let Some(placement) = outbox.placement.take() {
             return only(Control::Placement { edge: None, placement: *placement });
+        }
+        if let Some(list) = outbox.endpoints.take() {
+            return only(Control::Endpoints { edges: false, list: *list });
         }
         if std::mem::take(&mut outbox.offer)
             && let Some(prepared) = shelf.prepare(edge)

@@ -12,8 +12,10 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use identity::endpoints::EndpointsError;
 use identity::placement::PlacementError;
 use protocol::codec::decode;
+use protocol::endpoints::{EndpointList, Known, LIST_BYTES_MAX, Listener, SignedEndpoints};
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::frame::{OBJECT_BYTES_MAX, PLAN_BODY_BYTES_MAX};
 use protocol::id::{AgentId, Digest, EdgeId, Generation, RegionName};
@@ -71,6 +73,8 @@ struct Inner {
     removed: BTreeMap<EdgeId, Refusal>,
     names: BTreeMap<EdgeId, (String, String)>,
     placements: Placements,
+    /// Where the region listens, as the hub signed it.
+    endpoints: Option<(Known, SignedEndpoints)>,
 }
 
 #[derive(Debug)]
@@ -283,6 +287,35 @@ impl Shelf {
         Ok(news)
     }
 
+    /// Keeps where the region listens. Says whether edges that know the list before are to hear of it.
+    ///
+    /// # Errors
+    /// [`EndpointsError`] when it is not the hub's, or not of this region.
+    pub fn list(&self, region: &RegionName, signed: SignedEndpoints) -> Result<bool, EndpointsError> {
+        let known = self.keys.verify_endpoints(&Listener::Region(region.clone()), &signed)?.known();
+        let mut inner = self.lock();
+        let before = inner.endpoints.as_ref().map(|(known, _)| *known);
+        if let Some(before) = before.filter(|before| known.generation <= before.generation) {
+            let (generation, taken) = (known.generation, before.generation);
+            return if generation == taken {
+                Ok(false)
+            } else {
+                Err(EndpointsError::Older { generation, taken })
+            };
+        }
+        inner.endpoints = Some((known, signed.clone()));
+        drop(inner);
+        self.journal.note(Change::Listed(signed));
+        Ok(Known::wants(before, known))
+    }
+
+    /// Where the region listens, for an edge that has the list `known`.
+    pub fn list_for(&self, known: Option<Known>) -> Option<SignedEndpoints> {
+        let inner = self.lock();
+        let (list, signed) = inner.endpoints.as_ref()?;
+        Known::wants(known, *list).then(|| signed.clone())
+    }
+
     /// The edge is of this region: what was kept of its place elsewhere is history.
     pub fn belongs_here(&self, edge: EdgeId, region: &RegionName) {
         if self.lock().placements.forget(edge, |placed| placed != region) {
@@ -351,11 +384,24 @@ impl Shelf {
     }
 }
 
+/// The list from disk, if it verifies still; whose it is was looked at when it was taken.
+fn restore_list(signed: SignedEndpoints, keys: &PlanKeys) -> Option<(Known, SignedEndpoints)> {
+    let of = decode::<EndpointList>(&signed.list, LIST_BYTES_MAX).ok()?.of;
+    match keys.verify_endpoints(&of, &signed) {
+        Ok(list) => Some((list.known(), signed)),
+        Err(error) => {
+            tracing::warn!(%error, "a kept list of endpoints is left out");
+            None
+        }
+    }
+}
+
 impl Inner {
     fn restore(contents: Contents, keys: &PlanKeys, journal: &Journal) -> Self {
-        let Contents { plans, blobs, removed, names, placements } = contents;
+        let Contents { plans, blobs, removed, names, placements, endpoints } = contents;
         let placements = Placements::restore(placements, keys);
-        let mut inner = Self { removed, names, placements, ..Self::default() };
+        let endpoints = endpoints.and_then(|signed| restore_list(signed, keys));
+        let mut inner = Self { removed, names, placements, endpoints, ..Self::default() };
         let sound = |digest: &Digest| blobs.get(digest).filter(|content| Digest::of(content) == *digest);
         for (edge, signed, encoded) in plans {
             let Ok(header) = keys.verify_stored(&AgentId::Edge(edge), &signed) else {

@@ -5,6 +5,7 @@
 mod approvals;
 mod control_planes;
 mod journeys;
+mod lists;
 mod malice;
 mod moves;
 mod renewals;

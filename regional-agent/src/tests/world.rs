@@ -371,6 +371,15 @@ impl Hub {
         }
     }
 
+    /// What the region says when it links next.
+    pub(crate) async fn hello(&mut self) -> Hello {
+        self.expect(|event| match event {
+            DownlinkEvent::Up { hello, .. } => Some((**hello).clone()),
+            _ => None,
+        })
+        .await
+    }
+
     /// Where the answer to the next request that `is_it` goes, skipping others.
     pub(crate) async fn expect_request(&mut self, is_it: impl Fn(&Request) -> bool) -> Responder {
         loop {

@@ -17,6 +17,7 @@ use identity::{
 };
 use protocol::codec::{Wire, decode, encode};
 use protocol::delegation::{EdgeTable, TablePart};
+use protocol::endpoints::{Endpoint, EndpointList, Listener, SignedEndpoints};
 use protocol::enrolment::{JoinGrant, JoinRequest, RenewGrant, RenewRequest, TrustBundle};
 use protocol::id::{AgentId, Digest, EdgeId, Generation};
 use protocol::message::Request;
@@ -48,6 +49,7 @@ pub(crate) struct Mesh {
     pub(crate) plan: SignedPlan,
     pub(crate) table: TablePart,
     pub(crate) placement: SignedPlacement,
+    pub(crate) endpoints: SignedEndpoints,
     pub(crate) sealed: Bytes,
 }
 
@@ -107,6 +109,7 @@ impl Mesh {
         let renewed = RenewGrant { chain, trust, endpoints: endpoints.clone(), time: NOW, ext };
         let challenge = authority.challenge(&edge(), NOW, &mut entropy);
         let returning = make_recover_request(&identity, &next, challenge).expect("an Ed25519 key signs");
+        let signed = authority.sign_endpoints(&list(&region, &endpoints));
         let (plan, table, placement) = words(&authority, Site { region, endpoints });
         let public = SealingKey::of(&device).public();
         let sealed = authority.sealer().seal(&edge(), &public, b"a secret").expect("a key that fits");
@@ -125,8 +128,20 @@ impl Mesh {
             plan,
             table,
             placement,
+            endpoints: signed,
             sealed,
         }
+    }
+}
+
+/// Where a region listens.
+fn list(region: &protocol::id::RegionName, endpoints: &[String]) -> EndpointList {
+    EndpointList {
+        of: Listener::Region(region.clone()),
+        endpoints: endpoints.iter().map(Endpoint::new).collect(),
+        generation: Generation { term: 1, counter: 2 },
+        issued_at: NOW,
+        ext: Vec::new(),
     }
 }
 
@@ -262,11 +277,12 @@ pub(super) fn trust(bytes: &[u8]) {
     }
 }
 
-/// A plan's header, a part of a table of edges, or a placement, with a signature: what the hub did not sign is refused.
+/// A plan's header, a part of a table of edges, a placement or a list of endpoints, with a signature: what the hub did not
+/// sign is refused.
 pub(super) fn signed(bytes: &[u8]) {
     let Some((which, bytes)) = chosen(bytes) else { return };
     let verifier = PlanVerifier::new(&MESH.identity.trust);
-    match which % 3 {
+    match which % 4 {
         0 => {
             let Some(plan) = read::<SignedPlan>(bytes) else { return };
             if verifier.verify_for(&edge(), &plan).is_ok() {
@@ -279,12 +295,18 @@ pub(super) fn signed(bytes: &[u8]) {
                 assert_eq!(part.table, MESH.table.table);
             }
         }
-        _ => {
+        2 => {
             let Some(placement) = read::<SignedPlacement>(bytes) else { return };
             if identity::placement::read_placement(&verifier, &placement).is_ok() {
                 assert_eq!(placement.placement, MESH.placement.placement);
             }
             drop(MESH.identity.placed_by(&placement));
+        }
+        _ => {
+            let Some(list) = read::<SignedEndpoints>(bytes) else { return };
+            if MESH.identity.listed_by(&list).is_ok() {
+                assert_eq!(list.list, MESH.endpoints.list);
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use protocol::codec::{Wire, decode, encode};
 use protocol::delegation::{EdgeTable, Standings, TablePart};
+use protocol::endpoints::{EndpointList, Priorities, SignedEndpoints};
 use protocol::enrolment::{JoinGrant, JoinRequest, Refusal, RenewGrant, RenewRequest, TrustBundle};
 use protocol::frame::{FrameReader, FrameWriter, Message};
 use protocol::id::AgentId;
@@ -133,7 +134,7 @@ fn body<T: Wire + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
 }
 
 /// Readers of bodies, in the order in which corpora number them.
-const BODIES: [fn(&[u8]); 35] = [
+const BODIES: [fn(&[u8]); 38] = [
     body::<AgentId>,
     body::<BlobDelivery>,
     body::<BlobPart>,
@@ -169,6 +170,9 @@ const BODIES: [fn(&[u8]); 35] = [
     body::<Welcome>,
     body::<Lacks>,
     body::<Speaks>,
+    body::<EndpointList>,
+    body::<Priorities>,
+    body::<SignedEndpoints>,
 ];
 
 /// A type, and the bytes of a value.
