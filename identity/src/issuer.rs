@@ -36,6 +36,8 @@ use protocol::id::{AgentId, RegionName};
 use protocol::{Extensions, UnixMillis};
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, SanType};
 use rustls_pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
 
 use crate::agent::AgentIdentity;
 use crate::authority::{
@@ -237,6 +239,9 @@ impl RegionIssuer {
     ) -> Result<Self, IssuerUnusable> {
         let unusable = |error: &dyn std::fmt::Display| IssuerUnusable(error.to_string());
         let (_, not_after) = validity(&certificate).map_err(|error| unusable(&error))?;
+        if !has_usual_name(&certificate) {
+            return Err(unusable(&"its subject has an attribute that is none of X.520's"));
+        }
         let (region, trust_domain) = (identity.region.clone(), identity.trust.trust_domain.clone());
         let issuer = Self { region, trust_domain, certificate, key, not_after };
         let tried = AgentId::Edge(protocol::id::EdgeId([0; 16]));
@@ -372,3 +377,13 @@ impl RegionIssuer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the region's issuing certificate is unusable: {0}")]
 pub struct IssuerUnusable(String);
+
+/// Whether the subject has only attributes of X.520 (2.5.4). It is written into every certificate that is issued, and what
+/// writes it panics at numbers that no object identifier begins with.
+fn has_usual_name(certificate: &[u8]) -> bool {
+    const X520: &[u8] = &[0x55, 0x04];
+    X509Certificate::from_der(certificate).is_ok_and(|(_, certificate)| {
+        let mut attributes = certificate.tbs_certificate.subject.iter_attributes();
+        attributes.all(|attribute| attribute.attr_type().as_bytes().starts_with(X520))
+    })
+}
