@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -12,8 +11,6 @@ use skein_tests::control_plane::ControlPlane;
 use skein_tests::process::{Process, output};
 use skein_tests::{mesh, parts, wait};
 use tempfile::TempDir;
-use tokio::net::UdpSocket;
-use tokio_util::task::TaskTracker;
 
 use crate::fleet::{PATIENCE, SYSTEM, until, until_gone};
 
@@ -184,65 +181,4 @@ async fn the_leader_is_killed_and_the_region_is_linked_to_the_other_replica() ->
     let link = stage.linked("it stays where it is", |link| link["state"] == "up").await?;
     ensure!(link["endpoint"] == *b && link["failovers"] == 1 && link["handovers"] == 0, "{link}");
     Ok(())
-}
-
-#[tokio::test]
-#[ignore = "real parts: tests/run"]
-async fn a_balancer_before_all_replicas_leads_to_the_one_that_serves() -> Result<()> {
-    let mut stage = Stage::start().await?;
-    let (a, b) = (address()?, address()?);
-    // The standby comes first: it is drawn first.
-    let balancer = balance(vec![b, a]).await?.to_string();
-    stage.hub("a", a, &balancer)?;
-    stage.hub_says("a", "leading").await?;
-    stage.hub("b", b, &balancer)?;
-    stage.hub_says("b", "standing by").await?;
-    stage.region().await?;
-    stage.listed(&[format!("{balancer}=10")]).await?;
-    stage.kill("a")?;
-    stage.linked("the region has lost the leader", |link| link["state"] == "down").await?;
-    let link = stage.linked("the balancer leads to the other replica", |link| link["state"] == "up").await?;
-    ensure!(link["endpoint"] == *balancer && link["failovers"] == 0, "{link}");
-    Ok(())
-}
-
-/// Hands each flow of datagrams, told apart by its source, to one of the backends in turn, as a balancer does that knows
-/// nothing of what they say.
-async fn balance(backends: Vec<SocketAddr>) -> Result<SocketAddr> {
-    let front = Arc::new(UdpSocket::bind("127.0.0.1:0").await?);
-    let local = front.local_addr()?;
-    let tasks = TaskTracker::new();
-    let flows = tasks.clone();
-    tasks.spawn(async move {
-        let mut known: std::collections::BTreeMap<SocketAddr, Arc<UdpSocket>> =
-            std::collections::BTreeMap::new();
-        let mut datagram = vec![0; 65_536];
-        while let Ok((length, from)) = front.recv_from(&mut datagram).await {
-            if !known.contains_key(&from) {
-                let backend = backends[known.len() % backends.len()];
-                let Ok(back) = UdpSocket::bind("127.0.0.1:0").await else { return };
-                let back = Arc::new(back);
-                if back.connect(backend).await.is_err() {
-                    return;
-                }
-                known.insert(from, Arc::clone(&back));
-                let front = Arc::clone(&front);
-                flows.spawn(async move {
-                    let mut datagram = vec![0; 65_536];
-                    loop {
-                        // Nobody listens at a killed one: that is no reason to forget the flow.
-                        let Ok(length) = back.recv(&mut datagram).await else { continue };
-                        if front.send_to(&datagram[..length], from).await.is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-            if let Some(back) = known.get(&from) {
-                // A datagram may be lost.
-                let _ = back.send(&datagram[..length]).await;
-            }
-        }
-    });
-    Ok(local)
 }
