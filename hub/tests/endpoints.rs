@@ -22,6 +22,7 @@ use protocol::endpoints::{Endpoint, EndpointList, Listener};
 use protocol::enrolment::RefusalReason;
 use protocol::id::AgentId;
 use protocol::message::Control;
+use protocol::version::Speaks;
 use support::{Hub, PATIENCE};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -51,7 +52,7 @@ impl Region {
     fn dial(
         authority: &Authority,
         address: SocketAddr,
-        features: u64,
+        speaks: Speaks,
         listed: Option<identity::Listed>,
     ) -> Self {
         let agent = AgentId::Region("eu".parse().unwrap());
@@ -90,7 +91,7 @@ impl Region {
         let endpoints =
             ["eu-2.example:8444=20", "eu.example:8444=5"].map(|text| text.parse().unwrap()).to_vec();
         let source =
-            Arc::new(move || HelloFacts { features, endpoints: endpoints.clone(), ..HelloFacts::default() });
+            Arc::new(move || HelloFacts { speaks, endpoints: endpoints.clone(), ..HelloFacts::default() });
         let (link, events) = Uplink::start(config, source, &TaskTracker::new(), cancel.clone()).unwrap();
         let (verifier, cancel) = (PlanVerifier::new(&authority.trust()), cancel.drop_guard());
         Self { link, events, verifier, _identity: sender, _cancel: cancel }
@@ -139,7 +140,7 @@ async fn regions_are_told_where_all_replicas_listen_and_their_edges_where_they_d
     let address = door.local_addr();
     let (replicas, told_of) = watch::channel(vec!["a:8443".parse().unwrap()]);
     server.serve(door, told_of, &hub.process).unwrap();
-    let mut region = Region::dial(&authority, address, None);
+    let mut region = Region::dial(&authority, address, Speaks::HERE, None);
     let first = region.list(&Listener::Hub).await;
     assert_eq!(told(&first), ["a:8443=10"]);
     // The priorities of a region's endpoints come from the region.
@@ -153,7 +154,7 @@ async fn regions_are_told_where_all_replicas_listen_and_their_edges_where_they_d
     // Whoever says that it has the list is not told it again; its edges' list comes, which is sent after the hub's.
     let EndpointList { generation, endpoints, .. } = second;
     let listed = Some(identity::Listed { generation, endpoints, before: Vec::new() });
-    let mut knowing = Region::dial(&authority, address, listed);
+    let mut knowing = Region::dial(&authority, address, Speaks::HERE, listed);
     let mut seen = Vec::new();
     while !seen.contains(&true) {
         let event = tokio::time::timeout(PATIENCE, knowing.events.recv()).await.unwrap().unwrap();
@@ -164,7 +165,7 @@ async fn regions_are_told_where_all_replicas_listen_and_their_edges_where_they_d
     assert_eq!(seen, [true]);
     drop(knowing);
     // One of before is told nothing of the kind, and where its edges link as ever: that is sent after it.
-    let mut before = Region::dial(&authority, address, 0, None);
+    let mut before = Region::dial(&authority, address, Speaks::SILENT, None);
     let last = async {
         loop {
             match before.events.recv().await.unwrap() {
@@ -216,7 +217,7 @@ async fn a_replica_that_stands_by_says_so_at_once_and_names_the_leader() {
     let ended = cancel.clone();
     let standing = TaskTracker::new().spawn(async move { door.stand_by(ended.cancelled()).await });
     let began = Instant::now();
-    let region = Region::dial(&authority, address, None);
+    let region = Region::dial(&authority, address, Speaks::HERE, None);
     let mut states = region.link.watch();
     let refused = states.wait_for(|state| state.reason.contains("nobody leads yet"));
     tokio::time::timeout(PATIENCE, refused).await.expect("it is refused").unwrap();

@@ -27,7 +27,7 @@ const LANES: [(&str, u8); 9] = [
 ];
 
 /// Of the golden bodies, the place of their type in the target's list.
-const BODIES: [(&str, u8); 13] = [
+const BODIES: [(&str, u8); 15] = [
     ("body-chart-head", 3),
     ("body-edge-table", 5),
     ("body-endpoint-list", 35),

@@ -150,11 +150,12 @@ impl Door {
                     | DownlinkEvent::Request { responder, .. } => {
                         responder.respond(protocol::message::Response::Refused(self.switch.refusal()));
                     }
-                    // Nobody is linked.
+                    // Nobody is linked; whoever is of another major is told so by the link itself.
                     DownlinkEvent::Up { .. }
                     | DownlinkEvent::Down { .. }
                     | DownlinkEvent::Control { .. }
-                    | DownlinkEvent::Telemetry { .. } => {}
+                    | DownlinkEvent::Telemetry { .. }
+                    | DownlinkEvent::Incompatible { .. } => {}
                 },
             }
         }

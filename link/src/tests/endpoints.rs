@@ -9,6 +9,7 @@ use protocol::endpoints::{EndpointList, Known, Listener, SignedEndpoints, mark};
 use protocol::enrolment::{Refusal, RefusalReason};
 use protocol::id::{AgentId, Generation};
 use protocol::message::Control;
+use protocol::version::Features;
 use tokio::time::Instant;
 
 use super::world::{Above, Below, PORT, World, address, edge, region, simulate};

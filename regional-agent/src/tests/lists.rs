@@ -7,6 +7,7 @@ use link::UplinkEvent;
 use protocol::endpoints::{Endpoint, EndpointList, Known, Listener, SignedEndpoints};
 use protocol::id::{AgentId, Generation};
 use protocol::message::Control;
+use protocol::version::{Features, Speaks};
 
 use super::world::{Edge, REGION_PORT, START, World, address, edge, identity, region_name, simulate};
 
