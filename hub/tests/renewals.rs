@@ -295,7 +295,7 @@ async fn what_a_region_lacks_and_an_edge_that_it_refused_for_its_version_are_sho
     };
     let shown = stage.hub.until("Region", "", "eu", older).await;
     assert_eq!(shown["status"]["agent"]["protocol"], "1.1");
-    let lacks = ["return", "delegated-renewal", "placement", "trust-chain", "version"];
+    let lacks = ["return", "delegated-renewal", "placement", "trust-chain", "version", "endpoints"];
     assert_eq!(shown["status"]["agent"]["lacks"], json!(lacks));
     let lacking: Vec<_> = region.link.state().lacks.0.into_iter().map(|lack| lack.name).collect();
     assert_eq!(lacking, lacks);
