@@ -13,9 +13,9 @@ use super::stage::{Stage, stage};
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// The namespace of all of it.
 const NAMESPACE: &str = "kcm-system";
-/// Addresses of the Services: without a name service, tokens have these.
-const HUB: &str = "10.96.77.1";
-const REGION: &str = "10.96.77.2";
+/// Addresses of the Services, of those that are never drawn: without a name service, tokens have these.
+const HUB: &str = "10.96.0.77";
+const REGION: &str = "10.96.0.78";
 /// Who the pods run as.
 const USER: &str = "65532";
 const REGIONS: &str =
