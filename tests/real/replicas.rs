@@ -137,7 +137,9 @@ impl Stage {
             async move { Ok(seen) }
         });
         let seen = seen.await;
-        seen.with_context(|| format!("the region keeps {last:?}"))
+        let said = self.region.as_ref().map(|region| region.log_tail(40)).unwrap_or_default();
+        let hubs: Vec<_> = self.hubs.iter().map(|hub| hub.process.log_tail(30)).collect();
+        seen.with_context(|| format!("the region keeps {last:?}\n{said}\n{}", hubs.join("\n")))
     }
 }
 
