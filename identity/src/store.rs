@@ -18,6 +18,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -115,6 +116,9 @@ pub trait KeyStore: Send + Sync {
     fn pending_key(&self) -> Result<TlsKey, StoreError>;
 }
 
+/// One writes at a time: an agent changes its identity for several reasons, and each of them writes the same files first.
+static WRITING: Mutex<()> = Mutex::new(());
+
 /// A directory.
 #[derive(Debug, Clone)]
 pub struct FileStore {
@@ -163,6 +167,7 @@ impl FileStore {
 
     /// Writes a file beside the one before, and puts it in its place.
     fn replace(&self, name: &str, content: &[u8]) -> Result<(), StoreError> {
+        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.directory.join(name);
         make_directory(&self.directory)?;
         let temporary = path.with_extension("new");
@@ -246,6 +251,7 @@ impl KeyStore for FileStore {
     }
 
     fn store(&self, identity: &AgentIdentity) -> Result<(), StoreError> {
+        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         make_directory(&self.directory)?;
         let device_path = self.directory.join("device.key");
         let device = self.seed(&device_path, &mut FixedEntropy(*identity.device.seed()))?;

@@ -194,3 +194,27 @@ fn an_identity_that_a_newer_program_wrote_is_read_as_far_as_it_is_known() {
     assert_eq!((read.agent, read.name.as_str()), (kept.agent, "till-7"));
     assert_eq!((read.trust, read.lineage.ext), (kept.trust, vec![later]));
 }
+
+#[test]
+fn identities_that_are_stored_at_once_are_not_mixed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::new(directory.path());
+    let device = store.device_key(&mut SystemEntropy).unwrap();
+    let base = identity(device, "base");
+    let identities: Vec<AgentIdentity> = (0..4)
+        .map(|number| {
+            let tls = TlsKey::generate().unwrap();
+            AgentIdentity { name: format!("edge-{number}"), tls, ..base.clone() }
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for identity in &identities {
+            // Whoever stores has a store of its own, as the parts of an agent do.
+            let store = FileStore::new(directory.path());
+            scope.spawn(move || (0..25).for_each(|_| store.store(identity).unwrap()));
+        }
+    });
+    let kept = store.load().unwrap().unwrap();
+    let stored = identities.iter().find(|identity| identity.name == kept.name).unwrap();
+    assert_eq!(kept.tls.spki_hash(), stored.tls.spki_hash());
+}
